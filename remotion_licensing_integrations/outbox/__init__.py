@@ -1,0 +1,34 @@
+"""
+Durable stores of usage points, and the URL that names one.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigurationError
+from ..settings import mask_url
+from .base import Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .memory import MemoryOutbox
+
+__all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State", "StoredPoint", "open_outbox"]
+
+
+def open_outbox(url: str) -> Outbox:
+    """
+    Return the outbox that *url* names; nothing is opened before its first use.
+
+    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `memory://`.
+
+    Raises:
+        ConfigurationError: No store goes by this URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
+        return MemoryOutbox()
+    if parts.scheme == "sqlite" and not parts.netloc and not parts.query:
+        from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
+
+        return SQLiteOutbox(unquote(parts.path.removeprefix("/")))
+    msg = f'outbox: {mask_url(url)!r} names no store; expected "sqlite:///file.sqlite3" or "memory://"'
+    raise ConfigurationError(msg)

@@ -1,0 +1,152 @@
+"""
+An outbox that forgets everything with its process: for tests, and where losing points is acceptable.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..models import Registration, UsagePoint
+from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+
+
+@dataclass(slots=True)
+class _Row:
+    point: UsagePoint
+    due: float
+    state: State = State.PENDING
+    attempts: int = 0
+    token: str | None = None
+    registration: Registration | None = None
+    last_error: str | None = None
+    unanswered_since: float | None = None
+
+
+class MemoryOutbox(Outbox):
+    """
+    Points in a dictionary of this process.
+
+    Args:
+        clock: The present moment in epoch seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._rows: dict[str, _Row] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return "MemoryOutbox()"
+
+    def open(self) -> None:
+        pass
+
+    def add(self, points: Sequence[UsagePoint]) -> None:
+        with self._lock:
+            for point in points:
+                self._rows.setdefault(point.idempotency_key, _Row(point, due=self._clock()))
+
+    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+        now, token = self._clock(), secrets.token_hex(8)
+        with self._lock:
+            due = [row for row in self._pending() if row.due <= now or row.due > now + MAX_DELAY]
+            due = sorted(due, key=lambda row: row.due)[:limit]
+            for row in due:
+                row.due, row.token, row.attempts = now + lease, token, row.attempts + 1
+            return [ClaimedPoint(id(row), token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due]
+
+    def write(self, changes: Sequence[Change]) -> int:
+        now = self._clock()
+        with self._lock:
+            applied = [change for change in changes if self._apply(change, now)]
+        return len(applied)
+
+    def _apply(self, change: Change, now: float) -> bool:
+        row = self._rows.get(change.claimed.point.idempotency_key)
+        if row is None or row.token != change.claimed.token:
+            return False
+        row.state, row.due, row.token = change.state, now + change.delay, None
+        row.attempts -= not change.counts
+        row.last_error = change.error
+        row.registration = change.registration
+        if change.unanswered and row.unanswered_since is None:
+            row.unanswered_since = now
+        return True
+
+    def next_due(self) -> float | None:
+        now = self._clock()
+        with self._lock:
+            first = min((row.due for row in self._pending()), default=None)
+        return None if first is None else _wait(first - now)
+
+    def counts(self) -> Counts:
+        now = self._clock()
+        with self._lock:
+            states = [row.state for row in self._rows.values()]
+            pending = self._pending()
+        return Counts(
+            pending=len(pending),
+            claimed=sum(row.token is not None and row.due > now for row in pending),
+            registered=states.count(State.REGISTERED),
+            rejected=states.count(State.REJECTED),
+            held=states.count(State.HELD),
+            oldest_pending=min((row.point.occurred_at for row in pending), default=None),
+        )
+
+    def get(self, idempotency_key: str) -> StoredPoint | None:
+        with self._lock:
+            row = self._rows.get(idempotency_key)
+            return None if row is None else self._stored(row)
+
+    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+        with self._lock:
+            rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
+            return [self._stored(row) for row in rows[:limit]]
+
+    def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
+        now = self._clock()
+        with self._lock:
+            keys = self._rows if idempotency_keys is None else self._rows.keys() & set(idempotency_keys)
+            stuck = [self._rows[key] for key in keys if self._rows[key].state in (State.REJECTED, State.HELD)]
+            for row in stuck:
+                row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
+            return len(stuck)
+
+    def prune(self, older_than: float) -> int:
+        limit = self._clock() - older_than
+        with self._lock:
+            old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+            for key in old:
+                del self._rows[key]
+            return len(old)
+
+    def close(self) -> None:
+        pass
+
+    def _pending(self) -> Sequence[_Row]:
+        return [row for row in self._rows.values() if row.state is State.PENDING]
+
+    def _stored(self, row: _Row) -> StoredPoint:
+        return StoredPoint(
+            point=row.point,
+            state=row.state,
+            attempts=row.attempts,
+            due=datetime.fromtimestamp(row.due, UTC),
+            claimed=row.token is not None and row.due > self._clock(),
+            registration=row.registration,
+            last_error=row.last_error,
+            unanswered_since=_moment(row.unanswered_since),
+        )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _wait(seconds: float) -> float:
+    return 0.0 if seconds > MAX_DELAY else max(0.0, seconds)

@@ -1,0 +1,255 @@
+"""
+An outbox in one SQLite file that all processes of a machine share.
+
+The licence key is never stored. The file must be on a local disk: WAL needs memory shared by its users.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import ConfigurationError
+from ..models import Registration, UsagePoint
+from ._database import Database
+from .base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+
+# `due` is when a pending point is delivered next; for the others, when they left that state.
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE usage_point (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        idempotency_key TEXT NOT NULL UNIQUE,
+        event TEXT NOT NULL,
+        host TEXT,
+        succeeded INTEGER NOT NULL,
+        is_still INTEGER NOT NULL,
+        is_production INTEGER NOT NULL,
+        occurred_at REAL NOT NULL,
+        state TEXT NOT NULL DEFAULT 'pending',
+        due REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        token TEXT,
+        unanswered_since REAL,
+        last_error TEXT,
+        billable INTEGER,
+        classification TEXT
+    );
+    CREATE INDEX usage_point_due ON usage_point (state, due)
+    """,
+)
+
+_POINT: Final = "idempotency_key, event, host, succeeded, is_still, is_production, occurred_at"
+_ROW: Final = f"{_POINT}, state, due, attempts, token, unanswered_since, last_error, billable, classification"
+_INSERT: Final = (
+    f"INSERT INTO usage_point ({_POINT}, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING"
+)
+_DUE: Final = "FROM usage_point WHERE state = 'pending' AND due <= ? ORDER BY due LIMIT ?"
+# Nothing is put off so far: the clock has gone back.
+_FAR: Final = "FROM usage_point WHERE state = 'pending' AND due > ? ORDER BY due LIMIT ?"
+_WRITE: Final = """
+    UPDATE usage_point SET state = ?, due = ?, token = NULL, attempts = attempts - ?, last_error = ?, billable = ?,
+        classification = ?, unanswered_since = COALESCE(unanswered_since, ?)
+    WHERE id = ? AND token = ? AND state = 'pending'
+"""
+_RETRY: Final = """
+    UPDATE usage_point SET state = 'pending', due = ?, attempts = 0, unanswered_since = NULL
+    WHERE state IN ('rejected', 'held')
+"""
+_PRUNE_STEP: Final = 1_000  # rows; bounds how long one step keeps the file locked
+
+
+class SQLiteOutbox(Outbox):
+    """
+    Points in the file at *path*, created with mode 0600.
+
+    Args:
+        path: A file of its own on a local disk.
+        clock: The present moment in epoch seconds.
+
+    Raises:
+        ConfigurationError: *path* cannot name a durable file.
+    """
+
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+        # SQLite would take an empty name as "a private temporary database": not durable, and silently so.
+        if not str(path) or str(path).startswith(":") or "\0" in str(path):
+            msg = f"outbox: {str(path)!r} is not the path of a file"
+            raise ConfigurationError(msg)
+        self._clock = clock
+        self._database = Database(Path(path).absolute(), _MIGRATIONS, _salvage)
+
+    def __repr__(self) -> str:
+        return f"SQLiteOutbox({str(self._database.path)!r})"
+
+    def open(self) -> None:
+        self._database.read("SELECT 1")
+
+    def add(self, points: Sequence[UsagePoint]) -> None:
+        now = self._clock()
+        rows = [(*_to_row(point), now) for point in points]
+        self._database.write(lambda connection: connection.executemany(_INSERT, rows))
+
+    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+        # Without the write lock first: an idle deliverer must not disturb those who record.
+        if self.next_due() != 0:
+            return []
+        now, token = self._clock(), secrets.token_hex(8)
+
+        def work(connection: sqlite3.Connection) -> list[ClaimedPoint]:
+            columns = f"SELECT id, attempts, unanswered_since, {_POINT} "
+            rows = connection.execute(columns + _DUE, (now, limit)).fetchall()
+            rows = rows or connection.execute(columns + _FAR, (now + MAX_DELAY, limit)).fetchall()
+            connection.executemany(
+                "UPDATE usage_point SET due = ?, token = ?, attempts = attempts + 1 WHERE id = ?",
+                [(now + lease, token, row[0]) for row in rows],
+            )
+            return [claimed for row in rows if (claimed := _to_claimed(connection, row, token)) is not None]
+
+        return self._database.write(work)
+
+    def write(self, changes: Sequence[Change]) -> int:
+        now = self._clock()
+        rows = [_to_write(change, now) for change in changes]
+        return self._database.write(lambda connection: connection.executemany(_WRITE, rows).rowcount)
+
+    def next_due(self) -> float | None:
+        [(due,)] = self._database.read("SELECT MIN(due) FROM usage_point WHERE state = 'pending'")
+        if due is None:
+            return None
+        wait = due - self._clock()
+        return 0.0 if wait > MAX_DELAY else max(0.0, wait)
+
+    def counts(self) -> Counts:
+        by_state: dict[str, int] = dict(self._database.read("SELECT state, COUNT(*) FROM usage_point GROUP BY state"))
+        [(claimed,)] = self._database.read(
+            "SELECT COUNT(*) FROM usage_point WHERE state = 'pending' AND due > ? AND token IS NOT NULL",
+            (self._clock(),),
+        )
+        [(oldest,)] = self._database.read("SELECT MIN(occurred_at) FROM usage_point WHERE state = 'pending'")
+        return Counts(
+            **{state.value: by_state.get(state.value, 0) for state in State},
+            claimed=claimed,
+            oldest_pending=_moment(oldest),
+        )
+
+    def get(self, idempotency_key: str) -> StoredPoint | None:
+        rows = self._database.read(f"SELECT {_ROW} FROM usage_point WHERE idempotency_key = ?", (idempotency_key,))
+        return self._to_stored(rows[0]) if rows else None
+
+    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+        condition = "" if state is None else "WHERE state = ?"
+        parameters: list[object] = [limit] if state is None else [state.value, limit]
+        sql = f"SELECT {_ROW} FROM usage_point {condition} ORDER BY id DESC LIMIT ?"
+        return [self._to_stored(row) for row in self._database.read(sql, parameters)]
+
+    def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
+        now = self._clock()
+        if idempotency_keys is None:
+            return self._database.write(lambda connection: connection.execute(_RETRY, (now,)).rowcount)
+        rows = [(now, key) for key in idempotency_keys]
+        sql = f"{_RETRY} AND idempotency_key = ?"
+        return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
+
+    def prune(self, older_than: float) -> int:
+        limit = self._clock() - older_than
+        sql = "DELETE FROM usage_point WHERE id IN (SELECT id FROM usage_point WHERE state = 'registered' AND due < ? LIMIT ?)"
+        pruned = 0
+        while count := self._database.write(lambda connection: connection.execute(sql, (limit, _PRUNE_STEP)).rowcount):
+            pruned += count
+        return pruned
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _to_stored(self, row: tuple[Any, ...]) -> StoredPoint:
+        state, due, attempts, token, unanswered_since, last_error, billable, classification = row[7:]
+        registered = state == State.REGISTERED
+        return StoredPoint(
+            point=_to_point(row[:7]),
+            state=State(state),
+            attempts=attempts,
+            due=datetime.fromtimestamp(due, UTC),
+            claimed=state == State.PENDING and token is not None and due > self._clock(),
+            registration=Registration(None if billable is None else bool(billable), classification) if registered else None,
+            last_error=last_error,
+            unanswered_since=_moment(unanswered_since),
+        )
+
+
+def _to_row(point: UsagePoint) -> tuple[object, ...]:
+    return (
+        point.idempotency_key,
+        point.event,
+        point.host,
+        point.succeeded,
+        point.is_still,
+        point.is_production,
+        point.occurred_at.timestamp(),
+    )
+
+
+def _to_point(row: tuple[Any, ...]) -> UsagePoint:
+    key, event, host, succeeded, is_still, is_production, occurred_at = row
+    return UsagePoint(
+        event=event,
+        host=host,
+        succeeded=bool(succeeded),
+        is_still=bool(is_still),
+        is_production=bool(is_production),
+        idempotency_key=key,
+        occurred_at=datetime.fromtimestamp(occurred_at, UTC),
+    )
+
+
+def _to_claimed(connection: sqlite3.Connection, row: tuple[Any, ...], token: str) -> ClaimedPoint | None:
+    number, attempts, unanswered_since, *point = row
+    try:
+        return ClaimedPoint(number, token, _to_point(tuple(point)), attempts + 1, _moment(unanswered_since))
+    except (ConfigurationError, TypeError, ValueError, OverflowError) as error:
+        # Written by a newer version or damaged: it must not stop the others, nor be lost.
+        connection.execute(
+            "UPDATE usage_point SET state = 'rejected', token = NULL, last_error = ? WHERE id = ?",
+            (f"cannot be read: {error}"[:MAX_ERROR_LENGTH], number),
+        )
+        return None
+
+
+def _to_write(change: Change, now: float) -> tuple[object, ...]:
+    answer = change.registration
+    return (
+        change.state.value,
+        now + change.delay,
+        not change.counts,
+        change.error[:MAX_ERROR_LENGTH] if change.error else None,
+        answer.billable if answer else None,
+        answer.classification if answer else None,
+        now if change.unanswered else None,
+        change.claimed.row,
+        change.claimed.token,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _salvage(damaged: sqlite3.Connection) -> Callable[[sqlite3.Connection], object]:
+    # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
+    [(last,)] = damaged.execute("SELECT seq FROM sqlite_sequence WHERE name = 'usage_point'").fetchall() or [(0,)]
+    rows = list(_readable(damaged, range(1, last + 1)))
+    marks = ", ".join("?" * len(_ROW.split(",")))
+    return lambda connection: connection.executemany(f"INSERT OR IGNORE INTO usage_point ({_ROW}) VALUES ({marks})", rows)
+
+
+def _readable(damaged: sqlite3.Connection, numbers: Iterable[int]) -> Iterable[tuple[Any, ...]]:
+    for number in numbers:
+        try:
+            yield from damaged.execute(f"SELECT {_ROW} FROM usage_point WHERE id = ?", (number,)).fetchall()
+        except sqlite3.Error:
+            continue
