@@ -1,5 +1,74 @@
 """
 Register Remotion usage points from Python web apps: durable, off the request path, never twice.
+
+This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.starlette`,
+`.fastapi`, `.asgi`.
 """
 
+from .client import (
+    AsyncLicensingClient,
+    LicensingClient,
+    aget_usage,
+    aregister_usage_event,
+    aregister_usage_point,
+    get_usage,
+    register_usage_event,
+    register_usage_point,
+)
+from .errors import (
+    APIError,
+    CertificateError,
+    ConfigurationError,
+    EndpointError,
+    InvalidTokenError,
+    KeyRefusedError,
+    LicensingError,
+    NoAnswerError,
+    NotSentError,
+    OutboxError,
+    RefusedError,
+    ThrottledError,
+    TransportError,
+    UnavailableError,
+)
+from .models import EventCount, Registration, Usage, UsagePoint
+from .recorder import RecorderCounts, UsageRecorder
+from .settings import Settings
+from .usage import PendingUsage, current_usage, usage_point
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "APIError",
+    "AsyncLicensingClient",
+    "CertificateError",
+    "ConfigurationError",
+    "EndpointError",
+    "EventCount",
+    "InvalidTokenError",
+    "KeyRefusedError",
+    "LicensingClient",
+    "LicensingError",
+    "NoAnswerError",
+    "NotSentError",
+    "OutboxError",
+    "PendingUsage",
+    "RecorderCounts",
+    "RefusedError",
+    "Registration",
+    "Settings",
+    "ThrottledError",
+    "TransportError",
+    "UnavailableError",
+    "Usage",
+    "UsagePoint",
+    "UsageRecorder",
+    "aget_usage",
+    "aregister_usage_event",
+    "aregister_usage_point",
+    "current_usage",
+    "get_usage",
+    "register_usage_event",
+    "register_usage_point",
+    "usage_point",
+]

@@ -34,6 +34,9 @@ def new_idempotency_key() -> str:
 
 
 def utc_now() -> datetime:
+    """
+    Return the present moment, aware.
+    """
     return datetime.now(UTC)
 
 

@@ -199,6 +199,7 @@ def resolve_host(
     address bar. An origin that is not allowed ends the search: a caller must not choose which source is asked.
 
     Args:
+        headers: What the request says.
         own: The server's own origin as the framework resolves it behind trusted proxies.
         configured: A fixed host; wins over everything.
         allows: Whether an origin is allowed; `None` allows all.

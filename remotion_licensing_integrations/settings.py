@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
@@ -26,6 +26,29 @@ DEFAULT_OUTBOX: Final = "sqlite:///remotion-usage.sqlite3"
 #: The key that declares eligibility for Remotion's free licence; goes out as `null`, as the renderers send it.
 #: Source: https://www.remotion.dev/docs/licensing
 FREE_LICENSE: Final = "free-license"
+
+
+class SettingsFields(TypedDict, total=False):
+    """
+    The settings as keywords, for the type checker.
+    """
+
+    license_key: str | None
+    private_license_key: str | None
+    host: str | None
+    allowed_hosts: Sequence[str] | None
+    is_production: bool
+    base_url: str
+    outbox: str
+    delivery: Delivery
+    report_failures: bool
+    report_aborted: bool
+    idempotency: Idempotency
+    timeout: float
+    shutdown_timeout: float
+    lease: float
+    concurrency: int
+    retention: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -81,7 +104,7 @@ class Settings:
             raise ConfigurationError(msg)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, /, **values: Any) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] | None = None, /, **values: Unpack[SettingsFields]) -> Settings:
         """
         Build settings from keywords, then `REMOTION_…` environment variables, then the defaults.
 
@@ -96,7 +119,7 @@ class Settings:
             msg = f"unknown setting {', '.join(sorted(unknown))}; the settings are {', '.join(_CHECKS)}"
             raise TypeError(msg)
         environ = os.environ if environ is None else environ
-        given = {name: value for name, value in values.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         for name in _CHECKS.keys() - given.keys():
             text = environ.get(variable := ENVIRONMENT[name], "")
             if text:
@@ -241,11 +264,21 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
 }
 
 #: Environment variable of each setting.
-ENVIRONMENT: Final[dict[str, str]] = {
-    name: f"REMOTION_LICENSING_{name.upper()}" for name in _CHECKS
-} | {"license_key": "REMOTION_LICENSE_KEY", "private_license_key": "REMOTION_PRIVATE_LICENSE_KEY"}
+ENVIRONMENT: Final[dict[str, str]] = {name: f"REMOTION_LICENSING_{name.upper()}" for name in _CHECKS} | {
+    "license_key": "REMOTION_LICENSE_KEY",
+    "private_license_key": "REMOTION_PRIVATE_LICENSE_KEY",
+}
 
-_WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 def _from_text(name: str, variable: str, text: str) -> object:

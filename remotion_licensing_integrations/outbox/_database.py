@@ -50,9 +50,10 @@ def _renew_lock() -> None:
     _sqlite_lock = threading.RLock()
 
 
+# The lock of the moment, not bound methods: a child that forks again has another one.
 os.register_at_fork(
-    before=lambda: _sqlite_lock.acquire(),
-    after_in_parent=lambda: _sqlite_lock.release(),
+    before=lambda: _sqlite_lock.acquire(),  # noqa: PLW0108
+    after_in_parent=lambda: _sqlite_lock.release(),  # noqa: PLW0108
     after_in_child=_renew_lock,
 )
 
@@ -133,7 +134,7 @@ class Database:
                 elif not _is_busy(error) or time.monotonic() > give_up:
                     raise self._refusal(error) from error
             # Outside the lock, so that a fork and other threads need not wait for another process.
-            time.sleep(random.uniform(*_LOCK_POLL))
+            time.sleep(random.uniform(*_LOCK_POLL))  # noqa: S311 - no secret
 
     def _transact(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection.execute("BEGIN IMMEDIATE")
@@ -236,7 +237,7 @@ class Database:
             aside = f"{self.path}.corrupt-{time.time_ns()}"
             for suffix in _SUFFIXES:
                 with suppress(OSError):
-                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
             logger.critical(
                 "The outbox file %s is damaged (%s). It was set aside as %s; what can be read is copied to a new file.",
                 self.path,
@@ -264,7 +265,7 @@ class Database:
 
     def _stat(self) -> tuple[int, int] | None:
         try:
-            status = os.stat(self.path)
+            status = self.path.stat()
         except OSError:
             return None
         return status.st_dev, status.st_ino

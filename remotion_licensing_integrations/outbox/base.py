@@ -137,11 +137,11 @@ class ClaimedPoint:
         """
         return Change(self, State.HELD, error=error, unanswered=unanswered)
 
-    def release(self, error: str | None = None) -> Change:
+    def release(self, error: str | None = None, *, delay: float = 0.0) -> Change:
         """
-        Give the point back as if it had not been claimed.
+        Give the point back as if this claim had not been, due in *delay* seconds.
         """
-        return Change(self, State.PENDING, error=error, counts=False)
+        return Change(self, State.PENDING, min(delay, MAX_DELAY), error, counts=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

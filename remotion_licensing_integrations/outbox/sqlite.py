@@ -176,7 +176,9 @@ class SQLiteOutbox(Outbox):
             attempts=attempts,
             due=datetime.fromtimestamp(due, UTC),
             claimed=state == State.PENDING and token is not None and due > self._clock(),
-            registration=Registration(None if billable is None else bool(billable), classification) if registered else None,
+            registration=Registration(None if billable is None else bool(billable), classification)
+            if registered
+            else None,
             last_error=last_error,
             unanswered_since=_moment(unanswered_since),
         )
@@ -244,7 +246,9 @@ def _salvage(damaged: sqlite3.Connection) -> Callable[[sqlite3.Connection], obje
     [(last,)] = damaged.execute("SELECT seq FROM sqlite_sequence WHERE name = 'usage_point'").fetchall() or [(0,)]
     rows = list(_readable(damaged, range(1, last + 1)))
     marks = ", ".join("?" * len(_ROW.split(",")))
-    return lambda connection: connection.executemany(f"INSERT OR IGNORE INTO usage_point ({_ROW}) VALUES ({marks})", rows)
+    return lambda connection: connection.executemany(
+        f"INSERT OR IGNORE INTO usage_point ({_ROW}) VALUES ({marks})", rows
+    )
 
 
 def _readable(damaged: sqlite3.Connection, numbers: Iterable[int]) -> Iterable[tuple[Any, ...]]:

@@ -1,0 +1,185 @@
+"""
+Pure ASGI middleware: sees a response end, and has its usage point committed before the last byte goes out.
+
+It imports no framework, never touches `receive`, and forwards every message unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, Unpack
+
+from .endpoints import EndpointRules
+from .models import UsagePoint
+from .origin import OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .recorder import UsageRecorder
+from .settings import Settings, SettingsFields
+from .usage import PendingUsage, marked_options, set_current
+
+__all__ = ["UsageMiddleware"]
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# A second middleware of ours, on a mounted app for instance, leaves the request to the first.
+_SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
+
+
+class UsageMiddleware:
+    """
+    Records a usage point for each finished request to a decorated endpoint.
+
+    Best placed innermost: last in a `middleware=[…]` list, first of several `add_middleware` calls. Without further
+    arguments the settings come from the environment.
+
+    Args:
+        app: The ASGI application.
+        settings: Instead of single settings.
+        recorder: One that the app made itself, for instance to complete deferred points.
+        endpoints: Rules like `{"POST /convert": "cloud-render"}` for endpoints that cannot be decorated.
+        **fields: Single settings, see `Settings`.
+
+    Raises:
+        ConfigurationError: A setting or rule is unusable.
+        TypeError: A keyword is not a setting, or settings are given in more than one way.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings | None = None,
+        recorder: UsageRecorder | None = None,
+        endpoints: Mapping[str, str] | None = None,
+        **fields: Unpack[SettingsFields],
+    ) -> None:
+        if (settings is not None) + (recorder is not None) + bool(fields) > 1:
+            msg = "UsageMiddleware takes one of: settings, recorder, single settings"
+            raise TypeError(msg)
+        self.app = app
+        self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
+        self._rules = EndpointRules(endpoints or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Serve one connection.
+        """
+        if scope["type"] == "http" and _SCOPE_KEY not in scope:
+            await self._handle(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, self._lifespan_send(send))
+        else:
+            await self.app(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        usage = PendingUsage(self.recorder, lambda: self._resolve_host(scope))
+        scope[_SCOPE_KEY] = usage
+        if self._rules:
+            self._match_rules(usage, scope)
+        status = 0
+
+        # Not a coroutine function: what it returns is awaited as it is, so other routes pay for a check, not a frame.
+        def watch(message: Message) -> Awaitable[None]:
+            nonlocal status
+            kind = message["type"]
+            if kind == "http.response.start":
+                status = message["status"]
+            elif not usage.settled and _is_last(message):
+                self._find_misplaced(usage, scope)
+                if usage.event is not None:
+                    return self._send_last(usage.complete(scope["method"], status), message, send)
+                usage.settled = True
+            return send(message) if usage.event is None else _send_noting_loss(usage, message, send)
+
+        undo = set_current(usage)
+        try:
+            await self.app(scope, receive, watch)
+        except BaseException as error:
+            if usage.event is not None and not usage.settled:
+                gone = usage.aborted or isinstance(error, asyncio.CancelledError)
+                await self._record(usage.abort() if gone else usage.fail())
+            raise
+        else:
+            if usage.event is not None and not usage.settled:
+                await self._record(usage.abort())
+        finally:
+            undo()
+
+    async def _send_last(self, point: UsagePoint | None, message: Message, send: Send) -> None:
+        await self._record(point)
+        await send(message)
+        if point is not None and self.recorder.settings.delivery == "inline":
+            await self._guard(asyncio.to_thread(self.recorder.deliver, self.recorder.settings.timeout))
+
+    async def _record(self, point: UsagePoint | None) -> None:
+        if point is not None:
+            await self._guard(self.recorder.arecord(point))
+
+    async def _guard(self, work: Awaitable[object]) -> None:
+        # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        try:
+            await work
+        except Exception:
+            logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
+
+    def _lifespan_send(self, send: Send) -> Send:
+        async def send_lifespan(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                await self._guard(asyncio.to_thread(self.recorder.start))
+            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self._guard(asyncio.to_thread(self.recorder.stop))
+            await send(message)
+
+        return send_lifespan
+
+    def _resolve_host(self, scope: Scope) -> ResolvedHost:
+        headers = OriginHeaders.from_asgi(scope["headers"])
+        # The server has put the trusted proxy's scheme into the scope; raw X-Forwarded headers are anybody's.
+        scheme = scope.get("scheme", "http")
+        return resolve_host(
+            headers,
+            own=lambda: own_origin(scheme, headers.host),
+            configured=self.recorder.settings.host,
+            allows=self.recorder.allows_host,
+        )
+
+    def _match_rules(self, usage: PendingUsage, scope: Scope) -> None:
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        options = self._rules.match(scope["method"], path, path.removeprefix(root))
+        if options is not None:
+            usage.apply(options)
+
+    def _find_misplaced(self, usage: PendingUsage, scope: Scope) -> None:
+        if usage.event is not None:
+            return
+        options = marked_options(scope.get("endpoint"))
+        if options is not None:
+            self.recorder.warn_once(
+                "decorator_misplaced",
+                f"@usage_point stands above the route decorator of {scope['endpoint']!r}, so only the status tells "
+                "what happened. Put it directly on the function, below the route decorator.",
+            )
+            usage.apply(options)
+
+
+def _is_last(message: Message) -> bool:
+    if message["type"] == "http.response.body":
+        return not message.get("more_body", False)
+    return bool(message["type"] == "http.response.pathsend")
+
+
+async def _send_noting_loss(usage: PendingUsage, message: Message, send: Send) -> None:
+    try:
+        await send(message)
+    except OSError:
+        # How servers of ASGI 2.4 say that the client has gone.
+        usage.aborted = True
+        raise

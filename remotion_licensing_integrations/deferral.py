@@ -1,0 +1,56 @@
+"""
+The token that carries a usage point from the request that started the work to the place where the work ends.
+
+It holds event, host, flags and idempotency key, so completing twice counts once. It is neither secret nor signed: keep
+it on your side (job arguments, a database), or inside something signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from typing import Any, Final
+
+from .errors import ConfigurationError, InvalidTokenError
+from .models import UsagePoint
+
+_PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
+_FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
+
+
+def encode_token(point: UsagePoint) -> str:
+    """
+    Return a URL-safe string from which `decode_token` makes *point* again, but for its outcome and time.
+    """
+    body = json.dumps([getattr(point, name) for name in _FIELDS], separators=(",", ":")).encode()
+    checked = zlib.crc32(body).to_bytes(4, "big") + body
+    return _PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
+
+
+def decode_token(token: str, *, succeeded: bool) -> UsagePoint:
+    """
+    Return the usage point of *token* as finished now with this outcome.
+
+    Raises:
+        InvalidTokenError: *token* is damaged, cut, or of another version.
+    """
+    try:
+        return UsagePoint(**_read(token), succeeded=succeeded)
+    except (binascii.Error, ConfigurationError, TypeError, ValueError) as error:
+        msg = f"token: {token!r:.60} is not a deferral token: {error}"
+        raise InvalidTokenError(msg) from error
+
+
+def _read(token: object) -> dict[str, Any]:
+    if not isinstance(token, str) or not token.startswith(_PREFIX) or not token.isascii():
+        msg = f"it does not start with {_PREFIX!r}"
+        raise ValueError(msg)
+    text = token.removeprefix(_PREFIX)
+    checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    check, body = checked[:4], checked[4:]
+    if zlib.crc32(body).to_bytes(4, "big") != check:
+        msg = "its checksum is wrong"
+        raise ValueError(msg)
+    return dict(zip(_FIELDS, json.loads(body), strict=True))

@@ -1,0 +1,334 @@
+"""
+Deliver what is due: claim points, register them, write down what came of each.
+
+Trouble of one point is the point's (it is rescheduled, rejected or held); trouble of all points is the queue's: it is
+put on *hold* for a stated reason, no attempt is used up, and one point at a time probes whether the trouble is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .errors import (
+    CertificateError,
+    EndpointError,
+    KeyRefusedError,
+    LicensingError,
+    NoAnswerError,
+    NotSentError,
+    RefusedError,
+    ThrottledError,
+)
+from .models import Registration
+from .outbox import Change, ClaimedPoint, Outbox, State
+from .retry import backoff
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .client import LicensingClient
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
+REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the fault is not the points'
+FIRST_PROBE: Final = 30.0  # seconds until a hold is probed; doubles up to LAST_PROBE
+LAST_PROBE: Final = 900.0  # seconds
+#: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
+KEY_MEMORY: Final = 86_400.0
+
+Outcome = Registration | Exception
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Hold:
+    reason: str
+    interval: float
+    until: float
+
+
+class Delivery:
+    """
+    Registers the points of *outbox* with the licensing API, up to `settings.concurrency` at a time.
+
+    Used from one thread; it keeps sender threads with open connections until `close()`.
+
+    Args:
+        transport: Replaces the network in tests.
+        monotonic: Clock of holds and time limits, in seconds.
+        clock: The present moment in epoch seconds.
+        uniform: Draws a number between two bounds.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: Settings,
+        *,
+        transport: Any = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._monotonic = monotonic
+        self._clock = clock
+        self._uniform = uniform
+        self._senders = _Senders(settings, transport)
+        self._hold: _Hold | None = None
+        self._failures = 0
+        self._refusals = 0
+        self._window = 1
+        self._in_flight = 0
+        self._unwritten: list[Change] = []
+        self._pass_ends = math.inf
+        self._finish_at = math.inf
+
+    @property
+    def hold_reason(self) -> str | None:
+        """
+        Why delivery is paused, or `None`.
+        """
+        return None if self._hold is None else self._hold.reason
+
+    @property
+    def hold_seconds(self) -> float:
+        """
+        Seconds until a hold is probed; 0 without one.
+        """
+        return 0.0 if self._hold is None else max(0.0, self._hold.until - self._monotonic())
+
+    def deliver(self, timeout: float | None = None) -> int:
+        """
+        Deliver until nothing is due, a hold begins, or the time is over; what is unsent then goes back.
+
+        Args:
+            timeout: Seconds; `finish_within` may shorten it.
+
+        Returns:
+            How many points were registered.
+
+        Raises:
+            OutboxError: The store refuses; claimed points come back when their lease ends.
+        """
+        self._pass_ends = math.inf if timeout is None else self._monotonic() + timeout
+        registered = 0
+        while True:
+            self._claim()
+            if not self._in_flight or self._remaining() == 0:
+                return registered
+            for claimed, outcome in self._senders.results(self._remaining()):
+                self._in_flight -= 1
+                self._unwritten.append(self._judge(claimed, outcome))
+            if self._hold is not None or self._remaining() == 0:
+                self._take_back()
+            registered += sum(change.state is State.REGISTERED for change in self._unwritten)
+            self._write()
+
+    def finish_within(self, timeout: float) -> None:
+        """
+        Let every `deliver`, also one under way, end within *timeout* seconds from now; callable from any thread.
+        """
+        self._finish_at = self._monotonic() + timeout
+        self._senders.wake()
+
+    def close(self) -> None:
+        """
+        End the sender threads; one that waits for an answer is left behind.
+        """
+        self._senders.close()
+
+    def _claim(self) -> None:
+        ready = self._in_flight == 0 if self._hold else self._in_flight <= self._window
+        if not ready or self.hold_seconds or self._remaining() == 0:
+            return
+        # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
+        limit = 1 if self._hold else 2 * self._window - self._in_flight
+        claimed = self._outbox.claim(limit, lease=self._settings.lease)
+        self._senders.send(claimed, threads=min(self._window, self._in_flight + len(claimed)))
+        self._in_flight += len(claimed)
+
+    def _take_back(self) -> None:
+        unsent = self._senders.take_back()
+        self._in_flight -= len(unsent)
+        self._unwritten.extend(claimed.release() for claimed in unsent)
+
+    def _write(self) -> None:
+        # Kept until the store takes them: an answer forgotten is a point sent again.
+        self._outbox.write(self._unwritten)
+        self._unwritten.clear()
+
+    def _remaining(self) -> float:
+        return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())
+
+    def _judge(self, claimed: ClaimedPoint, outcome: Outcome) -> Change:
+        if isinstance(outcome, Registration):
+            self._resume()
+            return claimed.settle(outcome)
+        error = f"{type(outcome).__name__}: {outcome}"
+        if isinstance(outcome, RefusedError):
+            return self._refused(claimed, error)
+        if isinstance(outcome, KeyRefusedError):
+            self._pause(f"the licence key is refused; set the right one and restart. {error}")
+            return claimed.release(error)
+        if isinstance(outcome, (EndpointError, CertificateError)):
+            self._pause(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
+            return claimed.release(error)
+        if isinstance(outcome, ThrottledError):
+            self._pause(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
+            return claimed.release(error)
+        return self._failed(claimed, outcome, error)
+
+    def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
+        if self._refusals >= REFUSALS_IN_A_ROW:
+            self._pause(f"{REFUSALS_IN_A_ROW} points in a row were refused, so the points are not the cause. {error}")
+            return claimed.release(error)
+        self._refusals += 1
+        logger.error(
+            "The licensing API refuses usage point %s for good: %s",
+            claimed.point.idempotency_key,
+            error,
+            extra={"action": "point_rejected"},
+        )
+        return claimed.reject(error)
+
+    def _failed(self, claimed: ClaimedPoint, outcome: Exception, error: str) -> Change:
+        if not isinstance(outcome, LicensingError):
+            logger.error("A usage point could not be sent.", exc_info=outcome, extra={"action": "send_crashed"})
+        self._failures += 1
+        probing = self._hold is not None
+        if self._failures >= OUTAGE_AFTER:
+            self._pause(f"the licensing API is out of reach. {error}")
+        if isinstance(outcome, NotSentError):
+            return claimed.release(error, delay=0 if self._hold else backoff(self._failures, uniform=self._uniform))
+        if isinstance(outcome, NoAnswerError):
+            return self._unanswered(claimed, error)
+        if probing:
+            return claimed.release(error)
+        return claimed.reschedule(backoff(claimed.attempts, uniform=self._uniform), error)
+
+    def _unanswered(self, claimed: ClaimedPoint, error: str) -> Change:
+        since = claimed.unanswered_since or datetime.fromtimestamp(self._clock(), UTC)
+        if self._settings.idempotency == "off":
+            reason = "it may have been counted, and no idempotency key makes a repeat safe"
+        elif self._clock() - since.timestamp() >= KEY_MEMORY:
+            reason = "it may have been counted, longer ago than the API can be trusted to remember its key"
+        else:
+            delay = backoff(claimed.attempts, uniform=self._uniform)
+            return claimed.reschedule(delay, error, unanswered=True)
+        logger.error(
+            "Usage point %s is held: %s. See `remotion-licensing reconcile`.",
+            claimed.point.idempotency_key,
+            reason,
+            extra={"action": "point_held"},
+        )
+        return claimed.hold(f"{reason}. {error}", unanswered=True)
+
+    def _pause(self, reason: str, *, seconds: float | None = None) -> None:
+        now = self._monotonic()
+        if self._hold is not None and self._hold.until > now:
+            return  # an answer to a point sent before the hold began
+        interval = FIRST_PROBE if self._hold is None else min(LAST_PROBE, 2 * self._hold.interval)
+        wait = interval * self._uniform(0.8, 1.2) if seconds is None else seconds
+        if self._hold is None or self._hold.reason != reason:
+            logger.error(
+                "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_held"}
+            )
+        self._hold = _Hold(reason, interval, now + wait)
+        self._window = 1
+
+    def _resume(self) -> None:
+        self._failures = self._refusals = 0
+        if self._hold is not None:
+            logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
+            self._hold = None
+        self._window = min(self._settings.concurrency, 2 * self._window)
+
+
+class _Senders:
+    """
+    Daemon threads that register claimed points, each over one connection of its own.
+
+    Threads, because they outrun the async clients several times over; daemons, because a hanging API must not keep a
+    process alive.
+    """
+
+    def __init__(self, settings: Settings, transport: Any) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._tasks: queue.SimpleQueue[ClaimedPoint | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[ClaimedPoint, Outcome] | None] = queue.SimpleQueue()
+        self._threads = 0
+
+    def send(self, claimed: Sequence[ClaimedPoint], *, threads: int) -> None:
+        while self._threads < threads:
+            threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
+            self._threads += 1
+        for point in claimed:
+            self._tasks.put(point)
+
+    def take_back(self) -> list[ClaimedPoint]:
+        return [claimed for claimed in _drain(self._tasks) if claimed is not None]
+
+    def results(self, timeout: float) -> list[tuple[ClaimedPoint, Outcome]]:
+        try:
+            first = self._results.get(timeout=None if timeout == math.inf else timeout)
+        except queue.Empty:
+            return []
+        return [result for result in (first, *_drain(self._results)) if result is not None]
+
+    def wake(self) -> None:
+        self._results.put(None)
+
+    def close(self) -> None:
+        for _ in range(self._threads):
+            self._tasks.put(None)
+        self._threads = 0
+
+    def _run(self) -> None:
+        from .client import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
+
+        with LicensingClient(
+            self._settings.wire_key,
+            base_url=self._settings.base_url,
+            timeout=self._settings.timeout,
+            max_attempts=1,
+            idempotency=self._settings.idempotency,
+            transport=self._transport,
+        ) as client:
+            while (claimed := self._tasks.get()) is not None:
+                self._results.put((claimed, _register(client, claimed)))
+
+
+def _register(client: LicensingClient, claimed: ClaimedPoint) -> Outcome:
+    point = claimed.point
+    try:
+        return client.register_usage_event(
+            event=point.event,
+            host=point.host,
+            succeeded=point.succeeded,
+            is_still=point.is_still,
+            is_production=point.is_production,
+            idempotency_key=point.idempotency_key,
+        )
+    except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
+        return error
+
+
+def _drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
+    drained: list[_T] = []
+    try:
+        while True:
+            drained.append(entries.get_nowait())
+    except queue.Empty:
+        return drained

@@ -1,0 +1,9 @@
+"""
+For FastAPI apps: `app.add_middleware(UsageMiddleware, license_key=…)` and `@usage_point("cloud-render")`.
+"""
+
+from __future__ import annotations
+
+from .starlette import UsageMiddleware, current_usage, usage_point
+
+__all__ = ["UsageMiddleware", "current_usage", "usage_point"]

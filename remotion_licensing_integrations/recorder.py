@@ -1,0 +1,293 @@
+"""
+Where a finished request becomes a durable usage point.
+
+Nothing runs until the first point or `start()`; then each process has one writer thread and, when it delivers by
+itself, one delivery worker. A fork leaves the child with neither, and its first point starts its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from .deferral import decode_token
+from .delivery import Delivery
+from .errors import OutboxError
+from .models import UsagePoint
+from .origin import AllowedOrigins, ResolvedHost
+from .outbox import Counts, Outbox, open_outbox
+from .settings import Settings
+from .worker import Worker
+from .writer import Notify, Writer, store_or_log
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
+
+SECONDS_PER_DAY: Final = 86_400
+
+# Guards the first use in each process; a fork may happen while another thread holds it, so the child gets a new one.
+_start_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _start_lock  # noqa: PLW0603 - the child's own copy of the module
+    _start_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderCounts:
+    """
+    What an operator wants to know of a recorder.
+
+    Attributes:
+        stored: Points in the outbox, of all processes that share it.
+        waiting: Points of this process that are not committed yet.
+        late: Points whose request did not wait for the commit any longer.
+        logged: Points that only the log has, for `remotion-licensing import`.
+        hosts: How this process chose the hosts of its points, by `origin.HOST_SOURCES`.
+        hold: Why this process pauses delivery, or `None`.
+    """
+
+    stored: Counts
+    waiting: int
+    late: int
+    logged: int
+    hosts: Mapping[str, int]
+    hold: str | None
+
+
+class _Threads:
+    """
+    What a recorder has running in one process.
+    """
+
+    def __init__(self, outbox: Outbox, delivery: Delivery, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.delivery = delivery
+        retention = settings.retention * SECONDS_PER_DAY
+        self.worker = Worker(outbox, delivery, retention=retention) if settings.delivery == "worker" else None
+        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else lambda: None)
+        self.writer.start()
+        if self.worker:
+            self.worker.start()
+
+
+class UsageRecorder:
+    """
+    Records usage points and, by default, delivers them from a thread of this process.
+
+    Args:
+        settings: Defaults to `Settings.from_env()`.
+        outbox: Defaults to the one that `settings.outbox` names.
+        transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, outbox: Outbox | None = None, transport: Any = None
+    ) -> None:
+        self.settings = settings or Settings.from_env()
+        self.outbox = outbox or open_outbox(self.settings.outbox)
+        listed = self.settings.allowed_hosts
+        #: Whether an origin may be a point's host; `None` when any may.
+        self.allows_host = None if listed is None else AllowedOrigins(listed)
+        self._transport = transport
+        self._threads: _Threads | None = None
+        self._late = 0
+        self._hosts: Counter[str] = Counter()
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"UsageRecorder(outbox={self.outbox!r}, delivery={self.settings.delivery!r})"
+
+    @property
+    def enabled(self) -> bool:
+        """
+        Whether points are recorded at all: not without a licence key, which is said once.
+        """
+        if self.settings.license_key is None:
+            self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
+            return False
+        return True
+
+    def start(self) -> None:
+        """
+        Open the outbox and start the threads; without it the first point does so.
+        """
+        if not self.enabled:
+            return
+        try:
+            self.outbox.open()
+        except OutboxError as error:
+            # The app must start all the same: points wait in memory, and the writer tries again.
+            logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
+        self._running()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """
+        Commit what waits, deliver what is due and end the threads.
+
+        What is not delivered stays in the outbox for the next process.
+
+        Args:
+            timeout: Seconds for all of it; defaults to `settings.shutdown_timeout`.
+        """
+        threads, self._threads = self._threads, None
+        if threads is not None and threads.pid == os.getpid():
+            stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
+            threads.writer.stop(stop_at - time.monotonic())
+            if threads.worker:
+                threads.worker.stop(max(0.0, stop_at - time.monotonic()))
+            threads.delivery.close()
+        self.outbox.close()
+
+    def record(self, point: UsagePoint) -> bool:
+        """
+        Store *point*, waiting for its commit 0.25 s at the most; return whether it is committed.
+
+        A point that is not committed by then stays with this process, which goes on trying. Never raises.
+        """
+        if not self.enabled:
+            return False
+        done = threading.Event()
+        outcome: list[bool] = []
+
+        def notify(committed: bool) -> None:  # noqa: FBT001 - the writer's callback
+            outcome.append(committed)
+            done.set()
+
+        self._submit(point, notify)
+        if not done.wait(COMMIT_WAIT):
+            self._count_late()
+        return bool(outcome and outcome[0])
+
+    async def arecord(self, point: UsagePoint) -> bool:
+        """
+        Same as `record`, but lets the event loop run meanwhile.
+        """
+        if not self.enabled:
+            return False
+        loop = asyncio.get_running_loop()
+        committed: asyncio.Future[bool] = loop.create_future()
+        self._submit(point, partial(_resolve_soon, loop, committed))
+        bound = loop.call_later(COMMIT_WAIT, self._resolve_late, committed)
+        try:
+            return await committed
+        finally:
+            bound.cancel()
+
+    def complete(self, token: str, *, succeeded: bool) -> bool:
+        """
+        Record the usage point that `PendingUsage.defer()` put off, now that its work has ended; see `record`.
+
+        Completing one token twice counts once.
+
+        Raises:
+            InvalidTokenError: *token* is not from `defer()`.
+        """
+        return self.record(decode_token(token, succeeded=succeeded))
+
+    async def acomplete(self, token: str, *, succeeded: bool) -> bool:
+        """
+        Same as `complete`, but lets the event loop run meanwhile.
+        """
+        return await self.arecord(decode_token(token, succeeded=succeeded))
+
+    def deliver(self, timeout: float | None = None) -> int:
+        """
+        Deliver what is due now, from this thread, and return how many points were registered.
+
+        Args:
+            timeout: Seconds; `None` until nothing is due.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        return self._running().delivery.deliver(timeout)
+
+    def counts(self) -> RecorderCounts:
+        """
+        Count the points of the outbox and what this process has seen.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        threads = self._threads
+        return RecorderCounts(
+            stored=self.outbox.counts(),
+            waiting=threads.writer.waiting if threads else 0,
+            late=self._late,
+            logged=threads.writer.logged if threads else 0,
+            hosts=dict(self._hosts),
+            hold=threads.delivery.hold_reason if threads else None,
+        )
+
+    def count_host(self, host: ResolvedHost) -> None:
+        """
+        Note how a host was chosen, and say so when a request named one that is not allowed.
+        """
+        self._hosts[host.source] += 1
+        if host.source == "refused":
+            self.warn_once(
+                "host_refused",
+                "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
+                "list it. Further ones are only counted.",
+            )
+
+    def warn_once(self, action: str, message: str) -> None:
+        """
+        Log *message* the first time this recorder meets *action*.
+        """
+        if action not in self._warned:
+            self._warned.add(action)
+            logger.warning(message, extra={"action": action})
+
+    def _submit(self, point: UsagePoint, notify: Notify) -> None:
+        try:
+            self._running().writer.submit(point, notify)
+        except RuntimeError:
+            # No thread can start while the interpreter shuts down: what is left is this one.
+            notify(store_or_log(self.outbox, point))
+
+    def _running(self) -> _Threads:
+        threads = self._threads
+        if threads is None or threads.pid != os.getpid():
+            with _start_lock:
+                threads = self._threads
+                if threads is None or threads.pid != os.getpid():
+                    delivery = Delivery(self.outbox, self.settings, transport=self._transport)
+                    threads = _Threads(self.outbox, delivery, self.settings)
+                    self._threads = threads
+        return threads
+
+    def _resolve_late(self, committed: asyncio.Future[bool]) -> None:
+        if not committed.done():
+            self._count_late()
+            committed.set_result(False)
+
+    def _count_late(self) -> None:
+        self._late += 1
+        self.warn_once("commit_late", "The outbox is slow: a response went out before its usage point was committed.")
+
+
+def _resolve_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001
+    try:
+        loop.call_soon_threadsafe(_resolve, future, committed)
+    except RuntimeError:
+        pass  # the loop has closed; nobody waits any longer
+
+
+def _resolve(future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001
+    if not future.done():
+        future.set_result(committed)

@@ -1,0 +1,371 @@
+"""
+What an app's own code touches: the decorator that marks an endpoint, and the usage point of the current request.
+
+A middleware puts a `PendingUsage` into a context variable; the decorator marks it as entered; the middleware settles it
+when the response ends. The object is shared and mutable on purpose: a context variable set in a thread or task below is
+invisible above, a change to a shared object is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from .deferral import encode_token
+from .errors import ConfigurationError
+from .models import UsagePoint, check_event, check_idempotency_key, new_idempotency_key
+from .origin import ResolvedHost, check_origin
+
+if TYPE_CHECKING:
+    from .recorder import UsageRecorder
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Statuses that say "nothing was converted" whoever gives them: a player fetching ranges, a cache asking for news.
+_NEVER_COUNTED: Final = frozenset({206, 304})
+#: Statuses of requests that most likely ended before the endpoint; they count only when it is known to be entered.
+_NOT_ENTERED: Final = frozenset({307, 308, 401, 403, 404, 405, 422, 429})
+_ACCEPTED: Final = 202
+_FIRST_ERROR: Final = 400
+_MARKER: Final = "__remotion_usage_point__"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOptions:
+    """
+    What `usage_point` was given; `None` leaves it to the settings or the request.
+    """
+
+    event: str
+    host: str | None = None
+    is_still: bool = False
+    is_production: bool | None = None
+
+
+class PendingUsage:
+    """
+    The usage point of the current request, to be adjusted, skipped or deferred until the response ends.
+
+    Attributes:
+        succeeded: `None` leaves it to the response; `True` or `False` overrules the response.
+        is_still: Whether a still image was rendered.
+        is_production: Whether the point may be billed.
+        event: Kind of the conversion; `None` until a decorated endpoint was entered.
+    """
+
+    # Class attributes are the defaults, so that a request which is not counted creates next to nothing.
+    event: str | None = None
+    succeeded: bool | None = None
+    is_still = False
+    is_production: bool | None = None
+    #: Whether the decorated endpoint was entered; set by the decorator.
+    entered = False
+    #: Whether the outcome is decided; set by the adapter.
+    settled = False
+    #: Whether the response's body broke off by an error, or because the client went; set while streaming.
+    failed = False
+    aborted = False
+    _skipped = False
+    _deferred = False
+    _key: str | None = None
+    _host: ResolvedHost | None = None
+
+    def __init__(self, recorder: UsageRecorder | None, resolve: Callable[[], ResolvedHost]) -> None:
+        self._recorder = recorder
+        self._resolve = resolve
+
+    @property
+    def host(self) -> str | None:
+        """
+        Host of the point, an origin or `None`; an assignment overrules what the request says.
+
+        A value that is not an origin is logged and ignored: a licensing mistake must not fail a request.
+        """
+        if self._host is None:
+            self._host = self._resolve()
+        return self._host.value
+
+    @host.setter
+    def host(self, value: str | None) -> None:
+        with _logged_mistake():
+            self._host = ResolvedHost(value if value is None else check_origin("host", value), "configured")
+
+    @property
+    def idempotency_key(self) -> str:
+        """
+        Names this point on every attempt; assign one of your own (a render's id) so that its repeats count once.
+
+        A value that is not 1 to 255 printable ASCII characters is logged and ignored.
+        """
+        if self._key is None:
+            self._key = new_idempotency_key()
+        return self._key
+
+    @idempotency_key.setter
+    def idempotency_key(self, value: str) -> None:
+        with _logged_mistake():
+            self._key = check_idempotency_key(value)
+
+    def skip(self) -> None:
+        """
+        Record nothing for this request, for instance because its result came from a cache.
+        """
+        self._skipped = True
+
+    def defer(self) -> str:
+        """
+        Record nothing for this request and return a token for the place where the work ends.
+
+        Give it to `UsageRecorder.complete` there. It is URL-safe and carries event, host, flags and idempotency key.
+        """
+        self._deferred = True
+        return encode_token(self._point(succeeded=True))
+
+    def enter(self, options: UsageOptions) -> None:
+        """
+        Note that the endpoint with *options* runs; the first one of a request wins.
+        """
+        if not self.entered:
+            self.entered = True
+            self.apply(options)
+
+    def apply(self, options: UsageOptions) -> None:
+        """
+        Take over *options*.
+        """
+        self.event = options.event
+        self.is_still = options.is_still
+        self.is_production = options.is_production
+        if options.host is not None:
+            self._host = ResolvedHost(options.host, "configured")
+
+    def complete(self, method: str, status: int) -> UsagePoint | None:
+        """
+        Settle for a response that went out whole; return the point to record.
+        """
+        self.settled = True
+        if status in _NEVER_COUNTED or method in {"HEAD", "OPTIONS"}:
+            return None
+        if not self.entered and status in _NOT_ENTERED:
+            return None
+        if status == _ACCEPTED and self.succeeded is None:
+            self._check_deferred()
+            return None
+        if self.aborted:
+            return self.abort()
+        return self._outcome(succeeded=status < _FIRST_ERROR and not self.failed)
+
+    def fail(self) -> UsagePoint | None:
+        """
+        Settle for an error before the response's end; return the point to record.
+        """
+        self.settled = True
+        return self._outcome(succeeded=False)
+
+    def abort(self) -> UsagePoint | None:
+        """
+        Settle for a client that went away before the response's end; return the point to record.
+        """
+        self.settled = True
+        wanted = self._recorder is not None and self._recorder.settings.report_aborted
+        return self._outcome(succeeded=False) if wanted or self.succeeded is not None else None
+
+    def _outcome(self, *, succeeded: bool) -> UsagePoint | None:
+        if self._skipped or self._deferred or self.event is None or self._recorder is None:
+            return None
+        succeeded = succeeded if self.succeeded is None else self.succeeded
+        if not succeeded and not self._recorder.settings.report_failures:
+            return None
+        point = self._point(succeeded=succeeded)
+        if self._host is not None:
+            self._recorder.count_host(self._host)
+        return point
+
+    def _point(self, *, succeeded: bool) -> UsagePoint:
+        default = True if self._recorder is None else self._recorder.settings.is_production
+        return UsagePoint(
+            event=self.event or "cloud-render",
+            host=self.host,
+            succeeded=succeeded,
+            is_still=self.is_still,
+            is_production=default if self.is_production is None else self.is_production,
+            idempotency_key=self.idempotency_key,
+        )
+
+    def _check_deferred(self) -> None:
+        if not self._deferred and not self._skipped and self._recorder is not None:
+            self._recorder.warn_once(
+                "accepted_without_defer",
+                "An endpoint with a usage point answered 202 Accepted without current_usage().defer(): no usage point "
+                "is recorded. Defer it, give the token to the job, and complete it where the work ends.",
+            )
+
+
+_current: ContextVar[PendingUsage | None] = ContextVar("remotion_usage", default=None)
+
+
+def set_current(usage: PendingUsage) -> Callable[[], None]:
+    """
+    Make *usage* what `current_usage` returns; call the result to undo it. For adapters.
+    """
+    token = _current.set(usage)
+    return functools.partial(_current.reset, token)
+
+
+def current_usage() -> PendingUsage:
+    """
+    Return the usage point of the current request.
+
+    Where no middleware is at work the result is connected to nothing, so that code with it runs in tests and scripts.
+    """
+    return _current.get() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
+
+
+def usage_point(
+    event: str, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """
+    Count each run of the decorated endpoint as one usage point, registered with the outcome of its response.
+
+    Goes directly on the function, below the framework's own decorators; works on sync and async functions, generators
+    and methods, and leaves the signature as it is.
+
+    Args:
+        event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
+        host: Fixed origin of the frontend, instead of the request's.
+        is_still: Whether a still image is rendered.
+        is_production: Whether the point may be billed; defaults to the setting.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+        TypeError: The decorated object is not a function or method.
+    """
+    if callable(event):
+        msg = 'usage_point needs an event: @usage_point("cloud-render")'
+        raise TypeError(msg)
+    check_event(event)
+    options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
+    return functools.partial(_decorate, options)
+
+
+def marked_options(endpoint: object) -> UsageOptions | None:
+    """
+    Return the options of a function that was decorated but is called undecorated: the decorator stands too far out.
+    """
+    return getattr(endpoint, _MARKER, None)
+
+
+def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]:
+    if inspect.isclass(function) or not callable(function):
+        msg = f"usage_point: {function!r} is not a function or method; decorate the methods that convert"
+        raise TypeError(msg)
+    wrapper = _wrapper(options, function)
+    with suppress(AttributeError):  # bound methods and built-in functions take no attributes
+        setattr(function, _MARKER, options)
+    return wrapper
+
+
+def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with _watched(_entered(options, function)):
+                async for item in function(*args, **kwargs):
+                    yield item
+
+        return stream_async
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with _watched(_entered(options, function)):
+                yield from function(*args, **kwargs)
+
+        return stream
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            usage = _entered(options, function)
+            return _watch_body(await function(*args, **kwargs), usage)
+
+        return call_async
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        usage = _entered(options, function)
+        result = function(*args, **kwargs)
+        return _finish(result, usage) if inspect.isawaitable(result) else _watch_body(result, usage)
+
+    return call
+
+
+async def _finish(result: Any, usage: PendingUsage | None) -> Any:
+    return _watch_body(await result, usage)
+
+
+_reported: set[str] = set()
+
+
+def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsage | None:
+    usage = _current.get()
+    if usage is not None:
+        usage.enter(options)
+        return usage
+    name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+    if name not in _reported:
+        _reported.add(name)
+        logger.error(
+            "%s ran without UsageMiddleware, so its usage point is not recorded. Add the middleware to the app.",
+            name,
+            extra={"action": "middleware_missing"},
+        )
+    return None
+
+
+def _watch_body(response: Any, usage: PendingUsage | None) -> Any:
+    # A middleware between us and the endpoint may end a broken stream as if it were whole (Starlette's
+    # BaseHTTPMiddleware does), so the failure is noted where it happens.
+    body = getattr(response, "body_iterator", None)
+    if usage is not None and hasattr(body, "__aiter__"):
+        response.body_iterator = _watch_stream(body, usage)
+    return response
+
+
+async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
+    with _watched(usage):
+        async for chunk in body:
+            yield chunk
+
+
+@contextmanager
+def _watched(usage: PendingUsage | None) -> Iterator[None]:
+    try:
+        yield
+    except (GeneratorExit, asyncio.CancelledError):
+        if usage is not None:
+            usage.aborted = True
+        raise
+    except BaseException:
+        if usage is not None:
+            usage.failed = True
+        raise
+
+
+@contextmanager
+def _logged_mistake() -> Iterator[None]:
+    try:
+        yield
+    except (ConfigurationError, TypeError) as error:
+        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400

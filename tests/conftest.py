@@ -1,0 +1,17 @@
+"""
+What every test gets: an environment without settings of ours, and a directory of its own.
+"""
+
+import os
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def _clean_place(monkeypatch, tmp_path):
+    for name in os.environ:
+        if name.startswith("REMOTION_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,464 @@
+"""
+The documented API, over real HTTP.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+
+from remotion_licensing_integrations.testing import Sandbox
+
+REGISTER = "/api/track/register-usage-point"
+USAGE = "/api/track/get-usage"
+BODY = {
+    "event": "cloud-render",
+    "apiKey": "rm_pub_0000",
+    "host": "https://example.com",
+    "succeeded": True,
+    "isStill": False,
+    "isProduction": True,
+}
+
+
+@pytest.fixture(scope="module")
+def running():
+    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url) as client:
+        yield sandbox, client
+
+
+@pytest.fixture
+def sandbox(running):
+    running[0].clear()
+    running[0].set_failure()
+    return running[0]
+
+
+@pytest.fixture
+def client(running, sandbox):
+    return running[1]
+
+
+def register(client, *, headers=None, **changes):
+    return client.post(REGISTER, json={**BODY, **changes}, headers=headers)
+
+
+def test_register_answers_as_documented(client):
+    """
+    A registered point answers with exactly the documented fields.
+    """
+    answer = register(client)
+
+    assert (200, {"success": True, "billable": True, "classification": "billable"}) == (
+        answer.status_code,
+        answer.json(),
+    )
+
+
+def test_the_six_fields_are_stored(client, sandbox):
+    """
+    What was sent is what `points()` shows.
+    """
+    register(client, event="web-render", isStill=True, isProduction=False, idempotencyKey="k")
+
+    point = sandbox.points()[0]
+
+    assert ("web-render", "https://example.com", True, True, False, "k") == (
+        point.event,
+        point.host,
+        point.succeeded,
+        point.is_still,
+        point.is_production,
+        point.idempotency_key,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "classification"),
+    [
+        ({"host": None}, "billable"),
+        ({"host": "https://remotion.dev"}, "billable"),
+        ({"host": "https://localhost.example.com"}, "billable"),
+        ({"host": "https://8.8.8.8"}, "billable"),
+        ({"host": "http://[::1"}, "billable"),
+        ({"host": ""}, "billable"),
+        ({"succeeded": False}, "failed"),
+        ({"succeeded": False, "host": "http://localhost"}, "failed"),
+        ({"isProduction": False}, "development"),
+        ({"host": "http://localhost:50955"}, "development"),
+        ({"host": "http://LOCALHOST."}, "development"),
+        ({"host": "http://app.localhost:3000"}, "development"),
+        ({"host": "localhost:3000"}, "development"),
+        ({"host": "http://127.8.9.1:1"}, "development"),
+        ({"host": "http://[::1]:3000"}, "development"),
+        ({"host": "http://[::ffff:7f00:1]"}, "development"),
+        ({"host": "http://0.0.0.0:8000"}, "development"),
+        ({"host": "http://mac.local"}, "development"),
+        ({"host": "https://app.test"}, "development"),
+        ({"host": "http://192.168.1.20"}, "development"),
+        ({"host": "http://10.0.0.1"}, "development"),
+        ({"host": "http://169.254.1.1"}, "development"),
+    ],
+)
+def test_classification(client, changes, classification):
+    """
+    Failed before development before billable; local hosts and `isProduction: false` are development.
+    """
+    answer = register(client, **changes).json()
+
+    assert (classification, classification == "billable") == (answer["classification"], answer["billable"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"event": "render"}, "event"),
+        ({"event": None}, "event"),
+        ({"event": ["cloud-render"]}, "event"),
+        ({"host": 1}, "host"),
+        ({"succeeded": None}, "succeeded"),
+        ({"succeeded": 1}, "succeeded"),
+        ({"isStill": "no"}, "isStill"),
+        ({"isProduction": None}, "isProduction"),
+        ({"apiKey": 7}, "apiKey"),
+        ({"idempotencyKey": ""}, "idempotencyKey"),
+        ({"idempotencyKey": "x" * 256}, "idempotencyKey"),
+        ({"idempotencyKey": None}, "idempotencyKey"),
+    ],
+)
+def test_a_bad_field_is_named(client, sandbox, changes, field):
+    """
+    A wrong field is a 400 whose text begins with the field's name, and no point.
+    """
+    answer = register(client, **changes)
+
+    assert (400, False, field, []) == (
+        answer.status_code,
+        answer.json()["success"],
+        answer.json()["error"].partition(":")[0],
+        sandbox.points(),
+    )
+
+
+@pytest.mark.parametrize("field", ["event", "host", "succeeded"])
+def test_a_missing_field_is_named(client, field):
+    """
+    The documented required fields are required.
+    """
+    answer = client.post(REGISTER, json={name: value for name, value in BODY.items() if name != field})
+
+    assert (400, field) == (answer.status_code, answer.json()["error"].partition(":")[0])
+
+
+def test_optional_fields_have_defaults(client, sandbox):
+    """
+    Without `isStill` and `isProduction` a point is a video in production.
+    """
+    client.post(REGISTER, json={"event": "cloud-render", "host": None, "succeeded": True})
+
+    assert [(False, True)] == [(point.is_still, point.is_production) for point in sandbox.points()]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"a": NaN}', b"\xff", b"[" * 60_000, b"9" * 9_000])
+def test_bad_json_is_refused(client, content):
+    """
+    A body that is not a JSON object is a 400 that says so.
+    """
+    answer = client.post(REGISTER, content=content, headers={"content-type": "application/json"})
+
+    assert (400, "body") == (answer.status_code, answer.json()["error"].partition(":")[0])
+
+
+def test_a_huge_body_is_refused(client):
+    """
+    A body over the limit is a 413.
+    """
+    assert 413 == register(client, host="x" * 70_000).status_code
+
+
+def test_only_json_is_taken(client):
+    """
+    A web page's simple cross-site POST, which cannot be `application/json`, counts nothing.
+    """
+    answer = client.post(REGISTER, content="{}", headers={"content-type": "text/plain"})
+
+    assert (415, "content-type") == (answer.status_code, answer.json()["error"].partition(":")[0])
+
+
+def test_a_lone_surrogate_in_the_host_is_kept(client, sandbox):
+    """
+    Text that JSON can carry and UTF-8 cannot breaks neither the call nor the state.
+    """
+    client.post(
+        REGISTER, content=rb'{"event":"cloud-render","apiKey":null,"host":"http://\ud800","succeeded":true}',
+        headers={"content-type": "application/json"},
+    )  # fmt: skip
+
+    assert b"http://\\ud800" in client.get("/sandbox/state").content
+
+
+@pytest.mark.parametrize("key", ["rm_pub_0000", "rm_pub_" + "a" * 48, None, "free-license"])
+def test_public_keys_are_accepted(client, key):
+    """
+    Any public key registers, and so do "free-license" and none.
+    """
+    assert 200 == register(client, apiKey=key).status_code
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("rm_sec_0000", "Secret API key passed - use public key instead"),
+        ("rm_pub_", "Invalid API key"),
+        ("wrong", "Invalid API key"),
+        ("", "Invalid API key"),
+    ],
+)
+def test_other_keys_are_refused(client, key, text):
+    """
+    A secret or unknown key is a 401 with the API's own text.
+    """
+    answer = register(client, apiKey=key)
+
+    assert (401, {"success": False, "error": text}) == (answer.status_code, answer.json())
+
+
+def test_keys_are_never_shown(client, sandbox):
+    """
+    A licence key is stored and shown as a fingerprint only.
+    """
+    register(client, apiKey="rm_pub_topsecret")
+
+    assert ("topsecret" in repr(sandbox.points()), "topsecret" in client.get("/sandbox/state").text) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "headers"),
+    [({"idempotencyKey": "k"}, None), ({}, {"idempotency-key": "k"})],
+    ids=["body", "header"],
+)
+def test_a_repeated_key_returns_the_first_result(client, sandbox, changes, headers):
+    """
+    A repeat, by body field or header, answers like the first request and counts nothing.
+    """
+    register(client, headers=headers, **changes)
+    again = register(client, headers=headers, **{**changes, "succeeded": False}).json()
+
+    assert ("billable", 1) == (again["classification"], len(sandbox.points()))
+
+
+def test_a_bad_header_key_is_refused(client):
+    """
+    A header key of 256 characters is a 400.
+    """
+    assert 400 == register(client, headers={"idempotency-key": "x" * 256}).status_code
+
+
+def test_the_same_key_in_another_project_is_another_point(client, sandbox):
+    """
+    Idempotency keys are scoped to the licence key's project.
+    """
+    register(client, idempotencyKey="k")
+    register(client, idempotencyKey="k", apiKey="rm_pub_1111")
+
+    assert 2 == len(sandbox.points())
+
+
+def test_requests_and_keys_are_seen(client, sandbox):
+    """
+    Every request is seen with its key, repeats and refusals included.
+    """
+    register(client, idempotencyKey="k")
+    register(client, idempotencyKey="k")
+    register(client, apiKey="wrong")
+
+    assert (3, ["k", "k", None]) == (sandbox.requests, sandbox.idempotency_keys())
+
+
+def test_usage_answers_as_documented(client):
+    """
+    `webcodecConversions` is an alias of `webRenders`: both count both events.
+    """
+    for event in ("cloud-render", "web-render", "webcodec-conversion"):
+        register(client, event=event)
+    register(client, succeeded=False)
+    register(client, isProduction=False)
+
+    web = {"billable": 2, "development": 0, "failed": 0}
+
+    assert {
+        "success": True,
+        "cloudRenders": {"billable": 1, "development": 1, "failed": 1},
+        "webcodecConversions": web,
+        "webRenders": web,
+    } == client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": None}).json()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("rm_pub_0000", "Public API key"), ("wrong", "Invalid API key"), (None, "Invalid API key")],
+)
+def test_usage_wants_a_secret_key(client, key, text):
+    """
+    Reading usage with a public or unknown key is a 401.
+    """
+    answer = client.post(USAGE, json={"apiKey": key, "since": None})
+
+    assert (401, True) == (answer.status_code, text in answer.json()["error"])
+
+
+def test_usage_since_a_moment(client):
+    """
+    `since` leaves out points that came earlier.
+    """
+    register(client)
+    since = (datetime.now(UTC) + timedelta(seconds=1)).timestamp() * 1000
+
+    answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": since}).json()
+
+    assert 0 == answer["cloudRenders"]["billable"]
+
+
+@pytest.mark.parametrize(
+    ("days", "status"), [(89.99, 200), (90.01, 400)], ids=["younger than 90 days", "older than 90 days"]
+)
+def test_usage_reaches_back_90_days(client, days, status):
+    """
+    The lowest `since` is 90 days ago.
+    """
+    since = (datetime.now(UTC) - timedelta(days=days)).timestamp() * 1000
+
+    assert status == client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": since}).status_code
+
+
+def test_usage_older_than_90_days_says_so(client):
+    """
+    The refusal has the API's own text.
+    """
+    answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": 0})
+
+    assert "Cannot query usage older than 90 days" == answer.json()["error"]
+
+
+@pytest.mark.parametrize("since", ["2026-01-01", True, [], {}])
+def test_usage_since_is_a_number(client, since):
+    """
+    A `since` that is no number is a 400 naming it.
+    """
+    answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": since})
+
+    assert (400, "since") == (answer.status_code, answer.json()["error"].partition(":")[0])
+
+
+def test_usage_since_the_far_future_is_nothing(client):
+    """
+    An absurdly large `since` counts nothing and breaks nothing.
+    """
+    register(client)
+    raw = b'{"apiKey":"rm_sec_0000","since":1e400}'
+
+    answer = client.post(USAGE, content=raw, headers={"content-type": "application/json"}).json()
+
+    assert 0 == answer["cloudRenders"]["billable"]
+
+
+@pytest.mark.parametrize("path", [REGISTER, USAGE])
+def test_get_is_not_allowed(client, path):
+    """
+    Both calls are POST only.
+    """
+    assert 405 == client.get(path).status_code
+
+
+@pytest.mark.parametrize("path", ["/", "/sandbox/state"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "[::1"])
+def test_a_foreign_host_is_refused(client, path, host):
+    """
+    DNS rebinding reaches neither the page nor the control API.
+    """
+    assert 403 == client.get(path, headers={"host": host}).status_code
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9", "sandbox.localhost", "127.0.0.1:9", "[::1]:9"])
+def test_own_hosts_are_welcome(client, host):
+    """
+    Loopback names and addresses open the page.
+    """
+    assert 200 == client.get("/", headers={"host": host}).status_code
+
+
+@pytest.mark.parametrize("path", ["/sandbox/failure", "/sandbox/clear"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_control_takes_json_only(client, sandbox, path, kind):
+    """
+    A foreign page's simple POST changes nothing.
+    """
+    register(client)
+
+    answer = client.post(path, content='{"mode": "500"}', headers={"content-type": kind})
+
+    assert (415, 1, None) == (answer.status_code, len(sandbox.points()), sandbox.failure.mode)
+
+
+def test_no_cors_permission_is_given(client):
+    """
+    A foreign page's preflight is not answered with permission.
+    """
+    answer = client.options(
+        "/sandbox/clear", headers={"origin": "https://evil.example", "access-control-request-method": "POST"}
+    )
+
+    assert (405, []) == (answer.status_code, [name for name in answer.headers if "access-control" in name])
+
+
+def test_control_sets_the_failure(client, sandbox):
+    """
+    The control API takes the keywords of `set_failure`.
+    """
+    client.post("/sandbox/failure", json={"mode": "429", "retry_after": 7, "first": 2})
+
+    assert "Failing: HTTP 429, Retry-After 7 s, for the next 2 requests" == str(sandbox.failure)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"mode": "nonsense"}, "mode"),
+        ({"mode": ["500"]}, "mode"),
+        ({"latency_ms": -1}, "latency_ms"),
+        ({"latency_ms": True}, "latency_ms"),
+        ({"mode": "429", "retry_after": "soon"}, "retry_after"),
+        ({"first": 0}, "first"),
+        ({"mode": "500", "count_first": 1}, "count_first"),
+        ({"mode": "key", "count_first": True}, "count_first"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_control_refuses_a_bad_failure(client, body, field):
+    """
+    A bad switch is a 400 that names it.
+    """
+    answer = client.post("/sandbox/failure", json=body)
+
+    assert (400, field) == (answer.status_code, answer.json()["error"].partition(":")[0])
+
+
+def test_control_clears(client, sandbox):
+    """
+    The control API forgets all points.
+    """
+    register(client)
+
+    client.post("/sandbox/clear", json={})
+
+    assert [] == sandbox.points()
+
+
+def test_the_page_forbids_foreign_content(client):
+    """
+    The page's policy allows its own script and style by a nonce, and nothing else.
+    """
+    answer = client.get("/")
+    nonce = answer.text.partition('nonce="')[2].partition('"')[0]
+
+    assert f"default-src 'none'; script-src 'nonce-{nonce}'" in answer.headers["content-security-policy"]

@@ -1,0 +1,460 @@
+"""
+The running server: its life, its failures as a real client sees them, and the command line.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import pytest
+
+from remotion_licensing_integrations.errors import ConfigurationError
+from remotion_licensing_integrations.testing import Sandbox
+from remotion_licensing_integrations.testing.sandbox import command
+
+REGISTER = "/api/track/register-usage-point"
+BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
+PROGRAM = """
+import argparse, sys
+from remotion_licensing_integrations.testing.sandbox import command
+parser = argparse.ArgumentParser()
+command.add_arguments(parser)
+sys.exit(command.run(parser.parse_args()))
+"""
+
+
+@pytest.fixture(scope="module")
+def running():
+    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url, timeout=5) as client:
+        yield sandbox, client
+
+
+@pytest.fixture
+def sandbox(running):
+    running[0].clear()
+    running[0].set_failure()
+    return running[0]
+
+
+@pytest.fixture
+def register(running, sandbox):
+    return lambda **changes: running[1].post(REGISTER, json={**BODY, **changes})
+
+
+@pytest.fixture
+def start(tmp_path):
+    """
+    Start `sandbox` in a process of its own on a free port; return the process and its URL.
+    """
+    processes = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROGRAM, "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process, process.stdout.readline().rpartition(" ")[2].strip()
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
+
+
+def test_importing_testing_imports_no_server():
+    """
+    `remotion_licensing_integrations.testing` needs neither Starlette nor uvicorn.
+    """
+    code = (
+        "import sys, remotion_licensing_integrations.testing, remotion_licensing_integrations.testing.sandbox.command\n"
+        "sys.exit(bool({'starlette', 'uvicorn'} & sys.modules.keys()))"
+    )
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_a_missing_extra_says_what_to_install(missing):
+    """
+    Without the extra, the error says how to install it.
+    """
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from remotion_licensing_integrations.testing import Sandbox"
+    )
+
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+
+    assert 'pip install "remotion-licensing-integrations[sandbox]"' in result.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """
+    The lazy module still knows what it does not have.
+    """
+    from remotion_licensing_integrations import testing
+
+    with pytest.raises(AttributeError, match="nonsense"):
+        testing.nonsense  # noqa: B018
+
+
+def test_two_sandboxes_use_two_ports():
+    """
+    Port 0 is any free port, so sandboxes run side by side.
+    """
+    with Sandbox() as one, Sandbox() as other:
+        assert one.url != other.url
+
+
+def test_stop_gives_the_port_back():
+    """
+    After the end of the block nobody listens.
+    """
+    with Sandbox() as sandbox:
+        url = sandbox.url
+
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(url)
+
+
+def test_an_idle_connection_does_not_delay_the_stop():
+    """
+    A keep-alive client and a silent one do not hold the server.
+    """
+    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url) as client:
+        client.get("/sandbox/state")
+        with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)):
+            began = time.monotonic()
+            sandbox.stop()
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_stopped_sandbox_can_be_stopped_again():
+    """
+    Stopping twice is harmless, and so is stopping what never started.
+    """
+    sandbox = Sandbox()
+    sandbox.stop()
+    sandbox.stop()
+
+
+def test_ipv6():
+    """
+    An IPv6 address is listened on and put in brackets.
+    """
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    with Sandbox(host="::1") as sandbox:
+        assert 200 == httpx2.get(sandbox.url).status_code
+
+
+def test_a_wildcard_has_a_usable_url():
+    """
+    A sandbox on all addresses gives a URL that can be opened.
+    """
+    with Sandbox(host="0.0.0.0") as sandbox:
+        assert 200 == httpx2.get(sandbox.url).status_code
+
+
+def test_wait_for_returns_the_points(sandbox, register):
+    """
+    A test can wait for a point that another thread delivers.
+    """
+    threading.Timer(0, register).start()
+
+    assert 1 == len(sandbox.wait_for(points=1, requests=1))
+
+
+def test_wait_for_says_what_is_missing(sandbox):
+    """
+    Waiting in vain says what was there.
+    """
+    with pytest.raises(TimeoutError, match="0 of 1 points, 0 of 2 requests"):
+        sandbox.wait_for(points=1, requests=2, timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "text"), [("500", 500, "Internal server error"), ("key", 401, "Invalid API key")]
+)
+def test_errors_look_like_the_api(sandbox, register, mode, status, text):
+    """
+    Failing with an error answers in the API's form and counts nothing.
+    """
+    sandbox.set_failure(mode)
+
+    answer = register()
+
+    assert (status, {"success": False, "error": text}, []) == (answer.status_code, answer.json(), sandbox.points())
+
+
+@pytest.mark.parametrize(("retry_after", "header"), [(7, "7"), (None, None)])
+def test_throttling_sends_retry_after(sandbox, register, retry_after, header):
+    """
+    A 429 asks for the seconds that were set, or for none.
+    """
+    sandbox.set_failure("429", retry_after=retry_after)
+
+    answer = register()
+
+    assert (429, header) == (answer.status_code, answer.headers.get("retry-after"))
+
+
+def test_html_is_not_json(sandbox, register):
+    """
+    The web page comes with status 200, as from a captive portal.
+    """
+    sandbox.set_failure("html")
+
+    answer = register()
+
+    assert (200, "text/html") == (answer.status_code, answer.headers["content-type"].partition(";")[0])
+
+
+def test_reset_is_a_real_reset(sandbox, register):
+    """
+    The client's kernel sees RST: ECONNRESET, not an orderly end.
+    """
+    sandbox.set_failure("reset")
+    with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port), timeout=5) as connection:
+        head = f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        connection.sendall(head.encode())
+
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+
+
+def test_reset_comes_after_the_request_was_read(sandbox, register):
+    """
+    The key of a request that met a reset was seen.
+    """
+    sandbox.set_failure("reset")
+
+    with pytest.raises(httpx2.TransportError):
+        register()
+
+    assert (["k"], []) == (sandbox.idempotency_keys(), sandbox.points())
+
+
+def test_hang_times_out(sandbox, register, running):
+    """
+    A request that hangs ends by the client's own timeout.
+    """
+    sandbox.set_failure("hang")
+
+    with pytest.raises(httpx2.ReadTimeout):
+        running[1].post(REGISTER, json=BODY, timeout=0.05)
+
+
+@pytest.mark.parametrize("failure", [{"mode": "hang"}, {"latency_ms": 600_000}], ids=["hang", "latency"])
+def test_a_waiting_request_does_not_delay_the_stop(failure, caplog):
+    """
+    The stop lets go of requests that hang or are held back, without a word in the log.
+    """
+    with Sandbox() as sandbox:
+        sandbox.set_failure(**failure)
+        ended = threading.Event()
+
+        def send():
+            try:
+                httpx2.post(sandbox.url + REGISTER, json=BODY, timeout=30)
+            except httpx2.TransportError:
+                pass
+            ended.set()
+
+        threading.Thread(target=send).start()
+        sandbox.wait_for(requests=1)
+        began = time.monotonic()
+
+    assert (True, True, []) == (ended.wait(5), time.monotonic() - began < 2, caplog.messages)
+
+
+def test_latency_holds_the_answer_back(sandbox, register):
+    """
+    A late answer is still the right answer, and comes late.
+    """
+    sandbox.set_failure(latency_ms=60)
+    began = time.monotonic()
+
+    answer = register()
+
+    assert (200, True) == (answer.status_code, time.monotonic() - began >= 0.06)
+
+
+def test_first_requests_fail_then_recover(sandbox, register):
+    """
+    `first=2` fails two requests; the third is answered normally.
+    """
+    sandbox.set_failure("500", first=2)
+
+    assert [500, 500, 200] == [register().status_code for _ in range(3)]
+
+
+@pytest.mark.parametrize("mode", ["500", "reset", "hang", "html"])
+def test_count_first_loses_only_the_answer(sandbox, running, mode):
+    """
+    With `count_first` the point is counted although the client cannot know it.
+    """
+    sandbox.set_failure(mode, count_first=True)
+
+    try:
+        running[1].post(REGISTER, json=BODY, timeout=0.05)
+    except httpx2.TransportError:
+        pass
+
+    assert ["k"] == [point.idempotency_key for point in sandbox.wait_for(points=1)]
+
+
+def test_the_retry_after_a_lost_answer_does_not_count_twice(sandbox, register):
+    """
+    The retry gets the first result, and the point has one repeat.
+    """
+    sandbox.set_failure("500", first=1, count_first=True)
+    register()
+
+    answer = register().json()
+
+    assert ("billable", [1]) == (answer["classification"], [point.repeats for point in sandbox.points()])
+
+
+def test_usage_fails_too(sandbox, running):
+    """
+    Failures cover reading usage.
+    """
+    sandbox.set_failure("500")
+
+    assert 500 == running[1].post("/api/track/get-usage", json={"apiKey": "rm_sec_0000"}).status_code
+
+
+def test_the_control_api_never_fails(sandbox, running):
+    """
+    The page keeps working while the API fails.
+    """
+    sandbox.set_failure("reset")
+
+    assert 200 == running[1].get("/sandbox/state").status_code
+
+
+def test_a_bad_failure_is_refused(sandbox):
+    """
+    A switch that makes no sense is refused by name.
+    """
+    with pytest.raises(ConfigurationError, match="count_first"):
+        sandbox.set_failure("429", count_first=True)
+
+
+def test_a_file_survives_kill_9(start, tmp_path):
+    """
+    What was answered before `kill -9` is there after a restart.
+    """
+    file = str(tmp_path / "ledger.jsonl")
+    process, url = start("--file", file)
+    httpx2.post(url + REGISTER, json=BODY)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    with Sandbox(file=file) as sandbox:
+        assert ["k"] == [point.idempotency_key for point in sandbox.points()]
+
+
+def test_a_file_holds_no_licence_key(tmp_path):
+    """
+    The ledger's file does not contain the key that was sent.
+    """
+    with Sandbox(file=tmp_path / "ledger.jsonl") as sandbox:
+        httpx2.post(sandbox.url + REGISTER, json={**BODY, "apiKey": "rm_pub_topsecret"})
+
+    assert b"topsecret" not in (tmp_path / "ledger.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_command_well(start, number):
+    """
+    Ctrl+C and SIGTERM end the command with status 0 and nothing on stderr.
+    """
+    process, _ = start()
+
+    process.send_signal(number)
+
+    assert ("", 0) == (process.communicate(timeout=10)[1], process.returncode)
+
+
+def test_a_signal_ends_a_hanging_command(start):
+    """
+    A hanging request does not hold the command either.
+    """
+    process, url = start("--fail", "hang")
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(url + REGISTER, json=BODY, timeout=0.05)
+
+    process.terminate()
+
+    assert 0 == process.wait(5)
+
+
+def test_the_command_says_what_to_set(start):
+    """
+    The command prints the line that points an app at it.
+    """
+    process, url = start("--fail", "429", "--retry-after", "9", "--first", "3", "--latency", "4")
+
+    output = "".join(process.stdout.readline() for _ in range(4))
+
+    assert (True, True) == (
+        f"REMOTION_LICENSING_BASE_URL={url}\n" in output,
+        "Failing: HTTP 429, Retry-After 9 s, 4 ms late, for the next 3 requests" in output,
+    )
+
+
+def test_the_command_can_fail_from_the_start(start):
+    """
+    `--fail` is in force from the first request on.
+    """
+    _, url = start("--fail", "500")
+
+    assert 500 == httpx2.post(url + REGISTER, json=BODY).status_code
+
+
+def test_a_taken_port_is_explained(sandbox, capsys):
+    """
+    A taken port is status 1 and a sentence that names it and the way out.
+    """
+    port = str(httpx2.URL(sandbox.url).port)
+
+    status = run("--port", port)
+
+    assert (1, True) == (status, f"port {port} is taken" in capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--latency", "-1"],
+        ["--fail", "key", "--count-first"],
+        ["--file", os.devnull + "/x"],
+        ["--host", "no.such.host.invalid"],
+        ["--port", "99999"],
+    ],
+)
+def test_bad_arguments_are_explained(arguments, capsys):
+    """
+    What cannot work is status 1 and one line.
+    """
+    status = run("--port", "0", *arguments)
+
+    assert (1, 1) == (status, capsys.readouterr().err.count("\n"))
