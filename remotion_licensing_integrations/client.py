@@ -488,9 +488,9 @@ def _is_base_url(value: str) -> bool:
         parts = urlsplit(value)
         # Labels that are empty or too long fail here, not deep in the look-up of the name.
         (parts.hostname or "").encode("idna")
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 
 def _check_timeout(value: object) -> float:

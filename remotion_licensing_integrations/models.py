@@ -139,8 +139,8 @@ class UsagePoint:
             ConfigurationError: A field is missing, unknown or has a bad value.
         """
         try:
-            occurred_at = datetime.fromisoformat(values["occurred_at"])
-            return cls(**{**values, "occurred_at": occurred_at})
+            fields: dict[str, Any] = {**values, "occurred_at": datetime.fromisoformat(values["occurred_at"])}
+            return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigurationError):
                 raise

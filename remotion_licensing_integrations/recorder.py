@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -282,10 +283,8 @@ class UsageRecorder:
 
 
 def _resolve_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001
-    try:
+    with suppress(RuntimeError):  # the loop has closed; nobody waits any longer
         loop.call_soon_threadsafe(_resolve, future, committed)
-    except RuntimeError:
-        pass  # the loop has closed; nobody waits any longer
 
 
 def _resolve(future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001

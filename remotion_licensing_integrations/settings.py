@@ -141,7 +141,7 @@ class Settings:
         value = getattr(self, name)
         if name in _SECRETS and value is not None:
             return repr(MASK)
-        return repr(mask_url(value) if name == "outbox" else value)
+        return repr(mask_url(self.outbox) if name == "outbox" else value)
 
 
 MASK: Final = "***"
@@ -293,8 +293,9 @@ def _from_text(name: str, variable: str, text: str) -> object:
     try:
         return check(name, value)
     except ConfigurationError as error:
-        message = str(error)
-        raise ConfigurationError(f"{variable} ({message.partition(':')[0]}):{message.partition(':')[2]}") from None
+        field, _, problem = str(error).partition(":")
+        msg = f"{variable} ({field}):{problem}"
+        raise ConfigurationError(msg) from None
 
 
 def _number(text: str) -> object:

@@ -12,7 +12,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -350,7 +350,7 @@ async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def _watched(usage: PendingUsage | None) -> Iterator[None]:
+def _watched(usage: PendingUsage | None) -> Generator[None]:
     try:
         yield
     except (GeneratorExit, asyncio.CancelledError):
@@ -364,7 +364,7 @@ def _watched(usage: PendingUsage | None) -> Iterator[None]:
 
 
 @contextmanager
-def _logged_mistake() -> Iterator[None]:
+def _logged_mistake() -> Generator[None]:
     try:
         yield
     except (ConfigurationError, TypeError) as error:

@@ -93,7 +93,7 @@ class Worker:
         if self._delivery.hold_seconds:
             return self._delivery.hold_seconds
         due = self._outbox.next_due()
-        wait = POLL * random.uniform(0.8, 1.2)
+        wait = POLL * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes, no secret
         return max(_MIN_PAUSE, wait if due is None else min(wait, due))
 
     def _prune(self) -> None:

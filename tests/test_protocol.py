@@ -48,33 +48,36 @@ JAVASCRIPT_ONLY = {
     "getUsage since string": "`since` is a number or a datetime; a string is a ConfigurationError",
     "getUsage apiKey undefined (field dropped)": "no key at all is None and goes out as null",
 }
+KEYS = {"licenseKey": "license_key", "apiKey": "api_key"}
 OPTIONS = {
-    "licenseKey": "license_key",
-    "apiKey": "api_key",
-    "event": "event",
-    "host": "host",
-    "succeeded": "succeeded",
-    "isStill": "is_still",
-    "isProduction": "is_production",
-    "since": "since",
+    "registerUsageEvent": {
+        **KEYS,
+        "event": "event",
+        "host": "host",
+        "succeeded": "succeeded",
+        "isStill": "is_still",
+        "isProduction": "is_production",
+    },
+    "getUsage": {**KEYS, "since": "since"},
 }
 NUMBERS = {"NaN": float("nan"), "Infinity": float("inf")}
 
 
-def python_options(options: dict[str, Any]) -> dict[str, Any]:
+def python_options(case: dict[str, Any]) -> dict[str, Any]:
     """
     Return the Python keywords for the npm package's options: unknown, undefined and null ones are left out.
     """
+    names = OPTIONS[case["fn"]]
     keywords: dict[str, Any] = {"license_key": None, "api_key": None}
-    for name, value in options.items():
+    for name, value in case["options"].items():
         script = value.get("$js") if isinstance(value, dict) else None
-        if name in OPTIONS and script != "undefined" and (value is not None or name == "host"):
-            keywords[OPTIONS[name]] = NUMBERS.get(script, value)
+        if name in names and script != "undefined" and (value is not None or name == "host"):
+            keywords[names[name]] = NUMBERS.get(script, value)
     return keywords
 
 
 def golden_body(case: dict[str, Any], idempotency_key: str | None = None) -> bytes:
-    keywords = python_options(case["options"])
+    keywords = python_options(case)
     license_key, api_key = keywords.pop("license_key"), keywords.pop("api_key")
     key = api_key if license_key is None else license_key
     if case["fn"] == "getUsage":
@@ -190,7 +193,7 @@ def test_success_despite_status_is_logged(caplog: pytest.LogCaptureFixture) -> N
     """
     read_registration(500, {}, b'{"success":true}')
 
-    assert [("success_despite_status", logging.WARNING)] == [(r.action, r.levelno) for r in caplog.records]  # type: ignore[attr-defined]
+    assert [(r.action, r.levelno) for r in caplog.records] == [("success_despite_status", logging.WARNING)]  # type: ignore[attr-defined]
 
 
 def test_success_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -304,7 +307,7 @@ def test_redirect_message_names_the_target() -> None:
     """
     A redirect's message says where it leads.
     """
-    with pytest.raises(EndpointError, match="redirect to 'https://other.example/' not followed"):
+    with pytest.raises(EndpointError, match=r"redirect to 'https://other\.example/' not followed"):
         read_registration(301, {"Location": "https://other.example/"}, b"")
 
 

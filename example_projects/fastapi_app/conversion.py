@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.filter import Graph
+from av.stream import Stream
 from av.video.frame import PictureType
 
 MAX_SECONDS = 60  # of video
@@ -27,7 +29,7 @@ MAX_RATE = 30  # pictures per second of the result
 READ_OPTIONS = {"format_whitelist": "mov,mp4,matroska,webm,avi", "protocol_whitelist": "file"}
 VP9_OPTIONS = {"crf": "34", "deadline": "realtime", "cpu-used": "7", "row-mt": "1"}
 
-# Filters that turn a picture upright, by the degrees that its file says it is turned (counter-clockwise).
+# The filters that put a picture upright, by the degrees its file asks to turn it (counter-clockwise).
 TURNS = {0: (), 90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}
 
 
@@ -41,20 +43,20 @@ def convert(source: Path, target: Path, *, progress: Callable[[float], None] = l
     """
     Write the video in *source* to *target*, as WebM.
 
-    Args:
-        progress: Called with the finished part, from 0 to 1, while the work goes on.
+    Meanwhile *progress* is called with the finished part, from 0 to 1.
 
     Raises:
         ConversionError: *source* is not a video, is damaged, or goes beyond a limit.
     """
     with _open(source) as original, av.open(target, "w", format="webm") as result:
         picture = PictureTrack(original, result)
-        sound = result.add_stream("libopus", rate=48_000) if original.streams.best("audio") else None
+        sound = result.add_stream("libopus", rate=48_000) if _stream(original, "audio") else None
+        duration = (original.duration or MAX_SECONDS * av.time_base) / av.time_base  # seconds
         for frame in _frames(original):
             if isinstance(frame, av.VideoFrame):
                 picture.add(frame)
-                progress(min(1.0, _seconds(original, frame) * av.time_base / (original.duration or av.time_base)))
-            elif sound:
+                progress(min(1.0, frame.time / duration))
+            else:
                 result.mux(sound.encode(frame))
         picture.add(None)
         if sound:
@@ -63,7 +65,7 @@ def convert(source: Path, target: Path, *, progress: Callable[[float], None] = l
 
 class PictureTrack:
     """
-    The pictures of *result*: upright, at most `MAX_SIDE` long and `MAX_RATE` per second.
+    The pictures of *result*: upright, no longer than `MAX_SIDE`, no faster than `MAX_RATE`.
     """
 
     def __init__(self, original: InputContainer, result: OutputContainer) -> None:
@@ -71,7 +73,7 @@ class PictureTrack:
         turns = TURNS.get(first.rotation % 360, ())
         scale = min(1, MAX_SIDE / max(first.width, first.height))
         width, height = (max(2, round(side * scale / 2) * 2) for side in (first.width, first.height))
-        rate = min(original.streams.best("video").average_rate or MAX_RATE, MAX_RATE)
+        rate = min(_stream(original, "video").average_rate or MAX_RATE, MAX_RATE)
 
         self._graph = Graph()
         chain = [
@@ -84,6 +86,7 @@ class PictureTrack:
         self._graph.link_nodes(*chain).configure()
 
         self._result = result
+        # PyAV's default bit rate would override the quality that `crf` asks for.
         self._stream = result.add_stream("libvpx-vp9", rate=Fraction(rate), options=VP9_OPTIONS, bit_rate=0)
         self._stream.width, self._stream.height = (height, width) if len(turns) == 1 else (width, height)
         self._stream.pix_fmt = "yuv420p"
@@ -110,6 +113,9 @@ def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
+    """
+    Blame the file for what FFmpeg cannot read; errors in writing the result are ours and pass unchanged.
+    """
     try:
         yield
     except av.FFmpegError as error:
@@ -122,40 +128,43 @@ def _open(source: Path) -> InputContainer:
         return av.open(source, options=READ_OPTIONS)
 
 
+def _stream(original: InputContainer, kind: Literal["video", "audio"]) -> Stream | None:
+    """
+    Return the stream to convert, `None` when there is none or FFmpeg has no decoder for it.
+    """
+    stream = original.streams.best(kind)
+    return stream if stream is not None and stream.codec_context is not None else None
+
+
 def _first_picture(original: InputContainer) -> av.VideoFrame:
-    stream = original.streams.best("video")
-    if stream is None:
-        msg = "There is no picture in this file."
-        raise ConversionError(msg)
-    if stream.width * stream.height > MAX_PIXELS:
+    stream = _stream(original, "video")
+    if stream is not None and stream.width * stream.height > MAX_PIXELS:
         msg = f"The picture is too large: {stream.width} × {stream.height} pixels."
         raise ConversionError(msg)
     with _reading():
-        picture = next(original.decode(stream), None)
+        picture = next(original.decode(stream), None) if stream else None
         original.seek(0)
     if picture is None:
-        msg = "There is no picture in this file."
+        msg = "There is no picture in this file, or none that can be read."
         raise ConversionError(msg)
     return picture
 
 
 def _frames(original: InputContainer) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """
-    Decode the file from its start, within the limits.
+    Decode the file from its start, within the limits; the frames' time begins at zero.
     """
     deadline = time.monotonic() + MAX_WORK_SECONDS
-    streams = filter(None, map(original.streams.best, ("video", "audio")))
+    start = Fraction(original.start_time or 0, av.time_base)  # seconds
+    streams = [stream for kind in ("video", "audio") if (stream := _stream(original, kind))]
     with _reading():
-        for packet in original.demux(*streams):
+        for packet in original.demux(streams):
             for frame in packet.decode():
-                if _seconds(original, frame) > MAX_SECONDS:
+                frame.pts = (frame.pts or 0) - int(start / frame.time_base)
+                if frame.time > MAX_SECONDS:
                     msg = f"The video is longer than {MAX_SECONDS} seconds."
                     raise ConversionError(msg)
                 if time.monotonic() > deadline:
                     msg = f"The conversion took longer than {MAX_WORK_SECONDS} seconds."
                     raise ConversionError(msg)
                 yield frame
-
-
-def _seconds(original: InputContainer, frame: av.VideoFrame | av.AudioFrame) -> float:
-    return (frame.time or 0.0) - (original.start_time or 0) / av.time_base

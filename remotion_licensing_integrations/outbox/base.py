@@ -233,6 +233,12 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def discard(self, idempotency_keys: Sequence[str]) -> int:
+        """
+        Delete rejected and held points for good, and return how many.
+        """
+
+    @abstractmethod
     def prune(self, older_than: float) -> int:
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -111,10 +111,17 @@ class MemoryOutbox(Outbox):
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
         with self._lock:
-            keys = self._rows if idempotency_keys is None else self._rows.keys() & set(idempotency_keys)
-            stuck = [self._rows[key] for key in keys if self._rows[key].state in (State.REJECTED, State.HELD)]
-            for row in stuck:
+            stuck = self._stuck(self._rows if idempotency_keys is None else idempotency_keys)
+            for key in stuck:
+                row = self._rows[key]
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
+            return len(stuck)
+
+    def discard(self, idempotency_keys: Sequence[str]) -> int:
+        with self._lock:
+            stuck = self._stuck(idempotency_keys)
+            for key in stuck:
+                del self._rows[key]
             return len(stuck)
 
     def prune(self, older_than: float) -> int:
@@ -130,6 +137,10 @@ class MemoryOutbox(Outbox):
 
     def _pending(self) -> Sequence[_Row]:
         return [row for row in self._rows.values() if row.state is State.PENDING]
+
+    def _stuck(self, keys: Iterable[str]) -> Sequence[str]:
+        stuck = (State.REJECTED, State.HELD)
+        return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in stuck]
 
     def _stored(self, row: _Row) -> StoredPoint:
         return StoredPoint(

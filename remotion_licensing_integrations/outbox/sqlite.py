@@ -87,6 +87,13 @@ class SQLiteOutbox(Outbox):
     def __repr__(self) -> str:
         return f"SQLiteOutbox({str(self._database.path)!r})"
 
+    @property
+    def path(self) -> Path:
+        """
+        The file, absolute.
+        """
+        return self._database.path
+
     def open(self) -> None:
         self._database.read("SELECT 1")
 
@@ -154,6 +161,11 @@ class SQLiteOutbox(Outbox):
             return self._database.write(lambda connection: connection.execute(_RETRY, (now,)).rowcount)
         rows = [(now, key) for key in idempotency_keys]
         sql = f"{_RETRY} AND idempotency_key = ?"
+        return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
+
+    def discard(self, idempotency_keys: Sequence[str]) -> int:
+        rows = [(key,) for key in idempotency_keys]
+        sql = "DELETE FROM usage_point WHERE state IN ('rejected', 'held') AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
     def prune(self, older_than: float) -> int:

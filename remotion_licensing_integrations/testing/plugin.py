@@ -4,7 +4,6 @@ A pytest plugin: the fixture `remotion_usage` shows what an app would have regis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +34,7 @@ class RecordedUsage:
 
 
 @pytest.fixture
-def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedUsage]:
+def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
     """
     Take the usage points of every recorder, with or without a licence key, instead of storing and delivering them.
     """
@@ -58,4 +57,4 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedUsage]:
     monkeypatch.setattr(UsageRecorder, "arecord", arecord)
     monkeypatch.setattr(UsageRecorder, "start", nothing)
     monkeypatch.setattr(UsageRecorder, "stop", nothing)
-    yield recorded
+    return recorded

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from ...errors import ConfigurationError
 from .failures import Failure, FailureSwitch, Mode
 from .listener import Listener
 from .state import Ledger, StoredPoint
@@ -16,6 +17,7 @@ from .state import Ledger, StoredPoint
 if TYPE_CHECKING:
     from types import TracebackType
 
+MAX_PORT: Final = 65_535
 WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound here
 
 
@@ -32,11 +34,14 @@ class Sandbox:
         file: JSON-lines file that keeps the points over a restart; `None`: memory only.
 
     Raises:
-        ConfigurationError: `file` holds something else than a ledger.
-        OSError: `file` cannot be opened, or (from `start`) the port is taken.
+        ConfigurationError: *port* is out of range, or *file* holds something else than a ledger.
+        OSError: *file* cannot be opened, or (from `start`) the port is taken.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, file: Path | str | None = None) -> None:
+        if not 0 <= port <= MAX_PORT:
+            msg = f"port: expected 0 to {MAX_PORT}, got {port}"
+            raise ConfigurationError(msg)
         self._host = host
         self._port = port
         self._switch = FailureSwitch()

@@ -49,10 +49,10 @@ def test_register_answers_as_documented(client):
     """
     answer = register(client)
 
-    assert (200, {"success": True, "billable": True, "classification": "billable"}) == (
+    assert (
         answer.status_code,
         answer.json(),
-    )
+    ) == (200, {"success": True, "billable": True, "classification": "billable"})
 
 
 def test_the_six_fields_are_stored(client, sandbox):
@@ -63,14 +63,14 @@ def test_the_six_fields_are_stored(client, sandbox):
 
     point = sandbox.points()[0]
 
-    assert ("web-render", "https://example.com", True, True, False, "k") == (
+    assert (
         point.event,
         point.host,
         point.succeeded,
         point.is_still,
         point.is_production,
         point.idempotency_key,
-    )
+    ) == ("web-render", "https://example.com", True, True, False, "k")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_optional_fields_have_defaults(client, sandbox):
     """
     client.post(REGISTER, json={"event": "cloud-render", "host": None, "succeeded": True})
 
-    assert [(False, True)] == [(point.is_still, point.is_production) for point in sandbox.points()]
+    assert [(point.is_still, point.is_production) for point in sandbox.points()] == [(False, True)]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"a": NaN}', b"\xff", b"[" * 60_000, b"9" * 9_000])
@@ -166,14 +166,14 @@ def test_bad_json_is_refused(client, content):
     """
     answer = client.post(REGISTER, content=content, headers={"content-type": "application/json"})
 
-    assert (400, "body") == (answer.status_code, answer.json()["error"].partition(":")[0])
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (400, "body")
 
 
 def test_a_huge_body_is_refused(client):
     """
     A body over the limit is a 413.
     """
-    assert 413 == register(client, host="x" * 70_000).status_code
+    assert register(client, host="x" * 70_000).status_code == 413
 
 
 def test_only_json_is_taken(client):
@@ -182,7 +182,7 @@ def test_only_json_is_taken(client):
     """
     answer = client.post(REGISTER, content="{}", headers={"content-type": "text/plain"})
 
-    assert (415, "content-type") == (answer.status_code, answer.json()["error"].partition(":")[0])
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (415, "content-type")
 
 
 def test_a_lone_surrogate_in_the_host_is_kept(client, sandbox):
@@ -202,7 +202,7 @@ def test_public_keys_are_accepted(client, key):
     """
     Any public key registers, and so do "free-license" and none.
     """
-    assert 200 == register(client, apiKey=key).status_code
+    assert register(client, apiKey=key).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def test_a_repeated_key_returns_the_first_result(client, sandbox, changes, heade
     register(client, headers=headers, **changes)
     again = register(client, headers=headers, **{**changes, "succeeded": False}).json()
 
-    assert ("billable", 1) == (again["classification"], len(sandbox.points()))
+    assert (again["classification"], len(sandbox.points())) == ("billable", 1)
 
 
 def test_a_bad_header_key_is_refused(client):
     """
     A header key of 256 characters is a 400.
     """
-    assert 400 == register(client, headers={"idempotency-key": "x" * 256}).status_code
+    assert register(client, headers={"idempotency-key": "x" * 256}).status_code == 400
 
 
 def test_the_same_key_in_another_project_is_another_point(client, sandbox):
@@ -261,7 +261,7 @@ def test_the_same_key_in_another_project_is_another_point(client, sandbox):
     register(client, idempotencyKey="k")
     register(client, idempotencyKey="k", apiKey="rm_pub_1111")
 
-    assert 2 == len(sandbox.points())
+    assert len(sandbox.points()) == 2
 
 
 def test_requests_and_keys_are_seen(client, sandbox):
@@ -272,7 +272,7 @@ def test_requests_and_keys_are_seen(client, sandbox):
     register(client, idempotencyKey="k")
     register(client, apiKey="wrong")
 
-    assert (3, ["k", "k", None]) == (sandbox.requests, sandbox.idempotency_keys())
+    assert (sandbox.requests, sandbox.idempotency_keys()) == (3, ["k", "k", None])
 
 
 def test_usage_answers_as_documented(client):
@@ -304,7 +304,7 @@ def test_usage_wants_a_secret_key(client, key, text):
     """
     answer = client.post(USAGE, json={"apiKey": key, "since": None})
 
-    assert (401, True) == (answer.status_code, text in answer.json()["error"])
+    assert (answer.status_code, text in answer.json()["error"]) == (401, True)
 
 
 def test_usage_since_a_moment(client):
@@ -316,7 +316,7 @@ def test_usage_since_a_moment(client):
 
     answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": since}).json()
 
-    assert 0 == answer["cloudRenders"]["billable"]
+    assert answer["cloudRenders"]["billable"] == 0
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_usage_older_than_90_days_says_so(client):
     """
     answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": 0})
 
-    assert "Cannot query usage older than 90 days" == answer.json()["error"]
+    assert answer.json()["error"] == "Cannot query usage older than 90 days"
 
 
 @pytest.mark.parametrize("since", ["2026-01-01", True, [], {}])
@@ -347,7 +347,7 @@ def test_usage_since_is_a_number(client, since):
     """
     answer = client.post(USAGE, json={"apiKey": "rm_sec_0000", "since": since})
 
-    assert (400, "since") == (answer.status_code, answer.json()["error"].partition(":")[0])
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (400, "since")
 
 
 def test_usage_since_the_far_future_is_nothing(client):
@@ -359,7 +359,7 @@ def test_usage_since_the_far_future_is_nothing(client):
 
     answer = client.post(USAGE, content=raw, headers={"content-type": "application/json"}).json()
 
-    assert 0 == answer["cloudRenders"]["billable"]
+    assert answer["cloudRenders"]["billable"] == 0
 
 
 @pytest.mark.parametrize("path", [REGISTER, USAGE])
@@ -367,7 +367,7 @@ def test_get_is_not_allowed(client, path):
     """
     Both calls are POST only.
     """
-    assert 405 == client.get(path).status_code
+    assert client.get(path).status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/", "/sandbox/state"])
@@ -376,7 +376,7 @@ def test_a_foreign_host_is_refused(client, path, host):
     """
     DNS rebinding reaches neither the page nor the control API.
     """
-    assert 403 == client.get(path, headers={"host": host}).status_code
+    assert client.get(path, headers={"host": host}).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:9", "sandbox.localhost", "127.0.0.1:9", "[::1]:9"])
@@ -384,7 +384,7 @@ def test_own_hosts_are_welcome(client, host):
     """
     Loopback names and addresses open the page.
     """
-    assert 200 == client.get("/", headers={"host": host}).status_code
+    assert client.get("/", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/sandbox/failure", "/sandbox/clear"])
@@ -397,7 +397,7 @@ def test_control_takes_json_only(client, sandbox, path, kind):
 
     answer = client.post(path, content='{"mode": "500"}', headers={"content-type": kind})
 
-    assert (415, 1, None) == (answer.status_code, len(sandbox.points()), sandbox.failure.mode)
+    assert (answer.status_code, len(sandbox.points()), sandbox.failure.mode) == (415, 1, None)
 
 
 def test_no_cors_permission_is_given(client):
@@ -408,7 +408,7 @@ def test_no_cors_permission_is_given(client):
         "/sandbox/clear", headers={"origin": "https://evil.example", "access-control-request-method": "POST"}
     )
 
-    assert (405, []) == (answer.status_code, [name for name in answer.headers if "access-control" in name])
+    assert (answer.status_code, [name for name in answer.headers if "access-control" in name]) == (405, [])
 
 
 def test_control_sets_the_failure(client, sandbox):
@@ -417,7 +417,7 @@ def test_control_sets_the_failure(client, sandbox):
     """
     client.post("/sandbox/failure", json={"mode": "429", "retry_after": 7, "first": 2})
 
-    assert "Failing: HTTP 429, Retry-After 7 s, for the next 2 requests" == str(sandbox.failure)
+    assert str(sandbox.failure) == "Failing: HTTP 429, Retry-After 7 s, for the next 2 requests"
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_control_clears(client, sandbox):
 
     client.post("/sandbox/clear", json={})
 
-    assert [] == sandbox.points()
+    assert sandbox.points() == []
 
 
 def test_the_page_forbids_foreign_content(client):

@@ -3,6 +3,8 @@ The running server: its life, its failures as a real client sees them, and the c
 """
 
 import argparse
+import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,12 +16,15 @@ import time
 import httpx2
 import pytest
 
+from remotion_licensing_integrations import testing
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox import command
+from remotion_licensing_integrations.testing.sandbox.answers import RESET, Reset
 
 REGISTER = "/api/track/register-usage-point"
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
+PACKAGE = "remotion_licensing_integrations.testing.sandbox"
 PROGRAM = """
 import argparse, sys
 from remotion_licensing_integrations.testing.sandbox import command
@@ -76,6 +81,11 @@ def run(*arguments):
     return command.run(parser.parse_args(arguments))
 
 
+def forget_the_sandbox(monkeypatch):
+    for module in ("server", "listener", "app"):
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{module}")
+
+
 def test_importing_testing_imports_no_server():
     """
     `remotion_licensing_integrations.testing` needs neither Starlette nor uvicorn.
@@ -85,30 +95,46 @@ def test_importing_testing_imports_no_server():
         "sys.exit(bool({'starlette', 'uvicorn'} & sys.modules.keys()))"
     )
 
-    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_a_missing_extra_says_what_to_install(missing):
+@pytest.mark.parametrize("missing", ["starlette.applications", "uvicorn"])
+def test_a_missing_extra_says_what_to_install(missing, monkeypatch):
     """
-    Without the extra, the error says how to install it.
+    Without the extra, Python and the command line say how to install it.
     """
-    code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from remotion_licensing_integrations.testing import Sandbox"
-    )
+    forget_the_sandbox(monkeypatch)
+    monkeypatch.setitem(sys.modules, missing, None)
 
-    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "remotion-licensing-integrations\[sandbox\]"'):
+        _ = testing.Sandbox
 
-    assert 'pip install "remotion-licensing-integrations[sandbox]"' in result.stderr
+
+def test_the_command_names_a_missing_extra(monkeypatch, capsys):
+    """
+    The command line says the same in one line, with status 1.
+    """
+    forget_the_sandbox(monkeypatch)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+
+    assert (run(), capsys.readouterr().err.count("pip install")) == (1, 1)
+
+
+def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
+    """
+    An import that fails for another reason stays what it is.
+    """
+    forget_the_sandbox(monkeypatch)
+    monkeypatch.setitem(sys.modules, f"{PACKAGE}.answers", None)
+
+    with pytest.raises(ModuleNotFoundError, match="answers"):
+        _ = testing.Sandbox
 
 
 def test_an_unknown_name_is_an_attribute_error():
     """
     The lazy module still knows what it does not have.
     """
-    from remotion_licensing_integrations import testing
-
     with pytest.raises(AttributeError, match="nonsense"):
         testing.nonsense  # noqa: B018
 
@@ -161,7 +187,7 @@ def test_ipv6():
     if not socket.has_ipv6:
         pytest.skip("no IPv6")
     with Sandbox(host="::1") as sandbox:
-        assert 200 == httpx2.get(sandbox.url).status_code
+        assert httpx2.get(sandbox.url).status_code == 200
 
 
 def test_a_wildcard_has_a_usable_url():
@@ -169,7 +195,16 @@ def test_a_wildcard_has_a_usable_url():
     A sandbox on all addresses gives a URL that can be opened.
     """
     with Sandbox(host="0.0.0.0") as sandbox:
-        assert 200 == httpx2.get(sandbox.url).status_code
+        assert httpx2.get(sandbox.url).status_code == 200
+
+
+def test_counts_are_those_of_the_ledger(sandbox, register):
+    """
+    `counts()` tells the points by event and classification.
+    """
+    register()
+
+    assert sandbox.counts()["cloud-render"] == {"billable": 1, "development": 0, "failed": 0}
 
 
 def test_wait_for_returns_the_points(sandbox, register):
@@ -178,7 +213,7 @@ def test_wait_for_returns_the_points(sandbox, register):
     """
     threading.Timer(0, register).start()
 
-    assert 1 == len(sandbox.wait_for(points=1, requests=1))
+    assert len(sandbox.wait_for(points=1, requests=1)) == 1
 
 
 def test_wait_for_says_what_is_missing(sandbox):
@@ -223,7 +258,7 @@ def test_html_is_not_json(sandbox, register):
 
     answer = register()
 
-    assert (200, "text/html") == (answer.status_code, answer.headers["content-type"].partition(";")[0])
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/html")
 
 
 def test_reset_is_a_real_reset(sandbox, register):
@@ -248,7 +283,34 @@ def test_reset_comes_after_the_request_was_read(sandbox, register):
     with pytest.raises(httpx2.TransportError):
         register()
 
-    assert (["k"], []) == (sandbox.idempotency_keys(), sandbox.points())
+    assert (sandbox.idempotency_keys(), sandbox.points()) == (["k"], [])
+
+
+def test_a_client_that_leaves_early_is_no_error(caplog):
+    """
+    A client that leaves in the middle of its request counts nothing and logs nothing.
+    """
+    with Sandbox() as sandbox:
+        with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)) as connection:
+            connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+        httpx2.get(sandbox.url)
+
+    assert (sandbox.requests, caplog.messages) == (0, [])
+
+
+def test_a_reset_is_seen_to_its_end():
+    """
+    A reset outlives messages that arrive before the disconnect.
+    """
+    messages = iter(["http.request", "http.disconnect", "http.request"])
+    calls = []
+
+    async def receive():
+        return {"type": next(messages)}
+
+    asyncio.run(Reset()({"extensions": {RESET: lambda: calls.append("reset")}}, receive, None))
+
+    assert (calls, list(messages)) == (["reset"], ["http.request"])
 
 
 def test_hang_times_out(sandbox, register, running):
@@ -271,17 +333,15 @@ def test_a_waiting_request_does_not_delay_the_stop(failure, caplog):
         ended = threading.Event()
 
         def send():
-            try:
+            with contextlib.suppress(httpx2.TransportError):
                 httpx2.post(sandbox.url + REGISTER, json=BODY, timeout=30)
-            except httpx2.TransportError:
-                pass
             ended.set()
 
         threading.Thread(target=send).start()
         sandbox.wait_for(requests=1)
         began = time.monotonic()
 
-    assert (True, True, []) == (ended.wait(5), time.monotonic() - began < 2, caplog.messages)
+    assert (ended.wait(5), time.monotonic() - began < 2, caplog.messages) == (True, True, [])
 
 
 def test_latency_holds_the_answer_back(sandbox, register):
@@ -293,7 +353,7 @@ def test_latency_holds_the_answer_back(sandbox, register):
 
     answer = register()
 
-    assert (200, True) == (answer.status_code, time.monotonic() - began >= 0.06)
+    assert (answer.status_code, time.monotonic() - began >= 0.06) == (200, True)
 
 
 def test_first_requests_fail_then_recover(sandbox, register):
@@ -302,7 +362,7 @@ def test_first_requests_fail_then_recover(sandbox, register):
     """
     sandbox.set_failure("500", first=2)
 
-    assert [500, 500, 200] == [register().status_code for _ in range(3)]
+    assert [register().status_code for _ in range(3)] == [500, 500, 200]
 
 
 @pytest.mark.parametrize("mode", ["500", "reset", "hang", "html"])
@@ -312,12 +372,10 @@ def test_count_first_loses_only_the_answer(sandbox, running, mode):
     """
     sandbox.set_failure(mode, count_first=True)
 
-    try:
+    with contextlib.suppress(httpx2.TransportError):
         running[1].post(REGISTER, json=BODY, timeout=0.05)
-    except httpx2.TransportError:
-        pass
 
-    assert ["k"] == [point.idempotency_key for point in sandbox.wait_for(points=1)]
+    assert [point.idempotency_key for point in sandbox.wait_for(points=1)] == ["k"]
 
 
 def test_the_retry_after_a_lost_answer_does_not_count_twice(sandbox, register):
@@ -329,7 +387,7 @@ def test_the_retry_after_a_lost_answer_does_not_count_twice(sandbox, register):
 
     answer = register().json()
 
-    assert ("billable", [1]) == (answer["classification"], [point.repeats for point in sandbox.points()])
+    assert (answer["classification"], [point.repeats for point in sandbox.points()]) == ("billable", [1])
 
 
 def test_usage_fails_too(sandbox, running):
@@ -338,7 +396,7 @@ def test_usage_fails_too(sandbox, running):
     """
     sandbox.set_failure("500")
 
-    assert 500 == running[1].post("/api/track/get-usage", json={"apiKey": "rm_sec_0000"}).status_code
+    assert running[1].post("/api/track/get-usage", json={"apiKey": "rm_sec_0000"}).status_code == 500
 
 
 def test_the_control_api_never_fails(sandbox, running):
@@ -347,7 +405,7 @@ def test_the_control_api_never_fails(sandbox, running):
     """
     sandbox.set_failure("reset")
 
-    assert 200 == running[1].get("/sandbox/state").status_code
+    assert running[1].get("/sandbox/state").status_code == 200
 
 
 def test_a_bad_failure_is_refused(sandbox):
@@ -369,7 +427,7 @@ def test_a_file_survives_kill_9(start, tmp_path):
     process.wait()
 
     with Sandbox(file=file) as sandbox:
-        assert ["k"] == [point.idempotency_key for point in sandbox.points()]
+        assert [point.idempotency_key for point in sandbox.points()] == ["k"]
 
 
 def test_a_file_holds_no_licence_key(tmp_path):
@@ -391,7 +449,23 @@ def test_signals_end_the_command_well(start, number):
 
     process.send_signal(number)
 
-    assert ("", 0) == (process.communicate(timeout=10)[1], process.returncode)
+    assert (process.communicate(timeout=10)[1], process.returncode) == ("", 0)
+
+
+def test_the_command_puts_signal_handlers_back(monkeypatch):
+    """
+    Run in a process that goes on, the command leaves its signal handlers as they were.
+    """
+    welcome = command._welcome
+
+    def welcome_and_stop(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return welcome(*arguments)
+
+    monkeypatch.setattr(command, "_welcome", welcome_and_stop)
+    before = signal.getsignal(signal.SIGTERM)
+
+    assert (run("--port", "0"), signal.getsignal(signal.SIGTERM)) == (0, before)
 
 
 def test_a_signal_ends_a_hanging_command(start):
@@ -404,7 +478,7 @@ def test_a_signal_ends_a_hanging_command(start):
 
     process.terminate()
 
-    assert 0 == process.wait(5)
+    assert process.wait(5) == 0
 
 
 def test_the_command_says_what_to_set(start):
@@ -415,10 +489,10 @@ def test_the_command_says_what_to_set(start):
 
     output = "".join(process.stdout.readline() for _ in range(4))
 
-    assert (True, True) == (
+    assert (
         f"REMOTION_LICENSING_BASE_URL={url}\n" in output,
         "Failing: HTTP 429, Retry-After 9 s, 4 ms late, for the next 3 requests" in output,
-    )
+    ) == (True, True)
 
 
 def test_the_command_can_fail_from_the_start(start):
@@ -427,7 +501,7 @@ def test_the_command_can_fail_from_the_start(start):
     """
     _, url = start("--fail", "500")
 
-    assert 500 == httpx2.post(url + REGISTER, json=BODY).status_code
+    assert httpx2.post(url + REGISTER, json=BODY).status_code == 500
 
 
 def test_a_taken_port_is_explained(sandbox, capsys):
@@ -438,7 +512,7 @@ def test_a_taken_port_is_explained(sandbox, capsys):
 
     status = run("--port", port)
 
-    assert (1, True) == (status, f"port {port} is taken" in capsys.readouterr().err)
+    assert (status, f"port {port} is taken" in capsys.readouterr().err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -457,4 +531,4 @@ def test_bad_arguments_are_explained(arguments, capsys):
     """
     status = run("--port", "0", *arguments)
 
-    assert (1, 1) == (status, capsys.readouterr().err.count("\n"))
+    assert (status, capsys.readouterr().err.count("\n")) == (1, 1)

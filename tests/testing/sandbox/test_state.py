@@ -34,7 +34,7 @@ def test_a_new_key_is_a_new_point():
     ledger.register(request(idempotency_key="a"))
     ledger.register(request(idempotency_key="b"))
 
-    assert ["a", "b"] == [point.idempotency_key for point in ledger.points()]
+    assert [point.idempotency_key for point in ledger.points()] == ["a", "b"]
 
 
 def test_no_key_is_a_new_point_each_time():
@@ -46,7 +46,7 @@ def test_no_key_is_a_new_point_each_time():
     ledger.register(request())
     ledger.register(request())
 
-    assert 2 == len(ledger.points())
+    assert len(ledger.points()) == 2
 
 
 def test_a_repeated_key_is_no_new_point():
@@ -58,7 +58,7 @@ def test_a_repeated_key_is_no_new_point():
     ledger.register(request(idempotency_key="a"))
     again = ledger.register(request(idempotency_key="a", succeeded=False))
 
-    assert ("billable", 1, 1) == (again.classification, again.repeats, len(ledger.points()))
+    assert (again.classification, again.repeats, len(ledger.points())) == ("billable", 1, 1)
 
 
 def test_keys_are_scoped_to_the_project():
@@ -70,7 +70,7 @@ def test_keys_are_scoped_to_the_project():
     ledger.register(request(idempotency_key="a"))
     ledger.register(request(idempotency_key="a", project="free-license"))
 
-    assert 2 == len(ledger.points())
+    assert len(ledger.points()) == 2
 
 
 def test_a_race_counts_once():
@@ -90,7 +90,7 @@ def test_a_race_counts_once():
     for thread in threads:
         thread.join()
 
-    assert [7] == [point.repeats for point in ledger.points()]
+    assert [point.repeats for point in ledger.points()] == [7]
 
 
 def test_counts_name_every_event_and_classification():
@@ -102,11 +102,11 @@ def test_counts_name_every_event_and_classification():
     ledger.register(request())
     ledger.register(request(event="web-render", succeeded=False))
 
-    assert {
+    assert ledger.counts() == {
         "web-render": {"billable": 0, "development": 0, "failed": 1},
         "cloud-render": {"billable": 1, "development": 0, "failed": 0},
         "webcodec-conversion": {"billable": 0, "development": 0, "failed": 0},
-    } == ledger.counts()
+    }
 
 
 def test_counts_since_a_moment():
@@ -119,7 +119,7 @@ def test_counts_since_a_moment():
     ledger.register(request())
     ledger.register(request())
 
-    assert 1 == ledger.counts(since=datetime(2026, 1, 2, tzinfo=UTC))["cloud-render"]["billable"]
+    assert ledger.counts(since=datetime(2026, 1, 2, tzinfo=UTC))["cloud-render"]["billable"] == 1
 
 
 def test_wait_returns_when_the_condition_holds():
@@ -142,7 +142,7 @@ def test_clear_forgets_points_requests_and_keys():
 
     ledger.clear()
 
-    assert ([], 0, 0) == (ledger.points(), ledger.requests, ledger.register(request(idempotency_key="a")).repeats)
+    assert (ledger.points(), ledger.requests, ledger.register(request(idempotency_key="a")).repeats) == ([], 0, 0)
 
 
 def test_a_file_survives_a_restart(tmp_path):
@@ -172,7 +172,7 @@ def test_a_key_is_still_known_after_a_restart(tmp_path):
     second.register(request(idempotency_key="a"))
     second.close()
 
-    assert [1] == [point.repeats for point in second.points()]
+    assert [point.repeats for point in second.points()] == [1]
 
 
 def test_a_cleared_file_stays_cleared(tmp_path):
@@ -188,7 +188,7 @@ def test_a_cleared_file_stays_cleared(tmp_path):
     second = Ledger(tmp_path / "ledger.jsonl")
     second.close()
 
-    assert [(1, "b")] == [(point.number, point.idempotency_key) for point in second.points()]
+    assert [(point.number, point.idempotency_key) for point in second.points()] == [(1, "b")]
 
 
 @pytest.mark.parametrize("rest", [b"{", b'{"point": {"numb', b'{"repeat": 1}', b'{"cle'])
@@ -208,7 +208,7 @@ def test_a_truncated_last_line_is_dropped(tmp_path, rest):
     third = Ledger(path)
     third.close()
 
-    assert [("a", 0), ("b", 0)] == [(point.idempotency_key, point.repeats) for point in third.points()]
+    assert [(point.idempotency_key, point.repeats) for point in third.points()] == [("a", 0), ("b", 0)]
 
 
 @pytest.mark.parametrize("content", [b"notes", b"one\ntwo\n", b'{"point": 1}\n', b'{"repeat": 1}\n', b"[]\n", b"{}\n"])

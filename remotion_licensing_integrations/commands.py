@@ -1,0 +1,327 @@
+"""
+What an operator can ask of an outbox, as functions; the command line and others that have one run them.
+
+Each takes the parsed arguments and the recorder, writes to standard output, and returns an exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Any, Final
+
+from .client import get_usage, register_usage_event
+from .delivery import Delivery
+from .doctor import examine
+from .errors import ConfigurationError, LicensingError
+from .models import EVENTS, UsagePoint
+from .outbox import State, StoredPoint
+from .recorder import SECONDS_PER_DAY, UsageRecorder
+from .settings import Settings
+from .worker import Worker
+from .writer import LOG_MARK
+
+Command = Callable[[argparse.Namespace, UsageRecorder], int]
+
+_POINT_LINE: Final = re.compile(re.escape(LOG_MARK) + r" (\{.*\})")
+_IMPORT_BATCH: Final = 500  # points in one transaction
+
+
+def add_commands(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """
+    Declare the commands as sub-parsers, each setting `command` to its function; return where more can be added.
+    """
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        command.set_defaults(command=run)
+        return command
+
+    status_parser = add("status", status, "show how many usage points are in each state")
+    status_parser.add_argument("--json", action="store_true", help="print JSON")
+    list_parser = add("list", list_points, "show the latest usage points")
+    list_parser.add_argument("--state", choices=list(State), help="only these")
+    list_parser.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (default: %(default)s)")
+    list_parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    deliver_parser = add("deliver", deliver, "deliver usage points until stopped")
+    deliver_parser.add_argument("--once", action="store_true", help="deliver what is due now, then end")
+    retry_parser = add("retry", retry, "make rejected and held usage points due again, with the same key")
+    retry_parser.add_argument("keys", nargs="*", metavar="KEY", help="idempotency keys")
+    retry_parser.add_argument("--all", action="store_true", help="all of them")
+    prune_parser = add("prune", prune, "delete registered usage points that are old enough")
+    prune_parser.add_argument("--days", type=float, metavar="N", help="older than N days (default: the setting)")
+    import_parser = add("import", import_points, "store the usage points that only a log has")
+    import_parser.add_argument("files", nargs="+", metavar="FILE", help='log files, "-" for standard input')
+    usage_parser = add("usage", usage, "show what the licensing API has counted")
+    usage_parser.add_argument("--since", type=_moment, metavar="DATE", help="ISO date, at most 90 days ago")
+    usage_parser.add_argument("--json", action="store_true", help="print JSON")
+    reconcile_parser = add("reconcile", reconcile, "compare this outbox with the licensing API and settle held points")
+    reconcile_parser.add_argument(
+        "--counted", nargs="+", default=[], metavar="KEY", help="forget these held points: the API has counted them"
+    )
+    add("doctor", doctor, "look for what is wrong with the set-up")
+    register_parser = add("register", register, "register one usage point with the licensing API now")
+    register_parser.add_argument("event", choices=EVENTS)
+    register_parser.add_argument("--host", help="origin of the frontend")
+    register_parser.add_argument("--failed", action="store_true", help="the conversion failed")
+    register_parser.add_argument("--still", action="store_true", help="a still image was rendered")
+    register_parser.add_argument("--development", action="store_true", help="not to be billed")
+    register_parser.add_argument("--idempotency-key", metavar="KEY", help="key of an earlier try")
+    return commands
+
+
+def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Print the counts.
+    """
+    counts = recorder.outbox.counts()
+    if arguments.json:
+        _print(json.dumps(asdict(counts), default=datetime.isoformat))
+        return 0
+    _print(f"Outbox    {recorder.outbox!r}")
+    _print(f"Delivery  {recorder.settings.delivery} to {recorder.settings.base_url}")
+    for name in ("pending", "registered", "rejected", "held"):
+        _print(f"  {name:<11}{getattr(counts, name):>9,}")
+    if counts.oldest_pending is not None:
+        _print(f"Oldest pending point: {_age(counts.oldest_pending)} old")
+    if counts.rejected or counts.held:
+        _print("See `list --state rejected`, `list --state held`; `retry` makes them due again.")
+    return 0
+
+
+def list_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Print the latest points.
+    """
+    state = State(arguments.state) if arguments.state else None
+    for stored in recorder.outbox.list(state, limit=arguments.limit):
+        _print(json.dumps(stored.to_json()) if arguments.json else _line(stored))
+    return 0
+
+
+def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is on hold at the end.
+    """
+    if recorder.settings.license_key is None:
+        msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
+        raise ConfigurationError(msg)
+    delivery = Delivery(recorder.outbox, recorder.settings)
+    if arguments.once:
+        _print(f"{delivery.deliver()} usage points registered.")
+    else:
+        _work(recorder, delivery)
+    if delivery.hold_reason is not None:
+        _print(f"On hold: {delivery.hold_reason}")
+        return 1
+    return 0
+
+
+def _work(recorder: UsageRecorder, delivery: Delivery) -> None:
+    worker = Worker(recorder.outbox, delivery, retention=recorder.settings.retention * SECONDS_PER_DAY)
+    stop = threading.Event()
+
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, request_stop)
+    worker.start()
+    _print(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
+    stop.wait()
+    worker.stop(recorder.settings.shutdown_timeout)
+
+
+def retry(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Make rejected and held points due.
+    """
+    if bool(arguments.keys) == arguments.all:
+        msg = "retry: name idempotency keys, or --all"
+        raise ConfigurationError(msg)
+    _print(f"{recorder.outbox.retry(None if arguments.all else arguments.keys)} usage points are due again.")
+    return 0
+
+
+def prune(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Delete old registered points.
+    """
+    days = recorder.settings.retention if arguments.days is None else arguments.days
+    _print(f"{recorder.outbox.prune(days * SECONDS_PER_DAY)} usage points deleted.")
+    return 0
+
+
+def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Store the points of log lines; points already stored stay as they are. Status 1 when a line cannot be read.
+    """
+    points: list[UsagePoint] = []
+    damaged = 0
+    for line in _lines(arguments.files):
+        found = _POINT_LINE.search(line)
+        if found is None:
+            continue
+        try:
+            points.append(UsagePoint.from_json(json.loads(found[1])))
+        except ValueError as error:
+            damaged += 1
+            _print(f"Not readable: {error}")
+    for start in range(0, len(points), _IMPORT_BATCH):
+        recorder.outbox.add(points[start : start + _IMPORT_BATCH])
+    _print(f"{len(points)} usage points are in the outbox, {damaged} lines could not be read.")
+    return 1 if damaged else 0
+
+
+def _lines(files: Iterable[str]) -> Iterable[str]:
+    for file in files:
+        if file == "-":
+            yield from sys.stdin
+            continue
+        try:
+            with open(file, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - "-" is no path
+                yield from lines
+        except OSError as error:
+            msg = f"import: {file!r} cannot be read: {error.strerror}"
+            raise ConfigurationError(msg) from error
+
+
+def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Print the licensing API's counts.
+    """
+    counted = asdict(_fetch_usage(recorder.settings, arguments.since))
+    if arguments.json:
+        _print(json.dumps(counted))
+        return 0
+    _print(f"{'':<22}{'billable':>12}{'development':>13}{'failed':>9}")
+    for name in ("cloud_renders", "web_renders"):
+        row = counted[name]
+        _print(f"{name.replace('_', ' '):<22}{row['billable']:>12,}{row['development']:>13,}{row['failed']:>9,}")
+    return 0
+
+
+def _fetch_usage(settings: Settings, since: datetime | None) -> Any:
+    if settings.private_license_key is None:
+        msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
+        raise ConfigurationError(msg)
+    return get_usage(
+        license_key=settings.private_license_key, since=since, base_url=settings.base_url, timeout=settings.timeout
+    )
+
+
+def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Show held points beside the API's counts, or forget the held points that the API has counted.
+    """
+    if arguments.counted:
+        _print(f"{recorder.outbox.discard(arguments.counted)} held usage points forgotten.")
+        return 0
+    held = recorder.outbox.list(State.HELD, limit=1_000)
+    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    _print(f"Held: {len(held)} usage points that the licensing API may or may not have counted.")
+    for stored in held:
+        _print(_line(stored))
+    _print(f"Counted by the licensing API since {month:%Y-%m-%d} (UTC):")
+    usage(argparse.Namespace(since=None, json=False), recorder)
+    if held:
+        _print("`retry KEY` sends a point again with its key; `reconcile --counted KEY` forgets one that was counted.")
+    return 0
+
+
+def doctor(_: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Print findings; status 1 when one of them must be mended.
+    """
+    findings = examine(recorder)
+    for finding in findings:
+        _print(f"{finding.level:<8}{finding.text}")
+    return 1 if any(finding.level == "error" for finding in findings) else 0
+
+
+def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Register one point directly, past the outbox.
+    """
+    settings = recorder.settings
+    if settings.license_key is None:
+        msg = "license_key: set REMOTION_LICENSE_KEY to register usage points"
+        raise ConfigurationError(msg)
+    point = UsagePoint(
+        event=arguments.event,
+        host=arguments.host or settings.host,
+        succeeded=not arguments.failed,
+        is_still=arguments.still,
+        is_production=settings.is_production and not arguments.development,
+        **({"idempotency_key": arguments.idempotency_key} if arguments.idempotency_key else {}),
+    )
+    _print(f"Idempotency key: {point.idempotency_key}")
+    registration = register_usage_event(
+        license_key=settings.wire_key,
+        event=point.event,
+        host=point.host,
+        succeeded=point.succeeded,
+        is_still=point.is_still,
+        is_production=point.is_production,
+        idempotency_key=point.idempotency_key,
+        base_url=settings.base_url,
+        timeout=settings.timeout,
+        idempotency=settings.idempotency,
+    )
+    _print(f"Registered: {registration.classification}, {'billable' if registration.billable else 'not billable'}.")
+    return 0
+
+
+#: Commands that make no sense without points that were recorded before.
+NEED_OUTBOX: Final[frozenset[Command]] = frozenset({status, list_points, retry, prune, reconcile})
+
+
+def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Run the chosen command; an error of ours becomes one line on standard error and status 2.
+    """
+    try:
+        status_code: int = arguments.command(arguments, recorder)
+    except LicensingError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return status_code
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _line(stored: StoredPoint) -> str:
+    point = stored.point
+    facts: Sequence[str] = (
+        f"{point.occurred_at:%Y-%m-%d %H:%M:%S}Z",
+        f"{stored.state:<10}",
+        point.idempotency_key,
+        point.event,
+        point.host or "no host",
+        "succeeded" if point.succeeded else "failed",
+        f"attempts {stored.attempts}",
+        (stored.registration and stored.registration.classification) or "",
+        stored.last_error or "",
+    )
+    return "  ".join(facts).rstrip()
+
+
+def _age(moment: datetime) -> str:
+    return str(timedelta(seconds=int((datetime.now(UTC) - moment).total_seconds())))
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
