@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .errors import CertificateError, ConfigurationError, NoAnswerError, NotSentError, TransportError
-from .protocol import Answer, Request
+from .protocol import Answer, Request, mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -36,24 +36,33 @@ MAX_BODY: Final = 64 * 1024  # bytes, decompressed; the API's answers have some 
 
 MockTransport = httpx.MockTransport
 
+_NOT_SENT: Final = (
+    "InvalidURL",
+    "UnsupportedProtocol",
+    "PoolTimeout",
+    "ConnectTimeout",
+    "ConnectError",
+    "ProxyError",
+)
+_NO_ANSWER: Final = (
+    "WriteTimeout",
+    "WriteError",
+    "ReadTimeout",
+    "ReadError",
+    "CloseError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+    "DecodingError",
+    "SSEError",  # httpx2 alone has it
+    "RequestError",  # and whatever the library may add below it
+)
 #: What each of the library's errors says about the request. Whatever may have happened after the first byte went out
 #: counts as sent.
 ERRORS: Final[dict[type[Exception], type[TransportError]]] = {
-    httpx.InvalidURL: NotSentError,
-    httpx.UnsupportedProtocol: NotSentError,
-    httpx.PoolTimeout: NotSentError,
-    httpx.ConnectTimeout: NotSentError,
-    httpx.ConnectError: NotSentError,
-    httpx.ProxyError: NotSentError,
-    httpx.WriteTimeout: NoAnswerError,
-    httpx.WriteError: NoAnswerError,
-    httpx.ReadTimeout: NoAnswerError,
-    httpx.ReadError: NoAnswerError,
-    httpx.CloseError: NoAnswerError,
-    httpx.LocalProtocolError: NoAnswerError,
-    httpx.RemoteProtocolError: NoAnswerError,
-    httpx.DecodingError: NoAnswerError,
-    httpx.RequestError: NoAnswerError,
+    getattr(httpx, name): kind
+    for kind, names in ((NotSentError, _NOT_SENT), (NoAnswerError, _NO_ANSWER))
+    for name in names
+    if hasattr(httpx, name)
 }
 
 
@@ -92,7 +101,7 @@ class Sender:
         Raises:
             TransportError: No answer came; the subclass says whether the request may have been taken.
         """
-        with _translated(self._base_url):
+        with _translated(self._base_url, request):
             self._deadline.restart()
             response = self._client.send(_build(self._base_url, request, self._deadline.watch), stream=True)
             with closing(response):
@@ -137,12 +146,14 @@ class AsyncSender:
         progress = _Progress()
         try:
             async with asyncio.timeout(self._timeout):
-                with _translated(self._base_url):
+                with _translated(self._base_url, request):
                     response = await self._client.send(_build(self._base_url, request, progress.watch), stream=True)
                     async with aclosing(response):
                         return _answer(response, await _aread(response))
         except TimeoutError as error:
             raise progress.error(_too_late(self._base_url, self._timeout)) from error
+        finally:
+            await progress.abandon()
 
     async def aclose(self) -> None:
         """
@@ -183,13 +194,19 @@ class _Deadline(threading.local):
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             stream = info["return_value"]
             for name, positionals, error in _STREAM_OPERATIONS:
-                setattr(stream, name, self._bounded(getattr(stream, name), positionals, error))
+                setattr(stream, name, self._bounded(stream, getattr(stream, name), positionals, error))
 
     def _bounded(
-        self, operation: Callable[..., Any], positionals: int, error: type[TransportError]
+        self, stream: Any, operation: Callable[..., Any], positionals: int, error: type[TransportError]
     ) -> Callable[..., Any]:
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            return operation(*args[:positionals], **{**kwargs, "timeout": self.left(error)})
+            try:
+                timeout = self.left(error)
+            except TransportError:
+                # The library leaves a stream open that fails before its TLS handshake.
+                stream.close()
+                raise
+            return operation(*args[:positionals], **{**kwargs, "timeout": timeout})
 
         return bounded
 
@@ -209,12 +226,24 @@ class _Progress:
 
     def __init__(self) -> None:
         self._is_connecting = False
+        self._stream: Any = None
 
-    async def watch(self, event: str, _: Mapping[str, Any]) -> None:
+    async def watch(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith("connect_tcp.started"):
             self._is_connecting = True
+        elif event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
         elif event.endswith("send_request_headers.started"):
             self._is_connecting = False
+
+    async def abandon(self) -> None:
+        """
+        Close a connection that never came to its first byte.
+
+        The library leaves it open when it is cancelled during the TLS handshake.
+        """
+        if self._is_connecting and self._stream is not None:
+            await self._stream.aclose()
 
     def error(self, message: str) -> TransportError:
         return NotSentError(message) if self._is_connecting else NoAnswerError(message)
@@ -269,12 +298,15 @@ def _answer(response: httpx.Response, body: bytes) -> Answer:
 
 
 @contextmanager
-def _translated(base_url: str) -> Generator[None]:
+def _translated(base_url: str, request: Request) -> Generator[None]:
     try:
         yield
     except (httpx.RequestError, httpx.InvalidURL) as error:
-        message = f"{base_url}: {error} ({type(error).__name__})"
-        raise translate(error)(message) from error
+        text = mask(str(error), request.secrets)
+        # A server that is no HTTP server is quoted by the library; when it echoes the key, the cause stays out.
+        cause = error if text == str(error) else None
+        message = f"{base_url}: {text} ({type(error).__name__})"
+        raise translate(error)(message) from cause
 
 
 def translate(error: Exception) -> type[TransportError]:

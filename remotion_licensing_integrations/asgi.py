@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Unpack
 
@@ -30,6 +31,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
+
+#: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
+_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class UsageMiddleware:
@@ -84,14 +88,19 @@ class UsageMiddleware:
         if self._rules:
             self._match_rules(usage, scope)
         status = 0
+        left = math.inf  # bytes of the body that the client still waits for
 
         # Not a coroutine function: what it returns is awaited as it is, so other routes pay for a check, not a frame.
         def watch(message: Message) -> Awaitable[None]:
-            nonlocal status
+            nonlocal status, left
             kind = message["type"]
             if kind == "http.response.start":
                 status = message["status"]
-            elif not usage.settled and _is_last(message):
+                left = math.inf if usage.event is None else _body_length(message)
+            elif kind == "http.response.body":
+                left -= len(message.get("body", b""))
+            # A client that has all the bytes it was promised does not wait for the last message.
+            if not usage.settled and (left <= 0 or _is_last(message)):
                 self._find_misplaced(usage, scope)
                 if usage.event is not None:
                     return self._send_last(usage.complete(scope["method"], status), message, send)
@@ -168,6 +177,16 @@ class UsageMiddleware:
                 "what happened. Put it directly on the function, below the route decorator.",
             )
             usage.apply(options)
+
+
+def _body_length(start: Message) -> float:
+    if start["status"] in _WITHOUT_BODY:
+        return 0
+    lengths = (value for name, value in start.get("headers", ()) if name.lower() == b"content-length")
+    try:
+        return int(next(lengths, b""))
+    except ValueError:
+        return math.inf
 
 
 def _is_last(message: Message) -> bool:

@@ -126,7 +126,7 @@ class _Client:
         )
         headers = _idempotency_headers(idempotency_key) if self._idempotency == "header" else {}
         return _Call(
-            Request(REGISTER_PATH, body, headers),
+            Request(REGISTER_PATH, body, headers, secrets=(key,)),
             lambda answer: read_registration(*answer, secrets=(key,)),
             max_attempts=self._max_attempts,
         )
@@ -135,7 +135,7 @@ class _Client:
         self, *, license_key: str | None, api_key: str | None, since: datetime | float | None
     ) -> _Call[Usage]:
         key = _first(license_key, api_key, self._license_key)
-        request = Request(USAGE_PATH, usage_body(key, since), {})
+        request = Request(USAGE_PATH, usage_body(key, since), {}, secrets=(key,))
         return _Call(request, lambda answer: read_usage(*answer, secrets=(key,)))
 
     def _check_open(self) -> None:

@@ -35,14 +35,13 @@ _POINT_LINE: Final = re.compile(re.escape(LOG_MARK) + r" (\{.*\})")
 _IMPORT_BATCH: Final = 500  # points in one transaction
 
 
-def add_commands(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """
-    Declare the commands as sub-parsers, each setting `command` to its function; return where more can be added.
+    Declare the commands with *add_parser*, the method of an argument parser's sub-parsers; each sets `command`.
     """
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        command = add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         command.set_defaults(command=run)
         return command
 
@@ -76,7 +75,6 @@ def add_commands(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[
     register_parser.add_argument("--still", action="store_true", help="a still image was rendered")
     register_parser.add_argument("--development", action="store_true", help="not to be billed")
     register_parser.add_argument("--idempotency-key", metavar="KEY", help="key of an earlier try")
-    return commands
 
 
 def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:

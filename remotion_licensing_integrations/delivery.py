@@ -14,7 +14,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,8 +28,9 @@ from .errors import (
     NotSentError,
     RefusedError,
     ThrottledError,
+    UnavailableError,
 )
-from .models import Registration
+from .models import Registration, UsagePoint
 from .outbox import Change, ClaimedPoint, Outbox, State
 from .retry import backoff
 from .settings import Settings
@@ -42,6 +44,7 @@ OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
 REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the fault is not the points'
 FIRST_PROBE: Final = 30.0  # seconds until a hold is probed; doubles up to LAST_PROBE
 LAST_PROBE: Final = 900.0  # seconds
+MIN_WAIT: Final = 1.0  # seconds; an API that throttles and names no or a past moment is not asked again at once
 #: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
 KEY_MEMORY: Final = 86_400.0
 
@@ -60,7 +63,7 @@ class Delivery:
     """
     Registers the points of *outbox* with the licensing API, up to `settings.concurrency` at a time.
 
-    Used from one thread; it keeps sender threads with open connections until `close()`.
+    It keeps sender threads with open connections until `close()`.
 
     Args:
         transport: Replaces the network in tests.
@@ -85,6 +88,7 @@ class Delivery:
         self._clock = clock
         self._uniform = uniform
         self._senders = _Senders(settings, transport)
+        self._turn = threading.Lock()
         self._hold: _Hold | None = None
         self._failures = 0
         self._refusals = 0
@@ -112,6 +116,8 @@ class Delivery:
         """
         Deliver until nothing is due, a hold begins, or the time is over; what is unsent then goes back.
 
+        Of several threads one delivers at a time, the others wait for their turn.
+
         Args:
             timeout: Seconds; `finish_within` may shorten it.
 
@@ -121,19 +127,14 @@ class Delivery:
         Raises:
             OutboxError: The store refuses; claimed points come back when their lease ends.
         """
-        self._pass_ends = math.inf if timeout is None else self._monotonic() + timeout
-        registered = 0
-        while True:
-            self._claim()
-            if not self._in_flight or self._remaining() == 0:
-                return registered
-            for claimed, outcome in self._senders.results(self._remaining()):
-                self._in_flight -= 1
-                self._unwritten.append(self._judge(claimed, outcome))
-            if self._hold is not None or self._remaining() == 0:
-                self._take_back()
-            registered += sum(change.state is State.REGISTERED for change in self._unwritten)
-            self._write()
+        ends = math.inf if timeout is None else self._monotonic() + timeout
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+            return 0
+        try:
+            self._pass_ends = ends
+            return self._pass()
+        finally:
+            self._turn.release()
 
     def finish_within(self, timeout: float) -> None:
         """
@@ -148,25 +149,46 @@ class Delivery:
         """
         self._senders.close()
 
-    def _claim(self) -> None:
+    def _pass(self) -> int:
+        # First what an earlier pass has left, before its points are claimed anew and their answers come too late.
+        self._collect(0)
+        registered = self._write()
+        while self._remaining() and (self._claim() or self._in_flight):
+            self._collect(self._remaining() if self._in_flight else 0)
+            registered += self._write()
+        return registered
+
+    def _claim(self) -> bool:
         ready = self._in_flight == 0 if self._hold else self._in_flight <= self._window
-        if not ready or self.hold_seconds or self._remaining() == 0:
-            return
+        if not ready or self.hold_seconds:
+            return False
         # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
         limit = 1 if self._hold else 2 * self._window - self._in_flight
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
-        self._senders.send(claimed, threads=min(self._window, self._in_flight + len(claimed)))
-        self._in_flight += len(claimed)
+        doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
+        # Held unsent, so this attempt was none.
+        self._unwritten += [replace(_held(point, doubt), counts=False) for point, doubt in doubts.items() if doubt]
+        sure = [point for point, doubt in doubts.items() if not doubt]
+        self._senders.send(sure, threads=min(self._window, self._in_flight + len(sure)))
+        self._in_flight += len(sure)
+        return bool(claimed)
 
-    def _take_back(self) -> None:
-        unsent = self._senders.take_back()
-        self._in_flight -= len(unsent)
-        self._unwritten.extend(claimed.release() for claimed in unsent)
+    def _collect(self, timeout: float) -> None:
+        for claimed, outcome in self._senders.results(timeout):
+            self._in_flight -= 1
+            self._unwritten.append(self._judge(claimed, outcome))
+        if self._hold is not None or not self._remaining():
+            unsent = self._senders.take_back()
+            self._in_flight -= len(unsent)
+            self._unwritten.extend(claimed.release() for claimed in unsent)
 
-    def _write(self) -> None:
+    def _write(self) -> int:
         # Kept until the store takes them: an answer forgotten is a point sent again.
-        self._outbox.write(self._unwritten)
+        if self._unwritten:
+            self._outbox.write(self._unwritten)
+        registered = sum(change.state is State.REGISTERED for change in self._unwritten)
         self._unwritten.clear()
+        return registered
 
     def _remaining(self) -> float:
         return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())
@@ -206,40 +228,39 @@ class Delivery:
         if not isinstance(outcome, LicensingError):
             logger.error("A usage point could not be sent.", exc_info=outcome, extra={"action": "send_crashed"})
         self._failures += 1
-        probing = self._hold is not None
-        if self._failures >= OUTAGE_AFTER:
+        on_hold = self._hold is not None
+        if on_hold or self._failures >= OUTAGE_AFTER:
             self._pause(f"the licensing API is out of reach. {error}")
         if isinstance(outcome, NotSentError):
             return claimed.release(error, delay=0 if self._hold else backoff(self._failures, uniform=self._uniform))
         if isinstance(outcome, NoAnswerError):
             return self._unanswered(claimed, error)
-        if probing:
+        if on_hold:
             return claimed.release(error)
-        return claimed.reschedule(backoff(claimed.attempts, uniform=self._uniform), error)
+        asked = outcome.retry_after if isinstance(outcome, UnavailableError) else None
+        return claimed.reschedule(max(asked or 0.0, backoff(claimed.attempts, uniform=self._uniform)), error)
 
     def _unanswered(self, claimed: ClaimedPoint, error: str) -> Change:
-        since = claimed.unanswered_since or datetime.fromtimestamp(self._clock(), UTC)
+        doubt = self._doubt(claimed.unanswered_since or datetime.fromtimestamp(self._clock(), UTC))
+        if doubt is None:
+            return claimed.reschedule(backoff(claimed.attempts, uniform=self._uniform), error, unanswered=True)
+        return _held(claimed, f"{doubt}. {error}")
+
+    def _doubt(self, unanswered_since: datetime | None) -> str | None:
+        if unanswered_since is None:
+            return None
         if self._settings.idempotency == "off":
-            reason = "it may have been counted, and no idempotency key makes a repeat safe"
-        elif self._clock() - since.timestamp() >= KEY_MEMORY:
-            reason = "it may have been counted, longer ago than the API can be trusted to remember its key"
-        else:
-            delay = backoff(claimed.attempts, uniform=self._uniform)
-            return claimed.reschedule(delay, error, unanswered=True)
-        logger.error(
-            "Usage point %s is held: %s. See `remotion-licensing reconcile`.",
-            claimed.point.idempotency_key,
-            reason,
-            extra={"action": "point_held"},
-        )
-        return claimed.hold(f"{reason}. {error}", unanswered=True)
+            return "it may have been counted, and no idempotency key makes a repeat safe"
+        if self._clock() - unanswered_since.timestamp() >= KEY_MEMORY:
+            return "it may have been counted, longer ago than the API can be trusted to remember its key"
+        return None
 
     def _pause(self, reason: str, *, seconds: float | None = None) -> None:
         now = self._monotonic()
         if self._hold is not None and self._hold.until > now:
             return  # an answer to a point sent before the hold began
         interval = FIRST_PROBE if self._hold is None else min(LAST_PROBE, 2 * self._hold.interval)
-        wait = interval * self._uniform(0.8, 1.2) if seconds is None else seconds
+        wait = interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_WAIT, seconds)
         if self._hold is None or self._hold.reason != reason:
             logger.error(
                 "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_held"}
@@ -249,6 +270,8 @@ class Delivery:
 
     def _resume(self) -> None:
         self._failures = self._refusals = 0
+        if self.hold_seconds:
+            return  # an answer to a point sent before the hold began
         if self._hold is not None:
             logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
             self._hold = None
@@ -296,33 +319,48 @@ class _Senders:
         self._threads = 0
 
     def _run(self) -> None:
+        client: LicensingClient | None = None
+        with ExitStack() as stack:
+            while (claimed := self._tasks.get()) is not None:
+                try:
+                    client = client or stack.enter_context(self._connect())
+                    outcome: Outcome = _register(client, claimed.point)
+                except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
+                    outcome = error
+                self._results.put((claimed, outcome))
+
+    def _connect(self) -> LicensingClient:
         from .client import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
 
-        with LicensingClient(
+        return LicensingClient(
             self._settings.wire_key,
             base_url=self._settings.base_url,
             timeout=self._settings.timeout,
             max_attempts=1,
             idempotency=self._settings.idempotency,
             transport=self._transport,
-        ) as client:
-            while (claimed := self._tasks.get()) is not None:
-                self._results.put((claimed, _register(client, claimed)))
-
-
-def _register(client: LicensingClient, claimed: ClaimedPoint) -> Outcome:
-    point = claimed.point
-    try:
-        return client.register_usage_event(
-            event=point.event,
-            host=point.host,
-            succeeded=point.succeeded,
-            is_still=point.is_still,
-            is_production=point.is_production,
-            idempotency_key=point.idempotency_key,
         )
-    except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
-        return error
+
+
+def _register(client: LicensingClient, point: UsagePoint) -> Registration:
+    return client.register_usage_event(
+        event=point.event,
+        host=point.host,
+        succeeded=point.succeeded,
+        is_still=point.is_still,
+        is_production=point.is_production,
+        idempotency_key=point.idempotency_key,
+    )
+
+
+def _held(claimed: ClaimedPoint, reason: str) -> Change:
+    logger.error(
+        "Usage point %s is held: %s. See `remotion-licensing reconcile`.",
+        claimed.point.idempotency_key,
+        reason,
+        extra={"action": "point_held"},
+    )
+    return claimed.hold(reason, unanswered=True)
 
 
 def _drain(entries: queue.SimpleQueue[_T]) -> list[_T]:

@@ -109,7 +109,8 @@ class AllowedOrigins:
         self._exact: set[str] = set()
         self._suffixes: list[tuple[str, str]] = []
         for pattern in patterns:
-            check_origin(field, pattern.replace("://*.", "://", 1))
+            if not is_origin(pattern.replace("://*.", "://", 1)):
+                check_origin(field, pattern)
             if "://*." in pattern:
                 scheme, _, suffix = pattern.partition("://*")
                 self._suffixes.append((f"{scheme}://", suffix))

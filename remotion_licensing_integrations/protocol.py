@@ -60,11 +60,13 @@ class Request(NamedTuple):
         path: Path below the base URL, from `/`.
         body: JSON.
         headers: Headers besides those of every request.
+        secrets: Licence keys in it, to be masked in errors.
     """
 
     path: str
     body: bytes
     headers: Mapping[str, str]
+    secrets: tuple[str | None, ...] = ()
 
 
 class Answer(NamedTuple):

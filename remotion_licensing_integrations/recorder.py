@@ -144,9 +144,10 @@ class UsageRecorder:
         Args:
             timeout: Seconds for all of it; defaults to `settings.shutdown_timeout`.
         """
-        threads, self._threads = self._threads, None
-        if threads is not None and threads.pid == os.getpid():
-            stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
+        stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
+        with _start_lock:
+            threads, self._threads = self._own_threads(), None
+        if threads is not None:
             threads.writer.stop(stop_at - time.monotonic())
             if threads.worker:
                 threads.worker.stop(max(0.0, stop_at - time.monotonic()))
@@ -224,7 +225,7 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
-        threads = self._threads
+        threads = self._own_threads()
         return RecorderCounts(
             stored=self.outbox.counts(),
             waiting=threads.writer.waiting if threads else 0,
@@ -256,21 +257,27 @@ class UsageRecorder:
 
     def _submit(self, point: UsagePoint, notify: Notify) -> None:
         try:
-            self._running().writer.submit(point, notify)
+            while not self._running().writer.submit(point, notify):
+                pass  # stopped just now; the next one is new
         except RuntimeError:
             # No thread can start while the interpreter shuts down: what is left is this one.
             notify(store_or_log(self.outbox, point))
 
     def _running(self) -> _Threads:
-        threads = self._threads
-        if threads is None or threads.pid != os.getpid():
+        threads = self._own_threads()
+        if threads is None:
             with _start_lock:
-                threads = self._threads
-                if threads is None or threads.pid != os.getpid():
+                threads = self._own_threads()
+                if threads is None:
                     delivery = Delivery(self.outbox, self.settings, transport=self._transport)
                     threads = _Threads(self.outbox, delivery, self.settings)
                     self._threads = threads
         return threads
+
+    def _own_threads(self) -> _Threads | None:
+        # After a fork the parent's are still noted, but do not run here.
+        threads = self._threads
+        return threads if threads is not None and threads.pid == os.getpid() else None
 
     def _resolve_late(self, committed: asyncio.Future[bool]) -> None:
         if not committed.done():

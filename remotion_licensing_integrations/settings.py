@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypedDict, Unpack, cast
@@ -150,13 +151,18 @@ _SECRETS: Final = ("license_key", "private_license_key")
 
 def mask_url(url: str) -> str:
     """
-    Return *url* with its password hidden.
+    Return *url* with whatever may be a password hidden, in front of an @ or in the query.
     """
     head, at, tail = url.rpartition("@")
-    scheme, slashes, userinfo = head.partition("://")
-    if not at or ":" not in userinfo:
-        return url
-    return f"{scheme}{slashes}{userinfo.partition(':')[0]}:{MASK}@{tail}"
+    if at:
+        slashes = "://" if "://" in head else ""
+        scheme, _, userinfo = head.partition("://") if slashes else ("", "", head)
+        user, colon, _ = userinfo.partition(":")
+        url = f"{scheme}{slashes}{user if colon else ''}{colon}{MASK}@{tail}"
+    return _QUERY_SECRET.sub(rf"\1{MASK}", url)
+
+
+_QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def _reject(name: str, value: object, expected: str) -> ConfigurationError:
@@ -202,15 +208,21 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _base_url(name: str, value: object) -> str:
-    if isinstance(value, str):
-        try:
-            parts = urlsplit(value)
-            extras = parts.username or parts.password or parts.query or parts.fragment
-            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not extras:
-                return value.rstrip("/")
-        except ValueError:
-            pass
+    if isinstance(value, str) and _is_base_url(value):
+        return value.rstrip("/")
     raise _reject(name, value, "an http(s) URL without user, query or fragment")
+
+
+def _is_base_url(value: str) -> bool:
+    if not value.isascii() or not value.isprintable() or not set(" @?#").isdisjoint(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        # Labels that are empty or too long fail here, not when the first point is sent.
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 
 def _outbox_url(name: str, value: object) -> str:
@@ -236,6 +248,12 @@ def _positive(name: str, value: object) -> float:
     return cast("float", value)
 
 
+def _seconds(name: str, value: object) -> float:
+    if _positive(name, value) > MAX_SECONDS:
+        raise _reject(name, value, f"at most {MAX_SECONDS:g} s")
+    return cast("float", value)
+
+
 def _count(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_CONCURRENCY:
         raise _reject(name, value, f"a whole number from 1 to {_MAX_CONCURRENCY}")
@@ -243,6 +261,8 @@ def _count(name: str, value: object) -> int:
 
 
 _MAX_CONCURRENCY: Final = 64
+#: The longest lease an outbox can tell from a clock that went back (`outbox.base.MAX_DELAY`).
+MAX_SECONDS: Final = 7_200.0
 
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "license_key": _key,
@@ -256,9 +276,9 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "report_failures": _flag,
     "report_aborted": _flag,
     "idempotency": _one_of("body", "header", "off"),
-    "timeout": _positive,
-    "shutdown_timeout": _positive,
-    "lease": _positive,
+    "timeout": _seconds,
+    "shutdown_timeout": _seconds,
+    "lease": _seconds,
     "concurrency": _count,
     "retention": _positive,
 }
@@ -288,7 +308,7 @@ def _from_text(name: str, variable: str, text: str) -> object:
         value = _WORDS.get(text.strip().lower(), text)
     elif check is _origins:
         value = [origin.strip() for origin in text.split(",") if origin.strip()]
-    elif check in {_positive, _count}:
+    elif check in {_positive, _seconds, _count}:
         value = _number(text)
     try:
         return check(name, value)

