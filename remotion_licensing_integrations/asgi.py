@@ -32,6 +32,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
 
+_CRASHED: Final = "A usage point met an unexpected error."
+
 #: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
@@ -77,6 +79,9 @@ class UsageMiddleware:
         """
         if scope["type"] == "http" and _SCOPE_KEY not in scope:
             await self._handle(scope, receive, send)
+        elif scope["type"] == "http":
+            self._match_rules(scope[_SCOPE_KEY], scope)
+            await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, self._lifespan_send(send))
         else:
@@ -85,9 +90,15 @@ class UsageMiddleware:
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         usage = PendingUsage(self.recorder, lambda: self._resolve_host(scope))
         scope[_SCOPE_KEY] = usage
-        if self._rules:
-            self._match_rules(usage, scope)
-        status = 0
+        self._match_rules(usage, scope)
+        status, delivers = 0, False
+
+        async def send_last(message: Message) -> None:
+            nonlocal delivers
+            recorded = await self._record(usage.complete, scope["method"], status)
+            await send(message)
+            delivers = recorded and self.recorder.settings.delivery == "inline"
+
         left = math.inf  # bytes of the body that the client still waits for
 
         # Not a coroutine function: what it returns is awaited as it is, so other routes pay for a check, not a frame.
@@ -103,40 +114,48 @@ class UsageMiddleware:
             if not usage.settled and (left <= 0 or _is_last(message)):
                 self._find_misplaced(usage, scope)
                 if usage.event is not None:
-                    return self._send_last(usage.complete(scope["method"], status), message, send)
+                    # Starlette's BaseHTTPMiddleware ends the response of a stream that was cut off as if it were whole.
+                    usage.aborted |= usage.streaming and left > 0
+                    return send_last(message)
                 usage.settled = True
             return send(message) if usage.event is None else _send_noting_loss(usage, message, send)
 
+        gone = True
         undo = set_current(usage)
         try:
             await self.app(scope, receive, watch)
         except BaseException as error:
-            if usage.event is not None and not usage.settled:
-                gone = usage.aborted or isinstance(error, asyncio.CancelledError)
-                await self._record(usage.abort() if gone else usage.fail())
+            gone = _says_gone(error)
             raise
-        else:
-            if usage.event is not None and not usage.settled:
-                await self._record(usage.abort())
         finally:
             undo()
+            if not usage.settled:
+                await self._settle_unfinished(usage, scope, status, gone=gone)
+            # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
+            if delivers:
+                await self._guard(asyncio.to_thread(self.recorder.deliver, self.recorder.settings.timeout))
 
-    async def _send_last(self, point: UsagePoint | None, message: Message, send: Send) -> None:
-        await self._record(point)
-        await send(message)
-        if point is not None and self.recorder.settings.delivery == "inline":
-            await self._guard(asyncio.to_thread(self.recorder.deliver, self.recorder.settings.timeout))
+    async def _settle_unfinished(self, usage: PendingUsage, scope: Scope, status: int, *, gone: bool) -> None:
+        self._find_misplaced(usage, scope)
+        if usage.event is not None:
+            await self._record(usage.abort if gone or usage.aborted else usage.fail, scope["method"], status)
 
-    async def _record(self, point: UsagePoint | None) -> None:
-        if point is not None:
-            await self._guard(self.recorder.arecord(point))
+    async def _record(self, settle: Callable[[str, int], UsagePoint | None], method: str, status: int) -> bool:
+        # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        try:
+            point = settle(method, status)
+            if point is not None:
+                await self.recorder.arecord(point)
+        except Exception:
+            logger.exception(_CRASHED, extra={"action": "record_crashed"})
+            return False
+        return point is not None
 
     async def _guard(self, work: Awaitable[object]) -> None:
-        # A cancelled request has handed its point over already; the cancellation goes on by itself.
         try:
             await work
         except Exception:
-            logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
+            logger.exception(_CRASHED, extra={"action": "record_crashed"})
 
     def _lifespan_send(self, send: Send) -> Send:
         async def send_lifespan(message: Message) -> None:
@@ -160,6 +179,8 @@ class UsageMiddleware:
         )
 
     def _match_rules(self, usage: PendingUsage, scope: Scope) -> None:
+        if not self._rules:
+            return
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
         options = self._rules.match(scope["method"], path, path.removeprefix(root))
@@ -187,6 +208,11 @@ def _body_length(start: Message) -> float:
         return int(next(lengths, b""))
     except ValueError:
         return math.inf
+
+
+def _says_gone(error: BaseException) -> bool:
+    # Starlette's error for a client that left during its upload, by name: no framework is imported here.
+    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "ClientDisconnect"
 
 
 def _is_last(message: Message) -> bool:

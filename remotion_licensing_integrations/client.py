@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final, Generic, Self, TypedDict, TypeVar, Unpack, cast, get_args
 from urllib.parse import urlsplit
 
+from ._forks import ForkLock
 from .errors import ConfigurationError, TransportError
 from .models import Registration, Usage, check_idempotency_key, new_idempotency_key
 from .protocol import (
@@ -43,6 +44,10 @@ DEFAULT_MAX_ATTEMPTS: Final = 4
 
 _log: Final = logging.getLogger("remotion_licensing_integrations")
 _T = TypeVar("_T")
+
+# A child forked while another thread imports finds modules that are half there and locked for ever; it would hang in
+# its own first import of any of them. Even the library's client objects import on their first use.
+_loading: Final = ForkLock()
 
 
 class _Call(Generic[_T]):
@@ -249,9 +254,10 @@ class LicensingClient(_Client):
     def _open(self) -> Sender:
         self._check_open()
         if self._sender is None:
-            from ._http import Sender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
+            with _loading:
+                from ._http import Sender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
 
-            self._sender = Sender(self._base_url, self._timeout, self._transport)
+                self._sender = Sender(self._base_url, self._timeout, self._transport)
         return self._sender
 
     def close(self) -> None:

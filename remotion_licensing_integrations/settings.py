@@ -153,15 +153,16 @@ def mask_url(url: str) -> str:
     """
     Return *url* with whatever may be a password hidden, in front of an @ or in the query.
     """
-    head, at, tail = url.rpartition("@")
-    if at:
-        slashes = "://" if "://" in head else ""
-        scheme, _, userinfo = head.partition("://") if slashes else ("", "", head)
-        user, colon, _ = userinfo.partition(":")
-        url = f"{scheme}{slashes}{user if colon else ''}{colon}{MASK}@{tail}"
-    return _QUERY_SECRET.sub(rf"\1{MASK}", url)
+    # A path has no user, and what has no scheme may begin with one.
+    return _QUERY_SECRET.sub(rf"\1{MASK}", _USERINFO.sub(_mask_userinfo, url))
 
 
+def _mask_userinfo(match: re.Match[str]) -> str:
+    start, user, colon = match["start"], match["user"], match["colon"]
+    return f"{start}{user}:{MASK}@" if colon else f"{start}{MASK}@"
+
+
+_USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*)(?P<colon>:?).*@", re.DOTALL)
 _QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
@@ -190,7 +191,7 @@ def _host(name: str, value: object) -> str | None:
 def _origins(name: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise _reject(name, value, 'a list of origins like ["https://myapp.com"]')
     origins = tuple(cast("Iterable[object]", value))
     for origin in origins:
@@ -220,9 +221,9 @@ def _is_base_url(value: str) -> bool:
         parts = urlsplit(value)
         # Labels that are empty or too long fail here, not when the first point is sent.
         (parts.hostname or "").encode("idna")
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 
 def _outbox_url(name: str, value: object) -> str:

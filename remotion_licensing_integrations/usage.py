@@ -13,10 +13,10 @@ import functools
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from .deferral import encode_token
 from .errors import ConfigurationError
@@ -75,6 +75,8 @@ class PendingUsage:
     #: Whether the response's body broke off by an error, or because the client went; set while streaming.
     failed = False
     aborted = False
+    #: Whether the endpoint's stream has begun and not ended.
+    streaming = False
     _skipped = False
     _deferred = False
     _key: str | None = None
@@ -154,53 +156,53 @@ class PendingUsage:
         Settle for a response that went out whole; return the point to record.
         """
         self.settled = True
-        if status in _NEVER_COUNTED or method in {"HEAD", "OPTIONS"}:
-            return None
         if not self.entered and status in _NOT_ENTERED:
             return None
         if status == _ACCEPTED and self.succeeded is None:
             self._check_deferred()
             return None
         if self.aborted:
-            return self.abort()
-        return self._outcome(succeeded=status < _FIRST_ERROR and not self.failed)
+            return self.abort(method, status)
+        return self._outcome(method, status, succeeded=status < _FIRST_ERROR and not self.failed)
 
-    def fail(self) -> UsagePoint | None:
+    def fail(self, method: str, status: int) -> UsagePoint | None:
         """
-        Settle for an error before the response's end; return the point to record.
+        Settle for an error before the response's end, *status* being 0 when it had not started; see `complete`.
         """
         self.settled = True
-        return self._outcome(succeeded=False)
+        return self._outcome(method, status, succeeded=False)
 
-    def abort(self) -> UsagePoint | None:
+    def abort(self, method: str, status: int) -> UsagePoint | None:
         """
-        Settle for a client that went away before the response's end; return the point to record.
+        Same as `fail`, but for a client that went away.
         """
         self.settled = True
         wanted = self._recorder is not None and self._recorder.settings.report_aborted
-        return self._outcome(succeeded=False) if wanted or self.succeeded is not None else None
+        return self._outcome(method, status, succeeded=False) if wanted or self.succeeded is not None else None
 
-    def _outcome(self, *, succeeded: bool) -> UsagePoint | None:
+    def _outcome(self, method: str, status: int, *, succeeded: bool) -> UsagePoint | None:
         if self._skipped or self._deferred or self.event is None or self._recorder is None:
             return None
-        succeeded = succeeded if self.succeeded is None else self.succeeded
+        if status in _NEVER_COUNTED or method in {"HEAD", "OPTIONS"}:
+            return None
+        succeeded = _flag("succeeded", self.succeeded, default=succeeded)
         if not succeeded and not self._recorder.settings.report_failures:
             return None
-        point = self._point(succeeded=succeeded)
-        if self._host is not None:
-            self._recorder.count_host(self._host)
-        return point
+        return self._point(succeeded=succeeded)
 
     def _point(self, *, succeeded: bool) -> UsagePoint:
         default = True if self._recorder is None else self._recorder.settings.is_production
-        return UsagePoint(
+        point = UsagePoint(
             event=self.event or "cloud-render",
             host=self.host,
             succeeded=succeeded,
-            is_still=self.is_still,
-            is_production=default if self.is_production is None else self.is_production,
+            is_still=_flag("is_still", self.is_still, default=False),
+            is_production=_flag("is_production", self.is_production, default=default),
             idempotency_key=self.idempotency_key,
         )
+        if self._recorder is not None and self._host is not None:
+            self._recorder.count_host(self._host)
+        return point
 
     def _check_deferred(self) -> None:
         if not self._deferred and not self._skipped and self._recorder is not None:
@@ -269,23 +271,29 @@ def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]
     if inspect.isclass(function) or not callable(function):
         msg = f"usage_point: {function!r} is not a function or method; decorate the methods that convert"
         raise TypeError(msg)
-    wrapper = _wrapper(options, function)
+    wrapper: Any = _wrapper(options, function)
+    # Frameworks name operations after these; partial objects and instances have none, so they go by their class.
+    wrapper.__name__ = getattr(function, "__name__", type(function).__name__)
+    # `wraps` copies attributes: a mark of ours among them is of another use of the same function.
+    wrapper.__dict__.pop(_MARKER, None)
     with suppress(AttributeError):  # bound methods and built-in functions take no attributes
         setattr(function, _MARKER, options)
-    return wrapper
+    return cast("Callable[P, R]", wrapper)
 
 
 def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..., Any]:
-    if inspect.isasyncgenfunction(function):
+    kind = _called(function)
+    if inspect.isasyncgenfunction(kind):
 
         @functools.wraps(function)
         async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             with _watched(_entered(options, function)):
-                async for item in function(*args, **kwargs):
-                    yield item
+                async with aclosing(function(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
 
         return stream_async
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(kind):
 
         @functools.wraps(function)
         def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -293,7 +301,7 @@ def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..
                 yield from function(*args, **kwargs)
 
         return stream
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(kind):
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -311,6 +319,15 @@ def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..
     return call
 
 
+def _called(function: Any) -> Any:
+    # An instance is as synchronous or asynchronous as its class's `__call__`.
+    return type(function).__call__ if _is_instance(function) else function
+
+
+def _is_instance(function: object) -> bool:
+    return not hasattr(function, "__name__") and not isinstance(function, functools.partial)
+
+
 async def _finish(result: Any, usage: PendingUsage | None) -> Any:
     return _watch_body(await result, usage)
 
@@ -323,7 +340,7 @@ def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsag
     if usage is not None:
         usage.enter(options)
         return usage
-    name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+    name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
     if name not in _reported:
         _reported.add(name)
         logger.error(
@@ -351,16 +368,30 @@ async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
 
 @contextmanager
 def _watched(usage: PendingUsage | None) -> Generator[None]:
+    if usage is None:
+        yield
+        return
+    usage.streaming = True
     try:
         yield
     except (GeneratorExit, asyncio.CancelledError):
-        if usage is not None:
-            usage.aborted = True
+        usage.aborted = True
         raise
     except BaseException:
-        if usage is not None:
-            usage.failed = True
+        usage.failed = True
         raise
+    finally:
+        usage.streaming = False
+
+
+def _flag(name: str, value: object, *, default: bool) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value is not None:
+        with _logged_mistake():
+            msg = f"{name}: expected True or False, got {value!r:.80}"
+            raise ConfigurationError(msg)
+    return default
 
 
 @contextmanager

@@ -141,10 +141,8 @@ def starlette_app(
     Return a Starlette app with our middleware between others.
     """
     exception_handlers = options.pop("exception_handlers", None)
-    ours = Middleware(UsageMiddleware, **{**QUIET, **options})
-    return Starlette(
-        routes=routes, middleware=[*outside, ours, *inside], exception_handlers=exception_handlers or {}
-    )
+    ours = Middleware(UsageMiddleware, **(options if "recorder" in options else {**QUIET, **options}))
+    return Starlette(routes=routes, middleware=[*outside, ours, *inside], exception_handlers=exception_handlers or {})
 
 
 async def _pass_on(http_request: Any, call_next: Any) -> Any:
@@ -169,7 +167,9 @@ class Server:
         self._listener = listener
         self.port = listener.getsockname()[1]
         self.finished = threading.Event()
-        config = uvicorn.Config(self._serve, interface="asgi3", lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            self._serve, interface="asgi3", lifespan="on", log_config=None, timeout_graceful_shutdown=5
+        )
         self.uvicorn = uvicorn.Server(config)
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:

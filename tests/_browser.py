@@ -1,5 +1,5 @@
 """
-One real Chromium for all browser tests.
+A real Chromium for browser tests.
 """
 
 import os
@@ -21,7 +21,9 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not of session scope: while Playwright's sync API is started, an event loop counts as running in this thread, and
+# `asyncio.run` in the tests of other modules would fail.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """
     A running Chromium; skips where none is installed, except in CI, where that is a failure.

@@ -82,7 +82,8 @@ class RawServer:
                 # Wakes the thread in accept(); closing the listener alone does not.
                 socket.create_connection(listener.getsockname()).close()
                 for thread in [accepting, *self._threads]:
-                    thread.join(5)
+                    thread.join(10)
+                    assert not thread.is_alive()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -126,7 +127,10 @@ def _read_request(connection: socket.socket) -> bytes:
     head, _, body = data.partition(b"\r\n\r\n")
     length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     while len(body) < length:
-        body += connection.recv(65536)
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b""
+        body += chunk
     return head + b"\r\n\r\n" + body
 
 

@@ -339,6 +339,22 @@ def test_one_idempotency_key_per_call(call: Callable[..., Any], http: ModuleType
     assert (len(keys), len(set(keys)), list(recorder.bodies[0])[-1]) == (3, 1, "idempotencyKey")
 
 
+def test_async_calls_share_a_client(http: ModuleType) -> None:
+    """
+    An asynchronous client makes one call after the other.
+    """
+    recorder = Recorder(http)
+
+    async def run() -> None:
+        async with AsyncLicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
+            await client.register_usage_event(**POINT)
+            await client.register_usage_point(**POINT)
+
+    asyncio.run(run())
+
+    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 2
+
+
 def test_each_call_has_a_key_of_its_own(http: ModuleType) -> None:
     """
     Two calls never share a key.

@@ -12,17 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import anyio
 from conversion import MAX_SECONDS, ConversionError, convert
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from jobs import Job, Jobs
+from uploads import MAX_MEGABYTES, Upload
 
 from remotion_licensing_integrations import Settings, UsageRecorder, current_usage
 from remotion_licensing_integrations.fastapi import UsageMiddleware, usage_point
 
 HERE = Path(__file__).parent
-MAX_MEGABYTES = 50
 
 recorder = UsageRecorder(Settings.from_env())
 jobs = Jobs()
@@ -39,27 +38,6 @@ async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Path]]:
 
 app = FastAPI(title="Convert to WebM", lifespan=lifespan)
 app.add_middleware(UsageMiddleware, recorder=recorder)
-
-
-async def store_upload(request: Request) -> AsyncIterator[Path]:
-    """
-    Stream the request's body into a file that is removed after the response and its background tasks.
-
-    What is refused here never reaches the endpoint, so it is no conversion and no usage point.
-    """
-    with TemporaryDirectory(dir=request.state.folder) as folder:
-        path = Path(folder, "original")
-        size = 0
-        async with await anyio.open_file(path, "wb") as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > MAX_MEGABYTES * 1_000_000:
-                    raise HTTPException(413, f"The file is larger than {MAX_MEGABYTES} MB.")
-                await file.write(chunk)
-        yield path
-
-
-Upload = Annotated[Path, Depends(store_upload)]
 
 
 @app.post("/convert")

@@ -4,7 +4,7 @@ Durable stores of usage points, and the URL that names one.
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..settings import mask_url
@@ -23,12 +23,12 @@ def open_outbox(url: str) -> Outbox:
     Raises:
         ConfigurationError: No store goes by this URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
+    if url == "memory://":
         return MemoryOutbox()
-    if parts.scheme == "sqlite" and not parts.netloc and not parts.query:
+    scheme, marked, path = url.partition(":///")
+    if scheme == "sqlite" and marked and not {"?", "#"}.intersection(path):
         from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
-        return SQLiteOutbox(unquote(parts.path.removeprefix("/")))
+        return SQLiteOutbox(unquote(path))
     msg = f'outbox: {mask_url(url)!r} names no store; expected "sqlite:///file.sqlite3" or "memory://"'
     raise ConfigurationError(msg)

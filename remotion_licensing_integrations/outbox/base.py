@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -21,7 +21,7 @@ from ..models import Registration, UsagePoint
 #: Seconds; nothing is ever put off further than this, so a point due later than that is due now (the clock went back).
 MAX_DELAY: Final = 7_200.0
 
-MAX_ERROR_LENGTH: Final = 500  # characters of an error kept with a point
+MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept with a point
 
 
 class State(StrEnum):
@@ -93,6 +93,20 @@ class Change:
     registration: Registration | None = None
     counts: bool = True
     unanswered: bool = False
+
+    def __post_init__(self) -> None:
+        answer = self.registration
+        object.__setattr__(self, "error", _storable(self.error))
+        if answer is not None:
+            answer = replace(answer, classification=_storable(answer.classification))
+            object.__setattr__(self, "registration", answer)
+
+
+def _storable(text: str | None) -> str | None:
+    # From outside: no store takes lone surrogates, PostgreSQL takes no NUL, and nobody needs all of a long text.
+    if not text:
+        return None
+    return text[:MAX_ERROR_LENGTH].encode(errors="replace").decode().replace("\0", "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +201,7 @@ class Outbox(ABC):
     @abstractmethod
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         """
-        Take up to *limit* due points for *lease* seconds, longest due first.
+        Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
 
         Eligible is a pending point whose due time has come, by the store's clock: new, rescheduled, released, or of a
         claim whose lease ran out. No two claims get the same point while a lease lasts. Each claim counts as an
@@ -203,7 +217,7 @@ class Outbox(ABC):
     @abstractmethod
     def next_due(self) -> float | None:
         """
-        Return the seconds until a pending point is due, 0 when one is, `None` when there is none.
+        Return the seconds until a point can be claimed, 0 when one can, `None` when none is pending.
         """
 
     @abstractmethod
@@ -215,13 +229,13 @@ class Outbox(ABC):
     @abstractmethod
     def get(self, idempotency_key: str) -> StoredPoint | None:
         """
-        Return the point with this key.
+        Return the point with this key; a row that cannot be read as one raises `OutboxError`.
         """
 
     @abstractmethod
     def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
         """
-        Return the latest points, newest first, of *state* or of all.
+        Return the latest points, newest first, of *state* or of all; rows that cannot be read are left out and logged.
         """
 
     @abstractmethod

@@ -4,6 +4,7 @@ An outbox that forgets everything with its process: for tests, and where losing 
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
@@ -17,6 +18,7 @@ from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, Stored
 
 @dataclass(slots=True)
 class _Row:
+    number: int
     point: UsagePoint
     due: float
     state: State = State.PENDING
@@ -38,6 +40,7 @@ class MemoryOutbox(Outbox):
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -47,9 +50,11 @@ class MemoryOutbox(Outbox):
         pass
 
     def add(self, points: Sequence[UsagePoint]) -> None:
+        now = self._clock()
         with self._lock:
             for point in points:
-                self._rows.setdefault(point.idempotency_key, _Row(point, due=self._clock()))
+                if point.idempotency_key not in self._rows:
+                    self._rows[point.idempotency_key] = _Row(next(self._numbers), point, due=now)
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         now, token = self._clock(), secrets.token_hex(8)
@@ -57,8 +62,10 @@ class MemoryOutbox(Outbox):
             due = [row for row in self._pending() if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
-                row.due, row.token, row.attempts = now + lease, token, row.attempts + 1
-            return [ClaimedPoint(id(row), token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due]
+                row.due, row.token, row.attempts = now + min(lease, MAX_DELAY), token, row.attempts + 1
+            return [
+                ClaimedPoint(row.number, token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due
+            ]
 
     def write(self, changes: Sequence[Change]) -> int:
         now = self._clock()
@@ -81,8 +88,10 @@ class MemoryOutbox(Outbox):
     def next_due(self) -> float | None:
         now = self._clock()
         with self._lock:
-            first = min((row.due for row in self._pending()), default=None)
-        return None if first is None else _wait(first - now)
+            due = [row.due for row in self._pending()]
+        if not due:
+            return None
+        return 0.0 if max(due) > now + MAX_DELAY else max(0.0, min(due) - now)
 
     def counts(self) -> Counts:
         now = self._clock()
@@ -157,7 +166,3 @@ class MemoryOutbox(Outbox):
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _wait(seconds: float) -> float:
-    return 0.0 if seconds > MAX_DELAY else max(0.0, seconds)

@@ -6,6 +6,7 @@ The licence key is never stored. The file must be on a local disk: WAL needs mem
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import time
@@ -14,16 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OutboxError
 from ..models import Registration, UsagePoint
 from ._database import Database
 from .base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 
-# `due` is when a pending point is delivered next; for the others, when they left that state.
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+# `due` is when a pending point is delivered next; for the others, when they left that state. The index serves the
+# order of claims and covers the counts.
 _MIGRATIONS: Final = (
     """
     CREATE TABLE usage_point (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        id INTEGER PRIMARY KEY,
         idempotency_key TEXT NOT NULL UNIQUE,
         event TEXT NOT NULL,
         host TEXT,
@@ -40,7 +44,7 @@ _MIGRATIONS: Final = (
         billable INTEGER,
         classification TEXT
     );
-    CREATE INDEX usage_point_due ON usage_point (state, due)
+    CREATE INDEX usage_point_due ON usage_point (state, due, id, occurred_at, token)
     """,
 )
 
@@ -49,9 +53,16 @@ _ROW: Final = f"{_POINT}, state, due, attempts, token, unanswered_since, last_er
 _INSERT: Final = (
     f"INSERT INTO usage_point ({_POINT}, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING"
 )
-_DUE: Final = "FROM usage_point WHERE state = 'pending' AND due <= ? ORDER BY due LIMIT ?"
+_DUE: Final = "FROM usage_point WHERE state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?"
 # Nothing is put off so far: the clock has gone back.
-_FAR: Final = "FROM usage_point WHERE state = 'pending' AND due > ? ORDER BY due LIMIT ?"
+_FAR: Final = "FROM usage_point WHERE state = 'pending' AND due > ? ORDER BY due, id LIMIT ?"
+_FIRST_AND_LAST: Final = """
+    SELECT (SELECT MIN(due) FROM usage_point WHERE state = 'pending'),
+        (SELECT MAX(due) FROM usage_point WHERE state = 'pending')
+"""
+_COUNTS: Final = """
+    SELECT state, COUNT(*), COUNT(CASE WHEN due > ? THEN token END), MIN(occurred_at) FROM usage_point GROUP BY state
+"""
 _WRITE: Final = """
     UPDATE usage_point SET state = ?, due = ?, token = NULL, attempts = attempts - ?, last_error = ?, billable = ?,
         classification = ?, unanswered_since = COALESCE(unanswered_since, ?)
@@ -61,6 +72,9 @@ _RETRY: Final = """
     UPDATE usage_point SET state = 'pending', due = ?, attempts = 0, unanswered_since = NULL
     WHERE state IN ('rejected', 'held')
 """
+# What a row raises that a newer version wrote, or that is damaged.
+_UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
+_MAX_MISSES: Final = 100_000  # rows in a row that cannot be read, after which a damaged file holds no more
 _PRUNE_STEP: Final = 1_000  # rows; bounds how long one step keeps the file locked
 
 
@@ -98,6 +112,8 @@ class SQLiteOutbox(Outbox):
         self._database.read("SELECT 1")
 
     def add(self, points: Sequence[UsagePoint]) -> None:
+        if not points:
+            return
         now = self._clock()
         rows = [(*_to_row(point), now) for point in points]
         self._database.write(lambda connection: connection.executemany(_INSERT, rows))
@@ -111,55 +127,61 @@ class SQLiteOutbox(Outbox):
         def work(connection: sqlite3.Connection) -> list[ClaimedPoint]:
             columns = f"SELECT id, attempts, unanswered_since, {_POINT} "
             rows = connection.execute(columns + _DUE, (now, limit)).fetchall()
-            rows = rows or connection.execute(columns + _FAR, (now + MAX_DELAY, limit)).fetchall()
+            rows += connection.execute(columns + _FAR, (now + MAX_DELAY, limit - len(rows))).fetchall()
             connection.executemany(
                 "UPDATE usage_point SET due = ?, token = ?, attempts = attempts + 1 WHERE id = ?",
-                [(now + lease, token, row[0]) for row in rows],
+                [(now + min(lease, MAX_DELAY), token, row[0]) for row in rows],
             )
-            return [claimed for row in rows if (claimed := _to_claimed(connection, row, token)) is not None]
+            return [claimed for row in rows if (claimed := _to_claimed(connection, row, token, now)) is not None]
 
         return self._database.write(work)
 
     def write(self, changes: Sequence[Change]) -> int:
+        if not changes:
+            return 0
         now = self._clock()
         rows = [_to_write(change, now) for change in changes]
         return self._database.write(lambda connection: connection.executemany(_WRITE, rows).rowcount)
 
     def next_due(self) -> float | None:
-        [(due,)] = self._database.read("SELECT MIN(due) FROM usage_point WHERE state = 'pending'")
-        if due is None:
+        [(first, last)] = self._database.read(_FIRST_AND_LAST)
+        if first is None:
             return None
-        wait = due - self._clock()
-        return 0.0 if wait > MAX_DELAY else max(0.0, wait)
+        now = self._clock()
+        return 0.0 if last > now + MAX_DELAY else max(0.0, first - now)
 
     def counts(self) -> Counts:
-        by_state: dict[str, int] = dict(self._database.read("SELECT state, COUNT(*) FROM usage_point GROUP BY state"))
-        [(claimed,)] = self._database.read(
-            "SELECT COUNT(*) FROM usage_point WHERE state = 'pending' AND due > ? AND token IS NOT NULL",
-            (self._clock(),),
-        )
-        [(oldest,)] = self._database.read("SELECT MIN(occurred_at) FROM usage_point WHERE state = 'pending'")
+        rows = self._database.read(_COUNTS, (self._clock(),))
+        count, claimed, oldest = ({row[0]: row[column] for row in rows} for column in (1, 2, 3))
         return Counts(
-            **{state.value: by_state.get(state.value, 0) for state in State},
-            claimed=claimed,
-            oldest_pending=_moment(oldest),
+            **{state.value: count.get(state, 0) for state in State},
+            claimed=claimed.get(State.PENDING, 0),
+            oldest_pending=_moment(oldest.get(State.PENDING)),
         )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
+        if not idempotency_key.isascii():
+            return None  # no such key is stored, and SQLite refuses lone surrogates
         rows = self._database.read(f"SELECT {_ROW} FROM usage_point WHERE idempotency_key = ?", (idempotency_key,))
-        return self._to_stored(rows[0]) if rows else None
+        if not rows:
+            return None
+        try:
+            return self._to_stored(rows[0])
+        except _UNREADABLE as error:
+            msg = f"outbox {self._database.path}: usage point {idempotency_key} cannot be read: {error}"
+            raise OutboxError(msg) from error
 
     def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
         condition = "" if state is None else "WHERE state = ?"
         parameters: list[object] = [limit] if state is None else [state.value, limit]
         sql = f"SELECT {_ROW} FROM usage_point {condition} ORDER BY id DESC LIMIT ?"
-        return [self._to_stored(row) for row in self._database.read(sql, parameters)]
+        return [stored for row in self._database.read(sql, parameters) if (stored := self._listed(row)) is not None]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
         if idempotency_keys is None:
             return self._database.write(lambda connection: connection.execute(_RETRY, (now,)).rowcount)
-        rows = [(now, key) for key in idempotency_keys]
+        rows = [(now, key) for key in idempotency_keys if key.isascii()]
         sql = f"{_RETRY} AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
@@ -179,6 +201,15 @@ class SQLiteOutbox(Outbox):
 
     def close(self) -> None:
         self._database.close()
+
+    def _listed(self, row: tuple[Any, ...]) -> StoredPoint | None:
+        try:
+            return self._to_stored(row)
+        except _UNREADABLE as error:
+            logger.error(  # noqa: TRY400 - the message says it all
+                "Usage point %r of the outbox cannot be read: %s", row[0], error, extra={"action": "point_unreadable"}
+            )
+            return None
 
     def _to_stored(self, row: tuple[Any, ...]) -> StoredPoint:
         state, due, attempts, token, unanswered_since, last_error, billable, classification = row[7:]
@@ -222,15 +253,15 @@ def _to_point(row: tuple[Any, ...]) -> UsagePoint:
     )
 
 
-def _to_claimed(connection: sqlite3.Connection, row: tuple[Any, ...], token: str) -> ClaimedPoint | None:
+def _to_claimed(connection: sqlite3.Connection, row: tuple[Any, ...], token: str, now: float) -> ClaimedPoint | None:
     number, attempts, unanswered_since, *point = row
     try:
         return ClaimedPoint(number, token, _to_point(tuple(point)), attempts + 1, _moment(unanswered_since))
-    except (ConfigurationError, TypeError, ValueError, OverflowError) as error:
+    except _UNREADABLE as error:
         # Written by a newer version or damaged: it must not stop the others, nor be lost.
         connection.execute(
-            "UPDATE usage_point SET state = 'rejected', token = NULL, last_error = ? WHERE id = ?",
-            (f"cannot be read: {error}"[:MAX_ERROR_LENGTH], number),
+            "UPDATE usage_point SET state = 'rejected', due = ?, token = NULL, last_error = ? WHERE id = ?",
+            (now, f"cannot be read: {error}"[:MAX_ERROR_LENGTH], number),
         )
         return None
 
@@ -241,7 +272,7 @@ def _to_write(change: Change, now: float) -> tuple[object, ...]:
         change.state.value,
         now + change.delay,
         not change.counts,
-        change.error[:MAX_ERROR_LENGTH] if change.error else None,
+        change.error,
         answer.billable if answer else None,
         answer.classification if answer else None,
         now if change.unanswered else None,
@@ -254,19 +285,23 @@ def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _salvage(damaged: sqlite3.Connection) -> Callable[[sqlite3.Connection], object]:
-    # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
-    [(last,)] = damaged.execute("SELECT seq FROM sqlite_sequence WHERE name = 'usage_point'").fetchall() or [(0,)]
-    rows = list(_readable(damaged, range(1, last + 1)))
+def _salvage(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:
     marks = ", ".join("?" * len(_ROW.split(",")))
-    return lambda connection: connection.executemany(
-        f"INSERT OR IGNORE INTO usage_point ({_ROW}) VALUES ({marks})", rows
-    )
+    sql = f"INSERT OR IGNORE INTO usage_point ({_ROW}) VALUES ({marks})"
+    return connection.executemany(sql, _readable(damaged)).rowcount
 
 
-def _readable(damaged: sqlite3.Connection, numbers: Iterable[int]) -> Iterable[tuple[Any, ...]]:
-    for number in numbers:
+def _readable(damaged: sqlite3.Connection) -> Iterable[tuple[Any, ...]]:
+    # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
+    damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
+    number = missed = 0
+    while missed < _MAX_MISSES:
         try:
-            yield from damaged.execute(f"SELECT {_ROW} FROM usage_point WHERE id = ?", (number,)).fetchall()
+            row = damaged.execute(f"SELECT id, {_ROW} FROM usage_point WHERE id >= ? LIMIT 1", (number,)).fetchone()
         except sqlite3.Error:
+            number, missed = number + 1, missed + 1
             continue
+        if row is None:
+            return
+        number, missed = row[0] + 1, 0
+        yield row[1:]

@@ -53,8 +53,12 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
         Start or stop nothing.
         """
 
+    def deliver(*_: object, **__: object) -> int:
+        return 0
+
     monkeypatch.setattr(UsageRecorder, "record", record)
     monkeypatch.setattr(UsageRecorder, "arecord", arecord)
+    monkeypatch.setattr(UsageRecorder, "deliver", deliver)
     monkeypatch.setattr(UsageRecorder, "start", nothing)
     monkeypatch.setattr(UsageRecorder, "stop", nothing)
     return recorded

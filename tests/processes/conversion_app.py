@@ -4,9 +4,11 @@ The app that the servers of these tests run: it converts nothing, and says which
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -14,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, current_usage
+from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, current_usage, recorder
 from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.starlette import UsageMiddleware, usage_point
@@ -65,9 +67,17 @@ async def convert_to_known_length(request: Request) -> Response:
     return StreamingResponse(iter([b"vi", b"de"]), headers=headers)
 
 
+@usage_point("cloud-render")
+async def convert_until_told(request: Request) -> Response:
+    folder = Path(request.query_params["folder"])
+    (folder / "converting").touch()
+    while not (folder / "enough").exists():  # noqa: ASYNC110 - the one who says so is another process
+        await asyncio.sleep(0.02)
+    return JSONResponse(identify())
+
+
 async def block(request: Request) -> Response:
-    # On purpose on the event loop: this worker is stuck, as far as its server can tell.
-    time.sleep(60)  # noqa: ASYNC251
+    time.sleep(60)  # noqa: ASYNC251 - on purpose: as far as its server can tell, this worker is stuck
     return Response()
 
 
@@ -75,19 +85,22 @@ async def health(request: Request) -> Response:
     return JSONResponse({"pid": os.getpid(), "threads": thread_names(), "threads_at_import": threads_at_import})
 
 
-recorder = make_recorder()
+if wait := os.environ.get("COMMIT_WAIT"):
+    recorder.COMMIT_WAIT = float(wait)
+usage_recorder = make_recorder()
 app = Starlette(
     routes=[
         Route("/convert", convert, methods=["POST"]),
         Route("/convert-without-body", convert_without_body, methods=["POST"]),
         Route("/convert-to-known-length", convert_to_known_length, methods=["POST"]),
+        Route("/convert-until-told", convert_until_told, methods=["POST"]),
         Route("/block", block, methods=["POST"]),
         Route("/health", health),
     ],
-    middleware=[Middleware(UsageMiddleware, recorder=recorder)],
+    middleware=[Middleware(UsageMiddleware, recorder=usage_recorder)],
 )
 
 if key := os.environ.get("RECORD_AT_IMPORT"):
-    recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True, idempotency_key=key))
+    usage_recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True, idempotency_key=key))
 
 threads_at_import = thread_names()

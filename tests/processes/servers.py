@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-DEADLINE = 20.0  # seconds for whatever must happen sooner or later
+DEADLINE = 30.0  # seconds for whatever must happen sooner or later
 KEY = "rm_pub_processes"
 HERE = Path(__file__).parent
 
@@ -147,6 +147,12 @@ class Server:
             assert response.status in {200, 204}, (response.status, body)
             return response.headers, body
 
+    def send(self, number: signal.Signals) -> None:
+        """
+        Send a signal to the first process.
+        """
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """
         Kill every process of the server, as a power cut would.
@@ -160,7 +166,7 @@ class Server:
         Ask the first process to end; return its exit code and how many seconds that took.
         """
         started = time.monotonic()
-        self._process.send_signal(number)
+        self.send(number)
         code = self._process.wait(DEADLINE)
         return code, time.monotonic() - started
 

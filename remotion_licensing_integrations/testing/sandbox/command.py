@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import errno
-import queue
 import signal
+import socket
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ...errors import ConfigurationError
 from .failures import MODES, Failure
@@ -17,6 +17,7 @@ from .failures import MODES, Failure
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator
+    from types import FrameType
 
     from .server import Sandbox
 
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         with _stop_requests() as stop_requests, sandbox:
             sys.stdout.write(_welcome(sandbox, arguments.file))
             sys.stdout.flush()
-            stop_requests.get()
+            stop_requests.recv(1)
     except (ConfigurationError, ModuleNotFoundError) as error:
         return _complain(str(error))
     except OSError as error:
@@ -91,22 +92,30 @@ def _welcome(sandbox: Sandbox, file: str | None) -> str:
 
 
 @contextmanager
-def _stop_requests() -> Generator[queue.SimpleQueue[int]]:
+def _stop_requests() -> Generator[socket.socket]:
     """
-    Give a queue that receives the signals to stop.
+    Give a socket that receives a byte for each signal to stop.
+
+    The byte is written by the C part of Python's signal handling, so that no signal can slip in between a look for
+    one and the wait, or wake the wrong thread.
     """
-    # `SimpleQueue.put` is reentrant, as a signal handler needs; an Event could deadlock.
-    requests: queue.SimpleQueue[int] = queue.SimpleQueue()
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.settimeout(0)
+        previous_fd = signal.set_wakeup_fd(sender.fileno())
+        previous = {number: signal.signal(number, _do_nothing) for number in STOP_SIGNALS}
+        try:
+            yield receiver
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(previous_fd)
 
-    def note(number: int, _frame: Any) -> None:
-        requests.put(number)
 
-    previous = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-    try:
-        yield requests
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """
+    Handle a signal whose byte does the work.
+    """
 
 
 def _complain(text: str) -> int:

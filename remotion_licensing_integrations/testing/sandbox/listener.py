@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .failures import FailureSwitch
     from .state import Ledger
 
-#: Seconds that a client which stalls in the middle of its request can delay the stop.
-STOP_TIMEOUT: Final = 1
+GRACE: Final = 0.05  # seconds between letting go of answers and closing their connections
+STOP_TIMEOUT: Final = 1  # seconds
 
 
 class Listener(uvicorn.Server):
@@ -72,9 +72,18 @@ class Listener(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """
-        Let go of answers that hang or are held back, then stop.
+        Let go of answers that hang or are held back, close every connection, then stop.
+
+        uvicorn alone would wait for clients that stall in the middle of a request, and would miss a connection that
+        is accepted in the same moment.
         """
         self.stopping.set()
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
         await super().shutdown(sockets)
 
 

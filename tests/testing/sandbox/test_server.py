@@ -24,6 +24,7 @@ from remotion_licensing_integrations.testing.sandbox.answers import RESET, Reset
 
 REGISTER = "/api/track/register-usage-point"
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
+IMPATIENT = httpx2.Timeout(5, read=0.05)
 PACKAGE = "remotion_licensing_integrations.testing.sandbox"
 PROGRAM = """
 import argparse, sys
@@ -168,7 +169,19 @@ def test_an_idle_connection_does_not_delay_the_stop():
             began = time.monotonic()
             sandbox.stop()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
+
+
+def test_a_stalling_client_does_not_delay_the_stop(caplog):
+    """
+    A client that stops in the middle of its request loses its connection at once, and nothing is logged.
+    """
+    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)) as connection:
+        connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+        httpx2.get(sandbox.url)
+        sandbox.stop()
+
+        assert (connection.recv(1), caplog.messages) == (b"", [])
 
 
 def test_a_stopped_sandbox_can_be_stopped_again():
@@ -211,9 +224,12 @@ def test_wait_for_returns_the_points(sandbox, register):
     """
     A test can wait for a point that another thread delivers.
     """
-    threading.Timer(0, register).start()
+    other = threading.Thread(target=register)
+    other.start()
+    points = sandbox.wait_for(points=1, requests=1)
+    other.join()
 
-    assert len(sandbox.wait_for(points=1, requests=1)) == 1
+    assert len(points) == 1
 
 
 def test_wait_for_says_what_is_missing(sandbox):
@@ -320,7 +336,7 @@ def test_hang_times_out(sandbox, register, running):
     sandbox.set_failure("hang")
 
     with pytest.raises(httpx2.ReadTimeout):
-        running[1].post(REGISTER, json=BODY, timeout=0.05)
+        running[1].post(REGISTER, json=BODY, timeout=IMPATIENT)
 
 
 @pytest.mark.parametrize("failure", [{"mode": "hang"}, {"latency_ms": 600_000}], ids=["hang", "latency"])
@@ -330,18 +346,19 @@ def test_a_waiting_request_does_not_delay_the_stop(failure, caplog):
     """
     with Sandbox() as sandbox:
         sandbox.set_failure(**failure)
-        ended = threading.Event()
 
         def send():
             with contextlib.suppress(httpx2.TransportError):
                 httpx2.post(sandbox.url + REGISTER, json=BODY, timeout=30)
-            ended.set()
 
-        threading.Thread(target=send).start()
+        thread = threading.Thread(target=send)
+        thread.start()
         sandbox.wait_for(requests=1)
         began = time.monotonic()
 
-    assert (ended.wait(5), time.monotonic() - began < 2, caplog.messages) == (True, True, [])
+    thread.join()
+
+    assert (time.monotonic() - began < 5, caplog.messages) == (True, [])
 
 
 def test_latency_holds_the_answer_back(sandbox, register):
@@ -373,7 +390,7 @@ def test_count_first_loses_only_the_answer(sandbox, running, mode):
     sandbox.set_failure(mode, count_first=True)
 
     with contextlib.suppress(httpx2.TransportError):
-        running[1].post(REGISTER, json=BODY, timeout=0.05)
+        running[1].post(REGISTER, json=BODY, timeout=IMPATIENT)
 
     assert [point.idempotency_key for point in sandbox.wait_for(points=1)] == ["k"]
 
@@ -449,7 +466,7 @@ def test_signals_end_the_command_well(start, number):
 
     process.send_signal(number)
 
-    assert (process.communicate(timeout=10)[1], process.returncode) == ("", 0)
+    assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)
 
 
 def test_the_command_puts_signal_handlers_back(monkeypatch):
@@ -474,11 +491,11 @@ def test_a_signal_ends_a_hanging_command(start):
     """
     process, url = start("--fail", "hang")
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(url + REGISTER, json=BODY, timeout=0.05)
+        httpx2.post(url + REGISTER, json=BODY, timeout=IMPATIENT)
 
     process.terminate()
 
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0
 
 
 def test_the_command_says_what_to_set(start):

@@ -127,9 +127,12 @@ def test_wait_returns_when_the_condition_holds():
     A waiting thread sees a point as soon as it is counted.
     """
     ledger = Ledger()
-    threading.Timer(0, ledger.register, [request()]).start()
+    other = threading.Thread(target=ledger.register, args=[request()])
+    other.start()
+    seen = ledger.wait(lambda: len(ledger.points()) == 1, timeout=5)
+    other.join()
 
-    assert ledger.wait(lambda: len(ledger.points()) == 1, timeout=5)
+    assert seen
 
 
 def test_clear_forgets_points_requests_and_keys():

@@ -1,0 +1,90 @@
+"""
+For the tests of the example projects: an app in a process of its own, as its README starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+DEADLINE = 20.0  # seconds for whatever must happen sooner or later
+LISTENING = re.compile(r"running on (http://\S+)")
+
+
+@dataclass
+class App:
+    """
+    A running app.
+
+    Attributes:
+        url: Where it listens.
+        files: Where it puts temporary files.
+    """
+
+    url: str
+    files: Path
+    process: subprocess.Popen[str]
+    log: list[str]
+    _reader: Thread
+
+    def stop(self) -> str:
+        """
+        Ask the app to end, as a deployment does, and return its log; a second time, only the log.
+        """
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return "".join(self.log)
+
+
+@contextmanager
+def running_app(folder: Path, target: str, *, licensing_url: str, place: Path) -> Iterator[App]:
+    """
+    Run the app *target*, such as `main:app`, of *folder* on a free port, and check at the end that nothing crashed.
+
+    *place* is where its outbox and its temporary files are.
+    """
+    files = place / "temporary"
+    files.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REMOTION_")}
+    environment |= {
+        "REMOTION_LICENSE_KEY": "rm_pub_example",
+        "REMOTION_LICENSING_BASE_URL": licensing_url,
+        "REMOTION_LICENSING_OUTBOX": f"sqlite:///{place}/usage.sqlite3",
+        "TMPDIR": str(files),
+        "PYTHONPATH": str(folder.parents[1]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-W", "error", "-m", "uvicorn", "--app-dir", str(folder), target, "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with process:
+        log: list[str] = []
+        try:
+            url = _wait_for_url(process, log)
+            reader = Thread(target=log.extend, args=(process.stdout,))
+            reader.start()
+            app = App(url, files, process, log, reader)
+            yield app
+            output = app.stop()
+        finally:
+            process.kill()
+    assert "Traceback" not in output, output
+
+
+def _wait_for_url(process: subprocess.Popen[str], log: list[str]) -> str:
+    # Blocks on the server's own announcement; when it ends instead, so does its output.
+    for line in process.stdout or ():
+        log.append(line)
+        if announced := LISTENING.search(line):
+            return announced[1]
+    raise AssertionError("the app did not start:\n" + "".join(log))

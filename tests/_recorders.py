@@ -1,0 +1,71 @@
+"""
+Recorders over a store that hangs or refuses when a test wants it to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from remotion_licensing_integrations import recorder as recorder_module
+from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.settings import Settings
+
+from ._delivery import KEY
+from ._outboxes import PATIENCE, SlowOutbox, new_point
+
+Make = Callable[..., UsageRecorder]
+
+
+@pytest.fixture
+def outbox() -> SlowOutbox:
+    return SlowOutbox()
+
+
+@pytest.fixture
+def make(outbox) -> Iterator[Make]:
+    recorders: list[UsageRecorder] = []
+
+    def make(*, store: Any = outbox, transport: Any = None, **settings: Any) -> UsageRecorder:
+        options = {"license_key": KEY, "base_url": "http://api.test", "delivery": "external", **settings}
+        recorders.append(UsageRecorder(Settings(**options), outbox=store, transport=transport))
+        return recorders[-1]
+
+    yield make
+    outbox.gate.set()
+    outbox.refuses = False
+    for recorder in recorders:
+        recorder.stop(PATIENCE)
+
+
+@pytest.fixture
+def patient(monkeypatch) -> None:
+    monkeypatch.setattr(recorder_module, "COMMIT_WAIT", PATIENCE)
+
+
+@pytest.fixture
+def hasty(monkeypatch) -> None:
+    monkeypatch.setattr(recorder_module, "COMMIT_WAIT", 0.01)
+
+
+def threads() -> list[str]:
+    return sorted(
+        {thread.name for thread in threading.enumerate()} & {"remotion-usage-writer", "remotion-usage-delivery"}
+    )
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.action for record in caplog.records]
+
+
+def record(recorder: UsageRecorder, how: str, key: str = "0") -> bool:
+    if how == "record":
+        return recorder.record(new_point(key))
+    return asyncio.run(recorder.arecord(new_point(key)))
+
+
+BOTH = pytest.mark.parametrize("how", ["record", "arecord"])

@@ -1,0 +1,193 @@
+"""
+The token between a 202 Accepted and the end of its work.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from remotion_licensing_integrations import InvalidTokenError, Settings, UsagePoint, UsageRecorder
+from remotion_licensing_integrations.deferral import decode_token, encode_token
+from remotion_licensing_integrations.models import EVENTS
+from remotion_licensing_integrations.starlette import current_usage, usage_point
+
+from ._asgi import ORIGIN, QUIET, exchange, starlette_app
+
+POINT = UsagePoint(
+    event="web-render", host=ORIGIN, succeeded=False, is_still=True, is_production=False, idempotency_key="render-1"
+)
+TOKEN = encode_token(POINT)
+CARRIED = ("event", "host", "is_still", "is_production", "idempotency_key")
+
+printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255)
+points = st.builds(
+    UsagePoint,
+    event=st.sampled_from(EVENTS),
+    host=st.none() | printable,
+    succeeded=st.booleans(),
+    is_still=st.booleans(),
+    is_production=st.booleans(),
+    idempotency_key=printable,
+)
+
+
+def carried(point: UsagePoint) -> list[Any]:
+    return [getattr(point, name) for name in CARRIED]
+
+
+@given(points)
+def test_round_trip(point: UsagePoint) -> None:
+    """
+    A token carries event, host, flags and key of any point.
+    """
+    assert carried(point) == carried(decode_token(encode_token(point), succeeded=True))
+
+
+@given(points)
+def test_url_safe(point: UsagePoint) -> None:
+    """
+    A token can stand in a URL as it is.
+    """
+    assert re.fullmatch(r"ru1\.[A-Za-z0-9_-]+", encode_token(point))
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_outcome(succeeded: bool) -> None:
+    """
+    The outcome is the completion's, not the request's.
+    """
+    assert succeeded is decode_token(TOKEN, succeeded=succeeded).succeeded
+
+
+def test_time() -> None:
+    """
+    The point occurred when it was completed.
+    """
+    assert decode_token(TOKEN, succeeded=True).occurred_at > POINT.occurred_at
+
+
+def test_stays_readable() -> None:
+    """
+    Tokens that earlier releases gave out can be read.
+    """
+    token = "ru1.CxFWsFsid2ViLXJlbmRlciIsImh0dHBzOi8vbXlhcHAuY29tIix0cnVlLGZhbHNlLCJyZW5kZXItMSJd"
+
+    assert carried(POINT) == carried(decode_token(token, succeeded=True))
+
+
+@pytest.mark.parametrize("end", range(len(TOKEN)))
+def test_cut(end: int) -> None:
+    """
+    A token that was cut anywhere is refused.
+    """
+    with pytest.raises(InvalidTokenError):
+        decode_token(TOKEN[:end], succeeded=True)
+
+
+@pytest.mark.parametrize("place", range(4, len(TOKEN) - 1))
+def test_damaged(place: int) -> None:
+    """
+    A token with one other character is refused.
+    """
+    other = "A" if TOKEN[place] != "A" else "B"
+
+    with pytest.raises(InvalidTokenError):
+        decode_token(TOKEN[:place] + other + TOKEN[place + 1 :], succeeded=True)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "ru1.", "ru2." + TOKEN[4:], TOKEN + "\n", TOKEN + "!", "ru1.é", None, 3, b"ru1."]
+)
+def test_foreign(token: Any) -> None:
+    """
+    What is no token is refused with the error for it.
+    """
+    with pytest.raises(InvalidTokenError, match="is not a deferral token"):
+        decode_token(token, succeeded=True)
+
+
+@given(st.text(max_size=80))
+def test_any_text(text: str) -> None:
+    """
+    No text makes reading fail in another way.
+    """
+    with pytest.raises(InvalidTokenError):
+        decode_token("ru1." + text, succeeded=True)
+
+
+def accepting(tokens: list[str], *, status: int = 202, background: BackgroundTask | None = None) -> Route:
+    @usage_point("web-render", is_still=True)
+    async def accept(_: Any) -> PlainTextResponse:
+        tokens.append(current_usage().defer())
+        return PlainTextResponse("later", status, background=background)
+
+    return Route("/convert", accept, methods=["POST"])
+
+
+@pytest.mark.parametrize("status", [200, 202, 500])
+def test_deferred_request(status: int, remotion_usage) -> None:
+    """
+    A deferred request gives no point by itself, whatever it answers.
+    """
+    exchange(starlette_app(accepting([], status=status)))
+
+    assert remotion_usage.points == []
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_complete(succeeded: bool, remotion_usage) -> None:
+    """
+    Completing the token records the request's point with the work's outcome.
+    """
+    tokens: list[str] = []
+    exchange(starlette_app(accepting(tokens)), headers={"Origin": ORIGIN})
+    UsageRecorder(Settings(**QUIET)).complete(tokens[0], succeeded=succeeded)
+
+    (point,) = remotion_usage.points
+    assert ("web-render", ORIGIN, True, succeeded) == (point.event, point.host, point.is_still, point.succeeded)
+
+
+def test_complete_in_background(remotion_usage) -> None:
+    """
+    A background task of the response can complete the token.
+    """
+    tokens: list[str] = []
+    recorder = UsageRecorder(Settings(**QUIET))
+
+    async def convert() -> None:
+        await recorder.acomplete(tokens[0], succeeded=True)
+
+    exchange(starlette_app(accepting(tokens, background=BackgroundTask(convert))))
+
+    assert [point.succeeded for point in remotion_usage.points] == [True]
+
+
+def test_complete_twice(remotion_usage) -> None:
+    """
+    Completing one token twice counts once.
+    """
+    recorder = UsageRecorder(Settings(**QUIET))
+    recorder.complete(TOKEN, succeeded=True)
+    recorder.complete(TOKEN, succeeded=True)
+
+    assert len(remotion_usage.points) == 1
+
+
+def test_refused_host() -> None:
+    """
+    A deferred point whose origin is not allowed has no host, and is counted as such.
+    """
+    tokens: list[str] = []
+    recorder = UsageRecorder(Settings(**QUIET, allowed_hosts=("https://other.com",)))
+    exchange(starlette_app(accepting(tokens), recorder=recorder), headers={"Origin": ORIGIN})
+
+    assert decode_token(tokens[0], succeeded=True).host is None
+    assert recorder.counts().hosts == {"refused": 1}
