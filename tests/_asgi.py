@@ -76,12 +76,10 @@ async def aexchange(
     **scope: Any,
 ) -> Exchange:
     """
-    Send one request to *app* and return all that it did.
+    Send one request with a *body* in chunks to *app*, and return all that it did.
 
-    Args:
-        body: Chunks of the request's body.
-        leave_after: How many response messages the client waits for; `None` for all.
-        broken_send: Whether the server then raises `OSError`, as servers of ASGI 2.4 do, instead of a disconnect.
+    The client leaves after *leave_after* messages of the response; with *broken_send* the server then raises `OSError`
+    from send, as servers of ASGI 2.4 do.
     """
     exchange = Exchange(http_scope(method, path, **scope))
     gone = asyncio.Event()

@@ -2,6 +2,8 @@
 The middleware as an ASGI server and an ASGI app see it, with no framework in between.
 """
 
+# ruff: noqa: D102, FBT001 - endpoints of tests explain themselves, and pytest passes parameters by name
+
 from __future__ import annotations
 
 import asyncio

@@ -2,6 +2,8 @@
 The token between a 202 Accepted and the end of its work.
 """
 
+# ruff: noqa: FBT001 - pytest passes parameters by name
+
 from __future__ import annotations
 
 import re

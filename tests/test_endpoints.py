@@ -2,6 +2,8 @@
 Rules that name endpoints by method and path.
 """
 
+# ruff: noqa: FBT001 - pytest passes parameters by name
+
 from __future__ import annotations
 
 from typing import Any

@@ -2,6 +2,8 @@
 The middleware and the decorator in real Starlette apps, partly behind a real uvicorn.
 """
 
+# ruff: noqa: D102, FBT001 - endpoints of tests explain themselves, and pytest passes parameters by name
+
 from __future__ import annotations
 
 import asyncio
@@ -20,6 +22,7 @@ from starlette.responses import FileResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.testclient import TestClient
 
+from remotion_licensing_integrations import Settings, UsageRecorder
 from remotion_licensing_integrations.starlette import UsageMiddleware, usage_point
 
 from ._asgi import BASE_HTTP, ORIGIN, QUIET, exchange, read_until, request, serving, starlette_app
@@ -383,8 +386,7 @@ def test_background_error(places: Any, response: Any, remotion_usage) -> None:
     assert outcomes(remotion_usage) == [True]
 
 
-@pytest.mark.parametrize("decorated", [False, True])
-def test_websocket(decorated: bool, remotion_usage) -> None:
+def test_websocket(remotion_usage) -> None:
     """
     WebSockets work as without the middleware.
     """
@@ -424,3 +426,23 @@ def test_real_complete_stream(places: Any, remotion_usage) -> None:
         server.wait()
 
     assert outcomes(remotion_usage) == [True]
+
+
+def test_real_inline_stream() -> None:
+    """
+    With `delivery="inline"` a request ends after its delivery, although uvicorn calls the client gone by then.
+    """
+    overtaken: list[bool] = []
+
+    class Recorder(UsageRecorder):
+        def deliver(self, timeout: float | None = None) -> int:
+            overtaken.append(server.finished.wait(0.2))
+            return 1
+
+    recorder = Recorder(Settings(**{**QUIET, "delivery": "inline"}))
+    with serving(app_of(streaming(), recorder=recorder)) as server:
+        with server.client() as connection:
+            read_until(connection, b"\r\n0\r\n\r\n")
+            server.wait()
+
+    assert [False] == overtaken

@@ -2,6 +2,8 @@
 The decorator and the usage point of a request, without any framework.
 """
 
+# ruff: noqa: D102, FBT001 - endpoints of tests explain themselves, and pytest passes parameters by name
+
 from __future__ import annotations
 
 import asyncio

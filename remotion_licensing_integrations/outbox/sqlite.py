@@ -297,7 +297,9 @@ def _readable(damaged: sqlite3.Connection) -> Iterable[tuple[Any, ...]]:
     number = missed = 0
     while missed < _MAX_MISSES:
         try:
-            row = damaged.execute(f"SELECT id, {_ROW} FROM usage_point WHERE id >= ? LIMIT 1", (number,)).fetchone()
+            row = damaged.execute(
+                f"SELECT id, {_ROW} FROM usage_point WHERE id >= ? ORDER BY id LIMIT 1", (number,)
+            ).fetchone()
         except sqlite3.Error:
             number, missed = number + 1, missed + 1
             continue

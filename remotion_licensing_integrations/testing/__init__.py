@@ -1,5 +1,5 @@
 """
-What tests and local development need: the sandbox licensing server.
+What tests and local development need: the sandbox licensing server, and an outbox in memory.
 
 Importing this package imports no server and no framework.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..outbox import MemoryOutbox
+
 if TYPE_CHECKING:
     from .sandbox.server import Sandbox
 
-__all__ = ["Sandbox"]
+__all__ = ["MemoryOutbox", "Sandbox"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 The fixture `remotion_usage` as an app's own tests use it.
 """
 
+# ruff: noqa: FBT001 - pytest passes parameters by name
+
 from __future__ import annotations
 
 import asyncio

@@ -4,6 +4,8 @@ What the decorator leaves of a function's type, for mypy --strict and pyright; n
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
+# ruff: noqa: D102 - an endpoint of a test explains itself
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator

@@ -1,0 +1,100 @@
+"""
+The SQLite store does step by step what the memory store does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import astuple
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from remotion_licensing_integrations.models import Registration
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from remotion_licensing_integrations.outbox.base import MAX_DELAY
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from tests.outbox._values import DAY, Clock, moment, point
+
+KEYS = st.lists(st.integers(0, 9).map(str), max_size=6)
+SECONDS = st.sampled_from([0.0, 1.0, 30.5, 60.0, 3600.0, MAX_DELAY, MAX_DELAY + 1, DAY])
+CHANGES = st.sampled_from(
+    [
+        lambda claimed, delay: claimed.settle(Registration(billable=delay > 0, classification=None)),
+        lambda claimed, delay: claimed.settle(Registration(billable=None, classification="new\0")),
+        lambda claimed, delay: claimed.reschedule(delay, "HTTP 500"),
+        lambda claimed, delay: claimed.reschedule(delay, "timeout", unanswered=True),
+        lambda claimed, delay: claimed.reject("no" * 400),
+        lambda claimed, delay: claimed.hold("who knows", unanswered=True),
+        lambda claimed, delay: claimed.release(delay=delay),
+        lambda claimed, delay: claimed.release("\ud800"),
+    ]
+)
+
+
+class Stores(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.clock = Clock()
+        memory = Path("/dev/shm")
+        self.place = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
+        self.model = MemoryOutbox(clock=self.clock)
+        self.store = SQLiteOutbox(Path(self.place) / "outbox.sqlite3", clock=self.clock)
+        self.claims = []
+
+    def teardown(self):
+        self.store.close()
+        shutil.rmtree(self.place)
+
+    @rule(keys=KEYS)
+    def add(self, keys):
+        for outbox in (self.model, self.store):
+            outbox.add([point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0) for key in keys])
+
+    @rule(seconds=SECONDS, sign=st.sampled_from([1, 1, -1]))
+    def turn_clock(self, seconds, sign):
+        self.clock.now += sign * seconds
+
+    @rule(limit=st.integers(0, 5), lease=SECONDS)
+    def claim(self, limit, lease):
+        expected, found = self.model.claim(limit, lease=lease), self.store.claim(limit, lease=lease)
+        assert [astuple(claimed)[2:] for claimed in expected] == [astuple(claimed)[2:] for claimed in found]
+        self.claims += zip(expected, found, strict=True)
+
+    @rule(data=st.data(), delay=SECONDS)
+    def write(self, data, delay):
+        claims = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
+        changes = [(data.draw(CHANGES), pair) for pair in claims]
+        expected = self.model.write([change(pair[0], delay) for change, pair in changes])
+        assert expected == self.store.write([change(pair[1], delay) for change, pair in changes])
+
+    @rule(keys=st.none() | KEYS)
+    def retry(self, keys):
+        assert self.model.retry(keys) == self.store.retry(keys)
+
+    @rule(seconds=SECONDS)
+    def prune(self, seconds):
+        assert self.model.prune(seconds) == self.store.prune(seconds)
+
+    @rule()
+    def close(self):
+        self.store.close()
+
+    @rule(state=st.none() | st.sampled_from(State), limit=st.integers(0, 5))
+    def list_some(self, state, limit):
+        assert self.model.list(state, limit=limit) == self.store.list(state, limit=limit)
+
+    @invariant()
+    def they_hold_the_same(self):
+        assert self.model.list() == self.store.list()
+        assert self.model.counts() == self.store.counts()
+        assert self.model.next_due() == self.store.next_due()
+
+
+TestStores = Stores.TestCase
+TestStores.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
