@@ -286,7 +286,10 @@ def test_copies_are_equal() -> None:
 SECRET = Settings(license_key=KEY, private_license_key=PRIVATE_KEY, outbox="postgresql+psycopg://me:hunter2@db/usage")
 
 
-@pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r:.2000}".format, "%s".__mod__], ids=str)
+SHOWN = {"repr": repr, "str": str, "format": "{}".format, "format repr": "{!r:.2000}".format, "percent": "%s".__mod__}
+
+
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN)
 def test_secrets_are_masked(show: Any) -> None:
     """
     Neither key nor password is shown, whichever way settings are printed.

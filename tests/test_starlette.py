@@ -440,9 +440,8 @@ def test_real_inline_stream() -> None:
             return 1
 
     recorder = Recorder(Settings(**{**QUIET, "delivery": "inline"}))
-    with serving(app_of(streaming(), recorder=recorder)) as server:
-        with server.client() as connection:
-            read_until(connection, b"\r\n0\r\n\r\n")
-            server.wait()
+    with serving(app_of(streaming(), recorder=recorder)) as server, server.client() as connection:
+        read_until(connection, b"\r\n0\r\n\r\n")
+        server.wait()
 
-    assert [False] == overtaken
+    assert overtaken == [False]

@@ -331,6 +331,24 @@ def test_without_middleware_no_arguments(caplog) -> None:
     assert "hidden" not in caplog.text
 
 
+@pytest.mark.parametrize("function", [generator, async_generator])
+def test_generator_without_middleware(function: Any) -> None:
+    """
+    A decorated generator yields what it did before, also without the middleware.
+    """
+    assert collect(usage_point("cloud-render")(function)("a")) == ["a"]
+
+
+def test_awaitable_from_a_plain_function() -> None:
+    """
+    A plain function that returns an awaitable still does.
+    """
+    with in_request() as usage:
+        assert collect(usage_point("cloud-render")(lambda name: asynchronous(name))("a")) == ["a"]  # noqa: PLW0108 - a plain function is the point
+
+    assert usage.entered
+
+
 def test_outside_a_request() -> None:
     """
     Outside a request every adjustment is accepted and forgotten.

@@ -4,13 +4,24 @@ Points and clocks for the tests of the outbox.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.models import Registration, UsagePoint
+from remotion_licensing_integrations.outbox import ClaimedPoint, Outbox, State, StoredPoint
 
 START = 1_700_000_000.0  # epoch seconds
 DAY = 86_400.0  # seconds
+REGISTRATION = Registration(billable=True, classification="billable")
+
+#: What leads a claimed point into a state.
+WAYS = {
+    State.PENDING: lambda claimed: claimed.release(),
+    State.REGISTERED: lambda claimed: claimed.settle(REGISTRATION),
+    State.REJECTED: lambda claimed: claimed.reject("no"),
+    State.HELD: lambda claimed: claimed.hold("who knows", unanswered=True),
+}
 
 
 class Clock:
@@ -45,3 +56,25 @@ def points(number: int, prefix: str = "key") -> list[UsagePoint]:
     Return *number* points, their keys numbered from 0.
     """
     return [point(f"{prefix}-{index}") for index in range(number)]
+
+
+def keys(found: Iterable[StoredPoint | ClaimedPoint]) -> list[str]:
+    """
+    Return the keys of stored or claimed points.
+    """
+    return [each.point.idempotency_key for each in found]
+
+
+def claim(outbox: Outbox, limit: int = 100, *, lease: float = 60.0) -> Sequence[ClaimedPoint]:
+    """
+    Claim what is due.
+    """
+    return outbox.claim(limit, lease=lease)
+
+
+def bring(outbox: Outbox, state: State, *keys: str) -> None:
+    """
+    Add points to an outbox in which nothing else is due, and bring them into *state*.
+    """
+    outbox.add([point(key) for key in keys])
+    assert outbox.write([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)

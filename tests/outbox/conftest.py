@@ -1,5 +1,5 @@
 """
-What every test of the outbox gets: a clock it can turn, and a directory without a slow disk below it.
+What every test of the outbox gets: a clock it can turn, a directory without a slow disk below it, and every store.
 """
 
 import shutil
@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from remotion_licensing_integrations.outbox import MemoryOutbox
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from tests.outbox._values import Clock
 
+#: A new store needs one entry here to have the whole contract tested.
+STORES = {
+    "memory": lambda place, clock: MemoryOutbox(clock=clock),
+    "sqlite": lambda place, clock: SQLiteOutbox(place / "outbox.sqlite3", clock=clock),
+}
 _MEMORY = Path("/dev/shm")
 
 
@@ -26,3 +33,10 @@ def place(tmp_path):
     directory = Path(tempfile.mkdtemp(dir=_MEMORY))
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(params=STORES)
+def outbox(request, place, clock):
+    outbox = STORES[request.param](place, clock)
+    yield outbox
+    outbox.close()

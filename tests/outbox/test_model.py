@@ -36,6 +36,10 @@ CHANGES = st.sampled_from(
 
 
 class Stores(RuleBasedStateMachine):
+    """
+    Two stores under one clock.
+    """
+
     def __init__(self):
         super().__init__()
         self.clock = Clock()
@@ -46,26 +50,41 @@ class Stores(RuleBasedStateMachine):
         self.claims = []
 
     def teardown(self):
+        """
+        Leave nothing behind.
+        """
         self.store.close()
         shutil.rmtree(self.place)
 
     @rule(keys=KEYS)
     def add(self, keys):
+        """
+        Both take the same points.
+        """
         for outbox in (self.model, self.store):
             outbox.add([point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0) for key in keys])
 
     @rule(seconds=SECONDS, sign=st.sampled_from([1, 1, -1]))
     def turn_clock(self, seconds, sign):
+        """
+        Time passes, or is corrected.
+        """
         self.clock.now += sign * seconds
 
     @rule(limit=st.integers(0, 5), lease=SECONDS)
     def claim(self, limit, lease):
+        """
+        Both claims get the same points, in the same order.
+        """
         expected, found = self.model.claim(limit, lease=lease), self.store.claim(limit, lease=lease)
         assert [astuple(claimed)[2:] for claimed in expected] == [astuple(claimed)[2:] for claimed in found]
         self.claims += zip(expected, found, strict=True)
 
     @rule(data=st.data(), delay=SECONDS)
     def write(self, data, delay):
+        """
+        As many changes take effect, of claims old and new.
+        """
         claims = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
         changes = [(data.draw(CHANGES), pair) for pair in claims]
         expected = self.model.write([change(pair[0], delay) for change, pair in changes])
@@ -73,22 +92,37 @@ class Stores(RuleBasedStateMachine):
 
     @rule(keys=st.none() | KEYS)
     def retry(self, keys):
+        """
+        As many points are retried.
+        """
         assert self.model.retry(keys) == self.store.retry(keys)
 
     @rule(seconds=SECONDS)
     def prune(self, seconds):
+        """
+        As many points are deleted.
+        """
         assert self.model.prune(seconds) == self.store.prune(seconds)
 
     @rule()
     def close(self):
+        """
+        Closing changes nothing.
+        """
         self.store.close()
 
     @rule(state=st.none() | st.sampled_from(State), limit=st.integers(0, 5))
     def list_some(self, state, limit):
+        """
+        Both list the same.
+        """
         assert self.model.list(state, limit=limit) == self.store.list(state, limit=limit)
 
     @invariant()
     def they_hold_the_same(self):
+        """
+        After each step both stores hold the same.
+        """
         assert self.model.list() == self.store.list()
         assert self.model.counts() == self.store.counts()
         assert self.model.next_due() == self.store.next_due()

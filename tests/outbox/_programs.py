@@ -1,0 +1,267 @@
+"""
+Programs that the tests run in processes of their own: `python _programs.py NAME ARGUMENT…`.
+
+They fork, kill and give up rights, which the process of the tests must not. Each prints JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from remotion_licensing_integrations.errors import OutboxError
+from remotion_licensing_integrations.models import Registration
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from tests.outbox._values import point
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 120  # seconds; a program that takes longer hangs
+
+
+def run(name, *arguments):
+    """
+    Run a program to its end and return what it printed.
+    """
+    with start(name, *arguments) as process:
+        try:
+            out, _ = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def start(name, *arguments):
+    """
+    Start a program that is talked to.
+    """
+    command = [sys.executable, __file__, name, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+
+def fork(work):
+    """
+    Run *work* in a child; its status says whether it ended well.
+    """
+    if child := os.fork():
+        return child
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def failures(children):
+    """
+    Wait for the children and count those that failed.
+    """
+    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
+
+
+def say(value):
+    print(json.dumps(value), flush=True)
+
+
+def open_at_once(place, rounds, processes):
+    """
+    Many processes open a new file at the same moment; prints how many of them failed.
+    """
+    failed = 0
+    for number in range(int(rounds)):
+        outbox = SQLiteOutbox(f"{place}/{number}.sqlite3")
+        wait, go = os.pipe()
+
+        def work(outbox=outbox, wait=wait, go=go):
+            os.close(go)
+            os.read(wait, 1)
+            outbox.add([point()])
+
+        children = [fork(work) for _ in range(int(processes))]
+        os.close(go)
+        failed += failures(children)
+        os.close(wait)
+    say(failed)
+
+
+def add_and_claim(path, writers, each):
+    """
+    Some processes add while one claims; prints failed processes and the keys as they were claimed.
+    """
+    outbox = SQLiteOutbox(path)
+    total = int(writers) * int(each)
+
+    def write(number):
+        for index in range(int(each)):
+            outbox.add([point(f"{number}-{index}")])
+
+    def deliver():
+        taken = []
+        while len(taken) < total:
+            claimed = outbox.claim(50, lease=600)
+            outbox.write([entry.settle(Registration(billable=True, classification=None)) for entry in claimed])
+            taken += [entry.point.idempotency_key for entry in claimed]
+        say(taken)
+
+    children = [fork(lambda number=number: write(number)) for number in range(int(writers))]
+    say(failures([*children, fork(deliver)]))
+
+
+def fork_while_writing(path, forks):
+    """
+    Fork while a thread writes; each child adds a point, too. Prints failures and keys acknowledged.
+    """
+    outbox = SQLiteOutbox(path)
+    stop = threading.Event()
+    acknowledged = []
+
+    def write():
+        while not stop.is_set():
+            key = f"parent-{len(acknowledged)}"
+            outbox.add([point(key)])
+            acknowledged.append(key)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    failed = 0
+    for number in range(int(forks)):
+        failed += failures([fork(lambda number=number: outbox.add([point(f"child-{number}")]))])
+    stop.set()
+    thread.join()
+    say(failed)
+    say(acknowledged)
+
+
+def outlive_the_parent(path):
+    """
+    A child goes on with the object after its parent has closed it; prints how many points are there.
+    """
+    outbox = SQLiteOutbox(path)
+    outbox.add([point("parent")])
+    wait, go = os.pipe()
+    added, tell = os.pipe()
+
+    def work():
+        outbox.add([point("child")])
+        os.write(tell, b".")
+        os.read(wait, 1)
+        for number in range(20):
+            outbox.add([point(f"child-{number}")])
+
+    child = fork(work)
+    os.read(added, 1)
+    outbox.close()
+    os.write(go, b".")
+    failed = failures([child])
+    say([failed, outbox.counts().pending])
+
+
+def kill_writers(path, rounds, *, early=False):
+    """
+    Four writers acknowledge keys and are killed at some moment, again and again; prints the keys that are lost.
+    """
+    lost = []
+    for number in range(int(rounds)):
+        read, write = os.pipe()
+        children = [fork(lambda name=f"{number}-{n}": _acknowledge(path, name, write, early=early)) for n in range(4)]
+        os.close(write)
+        with os.fdopen(read) as lines:
+            acknowledged = [lines.readline() for _ in range(random.randrange(20, 60))]
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+            acknowledged += lines
+        failures(children)
+        outbox = SQLiteOutbox(path)
+        stored = {entry.point.idempotency_key for entry in outbox.list(limit=1_000_000)}
+        outbox.close()
+        lost += {line.strip() for line in acknowledged if line.endswith("\n")} - stored
+    with sqlite3.connect(path) as connection:
+        [(integrity,)] = connection.execute("PRAGMA integrity_check")
+    say([integrity, lost])
+
+
+def kill_writers_that_acknowledge_early(path, rounds):
+    """
+    The control: the same, with a fault that must be found.
+    """
+    kill_writers(path, rounds, early=True)
+
+
+def _acknowledge(path, name, pipe, *, early):
+    outbox = SQLiteOutbox(path)
+    for index in range(1_000_000):
+        key = f"{name}-{index}"
+        if early:
+            os.write(pipe, f"{key}\n".encode())
+        outbox.add([point(key)])
+        if not early:
+            os.write(pipe, f"{key}\n".encode())
+
+
+def leave_wal(path, number):
+    """
+    Add points one by one and die, so that the WAL stays.
+    """
+    outbox = SQLiteOutbox(path)
+    for index in range(int(number)):
+        outbox.add([point(f"key-{index}")])
+    say(os.stat(f"{path}-wal").st_size)
+    os._exit(0)
+
+
+def hold_lock(path):
+    """
+    Keep the file locked until a line is read.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    say("locked")
+    sys.stdin.readline()
+    connection.execute("ROLLBACK")
+
+
+def add_when_told(path):
+    """
+    Add as many points as each line says; prints their keys.
+    """
+    outbox = SQLiteOutbox(path)
+    outbox.open()
+    say("ready")
+    for line in sys.stdin:
+        keys = []
+        for _ in range(int(line)):
+            keys.append(f"{os.getpid()}-{time.monotonic_ns()}")
+            outbox.add([point(keys[-1])])
+        say(keys)
+    os._exit(0)
+
+
+def add_as(path, uid):
+    """
+    Add a point with the rights of another user; prints the error.
+    """
+    os.setgroups([])
+    os.setgid(int(uid))
+    os.setuid(int(uid))
+    try:
+        SQLiteOutbox(path).add([point()])
+    except OutboxError as error:
+        say(str(error))
+    else:
+        say(None)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,166 @@
+"""
+What every outbox promises of looking at it, of time and of keeping house, as one suite over all stores.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from remotion_licensing_integrations.outbox import Counts, State
+from remotion_licensing_integrations.outbox.base import MAX_DELAY
+from tests.outbox._values import DAY, REGISTRATION, bring, claim, keys, moment, point, points
+
+
+def test_counts(outbox):
+    """
+    Every state is counted, claimed points as pending, too.
+    """
+    for state in (State.REGISTERED, State.REJECTED, State.HELD):
+        bring(outbox, state, state.value)
+    outbox.add([point("new", occurred_at=moment(-5)), point("older", occurred_at=moment(-9)), point("newest")])
+    claim(outbox, 1)
+
+    assert Counts(pending=3, claimed=1, registered=1, rejected=1, held=1, oldest_pending=moment(-9)) == outbox.counts()
+
+
+def test_claims_that_ran_out_are_not_counted(outbox, clock):
+    """
+    A point whose lease is over is claimed by nobody.
+    """
+    outbox.add([point()])
+    claim(outbox, lease=60)
+    clock.now += 60
+
+    assert (outbox.counts().claimed, outbox.get("key").claimed) == (0, False)
+
+
+def test_list(outbox):
+    """
+    The latest come first, of one state or of all, no more than asked for.
+    """
+    bring(outbox, State.HELD, "a", "b")
+    outbox.add([point("c")])
+
+    assert [
+        keys(outbox.list(*arguments, limit=limit))
+        for arguments, limit in [((), 100), ((State.HELD,), 100), ((), 2), ((State.REJECTED,), 100)]
+    ] == [["c", "b", "a"], ["b", "a"], ["c", "b"], []]
+
+
+@pytest.mark.parametrize("key", ["", "unknown", "é", "\ud800", "\0"])
+def test_get_unknown(outbox, key):
+    """
+    No point goes by a key that was never added.
+    """
+    outbox.add([point()])
+
+    assert outbox.get(key) is None
+
+
+def test_prune(outbox, clock):
+    """
+    Only what was registered long enough ago is deleted.
+    """
+    for state in (State.REGISTERED, State.REJECTED, State.HELD):
+        bring(outbox, state, state.value)
+    clock.now += 100
+    bring(outbox, State.REGISTERED, "young")
+    outbox.add([point("pending")])
+
+    assert [outbox.prune(100), outbox.prune(99), outbox.prune(99)] == [0, 1, 0]
+    assert keys(outbox.list()) == ["pending", "young", "held", "rejected"]
+
+
+def test_pruned_key_is_forgotten(outbox):
+    """
+    The key of a pruned point can be added again, and an old claim has no hold on it.
+    """
+    outbox.add([point()])
+    [old] = claim(outbox)
+    outbox.write([old.settle(REGISTRATION)])
+    outbox.prune(-1)
+    outbox.add([point()])
+    claim(outbox)
+
+    assert outbox.write([old.settle(REGISTRATION)]) == 0
+
+
+def test_next_due(outbox, clock):
+    """
+    The wait is until the first pending point is due, a lease included.
+    """
+    waits = [outbox.next_due()]
+    outbox.add(points(2))
+    waits.append(outbox.next_due())
+    first, _ = claim(outbox, lease=60)
+    outbox.write([first.reschedule(20, "HTTP 500")])
+    waits.append(outbox.next_due())
+    clock.now += 25
+    waits.append(outbox.next_due())
+    outbox.write([claimed.settle(REGISTRATION) for claimed in claim(outbox, lease=60)])
+
+    assert [*waits, outbox.next_due()] == [None, 0, 20, 0, 35]
+
+
+def test_clock_goes_back_a_day(outbox, clock):
+    """
+    What seems to be put off for longer than is ever done is due now, a claim included.
+    """
+    outbox.add(points(2))
+    claim(outbox, 1)
+    clock.now -= DAY
+
+    assert outbox.next_due() == 0
+    assert keys(claim(outbox)) == ["key-1", "key-0"]
+
+
+def test_points_from_the_future_among_others(outbox, clock):
+    """
+    They neither wait for those that are due later nor push out those that are due.
+    """
+    outbox.add([point("future")])
+    clock.now -= DAY
+    outbox.add(points(2))
+    [first] = claim(outbox, 1)
+    outbox.write([first.reschedule(30, "HTTP 500")])
+
+    assert keys(claim(outbox)) == ["key-1", "future"]
+    assert outbox.next_due() == 30
+
+
+@pytest.mark.parametrize("seconds", [DAY, -DAY, -MAX_DELAY, -1800])
+def test_no_clock_makes_a_point_wait_long(outbox, clock, seconds):
+    """
+    However the clock jumps, a point is due within the longest delay.
+    """
+    outbox.add([point()])
+    clock.now += seconds
+    clock.now += outbox.next_due()
+
+    assert keys(claim(outbox)) == ["key"]
+    assert clock.now <= moment(seconds + MAX_DELAY).timestamp()
+
+
+def test_endless_lease(outbox, clock):
+    """
+    A lease is no longer than the longest delay, else it would seem to be a fault of the clock.
+    """
+    outbox.add([point()])
+    claim(outbox, lease=DAY)
+    clock.now += MAX_DELAY - 1
+
+    assert claim(outbox) == []
+    assert outbox.next_due() == 1
+
+
+def test_close_and_use_again(outbox):
+    """
+    A closed outbox opens by itself, with everything in it; closing twice and opening twice are no trouble.
+    """
+    outbox.open()
+    outbox.open()
+    outbox.add([point()])
+    outbox.close()
+    outbox.close()
+
+    assert keys(claim(outbox)) == ["key"]

@@ -1,0 +1,348 @@
+"""
+The SQLite store: its file, its settings, its schema, and its many users.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import stat
+
+import pytest
+
+from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
+from remotion_licensing_integrations.outbox import State, _database
+from remotion_licensing_integrations.outbox import sqlite as module
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from tests.outbox import _programs
+from tests.outbox._values import claim, keys, point, points
+
+LIMIT = 2 * _database._WAL_LIMIT  # bytes; a WAL without readers is never longer
+
+
+@pytest.fixture
+def path(place):
+    return place / "outbox.sqlite3"
+
+
+@pytest.fixture
+def outbox(path, clock):
+    outbox = SQLiteOutbox(path, clock=clock)
+    yield outbox
+    outbox.close()
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """
+    Collect the connections that are opened.
+    """
+    opened = []
+    connect = _database._connect
+
+    def connect_and_note(path):
+        opened.append(connect(path))
+        return opened[-1]
+
+    monkeypatch.setattr(_database, "_connect", connect_and_note)
+    return opened
+
+
+def edit(path, *statements):
+    """
+    Change a file behind the outbox.
+    """
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(*statement) if isinstance(statement, tuple) else connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def grow_wal(outbox):
+    """
+    Write more than makes a checkpoint due.
+    """
+    for number in range(100):
+        outbox.add(points(100, f"batch-{number}"))
+
+
+def wal_length(path):
+    return path.with_name(f"{path.name}-wal").stat().st_size
+
+
+def test_files_are_private(outbox, path):
+    """
+    Only the owner can read any of the files.
+    """
+    outbox.add([point()])
+
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+def test_missing_directories_are_made_private(place):
+    """
+    A directory that is made for the file is the owner's alone.
+    """
+    outbox = SQLiteOutbox(place / "new" / "outbox.sqlite3")
+    outbox.open()
+    outbox.close()
+
+    assert stat.S_IMODE((place / "new").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("path", ["", ":memory:", "a\0b"])
+def test_no_file(path):
+    """
+    What is not the path of a durable file is refused at once.
+    """
+    with pytest.raises(ConfigurationError, match="is not the path of a file"):
+        SQLiteOutbox(path)
+
+
+def test_every_connection_is_set_up(connections, outbox):
+    """
+    Whichever connection it is: durable commits, no mapped memory, no checkpoint by itself.
+    """
+    grow_wal(outbox)
+    expected = {"journal_mode": "wal", "synchronous": 2, "mmap_size": 0, "wal_autocheckpoint": 0}
+    found = [{name: one.execute(f"PRAGMA {name}").fetchone()[0] for name in expected} for one in connections]
+
+    assert [expected] * 2 == found
+
+
+def test_checkpoints_are_guarded(connections, outbox):
+    """
+    A checkpoint runs on a second connection, while the first one keeps writers away.
+    """
+    guarded = []
+
+    def note(statement):
+        if "wal_checkpoint" in statement:
+            guarded.append(connections[0].in_transaction)
+
+    outbox.open()
+    outbox._database._guard = _database._connect(outbox.path)
+    connections[1].set_trace_callback(note)
+    grow_wal(outbox)
+
+    assert guarded
+    assert all(guarded)
+
+
+def test_wal_stays_short(outbox, path):
+    """
+    20,000 points leave a WAL of a few megabytes.
+    """
+    longest = 0
+    for number in range(200):
+        outbox.add(points(100, f"batch-{number}"))
+        longest = max(longest, wal_length(path))
+
+    assert longest < LIMIT
+
+
+def test_forgotten_reader(outbox, path):
+    """
+    A reader that never ends makes the WAL grow, but stops nobody; after it the WAL is short again.
+    """
+    outbox.add([point()])
+    reader = sqlite3.connect(path)
+    cursor = reader.execute("SELECT * FROM usage_point")
+    cursor.fetchone()
+    grow_wal(outbox)
+    grown = wal_length(path)
+    cursor.close()
+    reader.close()
+    for number in range(100):
+        outbox.add(points(100, f"later-{number}"))
+
+    assert grown > LIMIT
+    assert wal_length(path) < LIMIT
+    assert outbox.counts().pending == 20_001 - 100 * 0
+
+
+def test_no_room_for_the_licence_key(outbox, path):
+    """
+    The file has no field that a licence key could be in.
+    """
+    outbox.open()
+    with sqlite3.connect(path) as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(usage_point)")}
+    connection.close()
+
+    assert columns == {
+        *("id", "idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at"),
+        *("state", "due", "attempts", "token", "unanswered_since", "last_error", "billable", "classification"),
+    }
+
+
+def test_file_of_another_application(outbox, path):
+    """
+    Somebody else's database is refused, and not one byte of it changes.
+    """
+    edit(path, "CREATE TABLE theirs (x)", "PRAGMA user_version=1")
+    before = path.read_bytes()
+
+    with pytest.raises(OutboxError, match="belongs to another application"):
+        outbox.add([point()])
+    assert path.read_bytes() == before
+
+
+def test_newer_schema(outbox, path):
+    """
+    A file of a newer version of the package is refused, and kept.
+    """
+    outbox.add([point()])
+    outbox.close()
+    edit(path, "PRAGMA user_version=99")
+
+    with pytest.raises(OutboxError, match="schema 99 is newer than this package knows; upgrade the package"):
+        outbox.counts()
+    edit(path, f"PRAGMA user_version={len(module._MIGRATIONS)}")
+    assert outbox.counts().pending == 1
+
+
+def test_older_schema(monkeypatch, outbox, path):
+    """
+    A file of an older version is brought up to date, with its points.
+    """
+    outbox.add([point()])
+    outbox.close()
+    script = "ALTER TABLE usage_point ADD COLUMN colour TEXT; CREATE INDEX by_colour ON usage_point (colour)"
+    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, script))
+    newer = SQLiteOutbox(path)
+
+    assert keys(newer.list()) == ["key"]
+    assert newer._database.read("PRAGMA user_version") == [(len(module._MIGRATIONS),)]
+    assert newer._database.read("SELECT colour FROM usage_point") == [(None,)]
+    newer.close()
+
+
+def test_failed_migration(monkeypatch, path):
+    """
+    A migration that fails leaves the file as it was.
+    """
+    monkeypatch.setattr(module, "_MIGRATIONS", ("CREATE TABLE usage_point (x); SELECT nonsense",))
+    outbox = SQLiteOutbox(path)
+
+    with pytest.raises(OutboxError, match="nonsense"):
+        outbox.open()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+#: What makes a row unreadable: a column and a value.
+UNREADABLE = [
+    ("event", "'render-of-tomorrow'"),
+    ("event", "CAST(x'fffe' AS TEXT)"),
+    ("host", "CAST(x'61ff62' AS TEXT)"),
+    ("host", f"'{'x' * 1_000_000}'"),
+    ("host", "x'00'"),
+    ("occurred_at", "'yesterday'"),
+    ("occurred_at", "9e300"),
+    ("idempotency_key", "'é'"),
+    ("attempts", "'many'"),
+    ("unanswered_since", "'never'"),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), UNREADABLE)
+def test_unreadable_row_is_rejected(outbox, path, column, value):
+    """
+    A row that is no usage point does not stop the others, and stays visible as rejected.
+    """
+    outbox.add(points(3))
+    edit(path, f"UPDATE usage_point SET {column} = {value} WHERE id = 2")
+
+    assert keys(claim(outbox)) == ["key-0", "key-2"]
+    assert (outbox.counts().pending, outbox.counts().rejected) == (2, 1)
+    [(error, token)] = outbox._database.read("SELECT last_error, token FROM usage_point WHERE id = 2")
+    assert error.startswith("cannot be read: ")
+    assert token is None
+
+
+def test_unreadable_row_in_a_list(outbox, path, caplog):
+    """
+    A list leaves out what it cannot show, and says so in the log.
+    """
+    outbox.add(points(3))
+    edit(path, "UPDATE usage_point SET event = 'render-of-tomorrow' WHERE id = 2")
+
+    assert keys(outbox.list(State.PENDING)) == ["key-2", "key-0"]
+    assert [record.action for record in caplog.records] == ["point_unreadable"]
+
+
+def test_unreadable_row_by_key(outbox, path):
+    """
+    Asked for by its key, an unreadable row is an error, not a missing point.
+    """
+    outbox.add([point()])
+    edit(path, "UPDATE usage_point SET event = 'render-of-tomorrow'")
+
+    with pytest.raises(OutboxError, match="usage point key cannot be read: event: 'render-of-tomorrow'"):
+        outbox.get("key")
+
+
+def test_link_to_the_file(outbox, path):
+    """
+    A symbolic link names the file it leads to, for those who know the file by its own name, too.
+    """
+    link = path.with_name("link.sqlite3")
+    link.symlink_to(path)
+    linked = SQLiteOutbox(link)
+    outbox.add([point("one")])
+    linked.add([point("two")])
+    outbox.add([point("three")])
+    linked.close()
+
+    assert keys(outbox.list()) == ["three", "two", "one"]
+
+
+def test_two_objects_of_one_process(outbox, path, caplog):
+    """
+    Two outboxes of one file in one process see each other, and one may close.
+    """
+    other = SQLiteOutbox(path)
+    other.add([point("one")])
+    outbox.add([point("two")])
+    other.close()
+    outbox.add([point("three")])
+
+    assert keys(outbox.list()) == ["three", "two", "one"]
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_first_open_by_many(place):
+    """
+    Eight processes that open a new file at the same moment all succeed.
+    """
+    assert _programs.run("open_at_once", place, 15, 8) == [0]
+
+
+def test_many_writers_and_a_claimer(path):
+    """
+    What eight processes add, a ninth claims: every point, and each once.
+    """
+    taken, failed = _programs.run("add_and_claim", path, 8, 50)
+
+    assert failed == 0
+    assert sorted(taken) == sorted(f"{writer}-{index}" for writer in range(8) for index in range(50))
+
+
+def test_forks_while_a_thread_writes(outbox, path):
+    """
+    A hundred forks in the midst of writing: no child hangs or fails, and nothing is lost.
+    """
+    failed, acknowledged = _programs.run("fork_while_writing", path, 100)
+
+    assert failed == 0
+    assert {f"child-{number}" for number in range(100)} | set(acknowledged) == set(keys(outbox.list(limit=1_000_000)))
+
+
+def test_child_outlives_its_parent(path):
+    """
+    What a child commits after its parent has closed the outbox is there.
+    """
+    assert _programs.run("outlive_the_parent", path) == [[0, 22]]
