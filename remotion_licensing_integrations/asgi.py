@@ -17,7 +17,7 @@ from .models import UsagePoint
 from .origin import OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recorder import UsageRecorder
 from .settings import Settings, SettingsFields
-from .usage import PendingUsage, marked_options, set_current
+from .usage import CURRENT, PendingUsage, marked_options
 
 __all__ = ["UsageMiddleware"]
 
@@ -91,78 +91,25 @@ class UsageMiddleware:
         usage = PendingUsage(self.recorder, lambda: self._resolve_host(scope))
         scope[_SCOPE_KEY] = usage
         self._match_rules(usage, scope)
-        status, delivers = 0, False
-
-        async def send_last(message: Message) -> None:
-            nonlocal delivers
-            recorded = await self._record(usage.complete, scope["method"], status)
-            await send(message)
-            delivers = recorded and self.recorder.settings.delivery == "inline"
-
-        left = math.inf  # bytes of the body that the client still waits for
-
-        # Not a coroutine function: what it returns is awaited as it is, so other routes pay for a check, not a frame.
-        def watch(message: Message) -> Awaitable[None]:
-            nonlocal status, left
-            kind = message["type"]
-            if kind == "http.response.start":
-                status = message["status"]
-                left = math.inf if usage.event is None else _body_length(message)
-            elif kind == "http.response.body":
-                left -= len(message.get("body", b""))
-            # A client that has all the bytes it was promised does not wait for the last message.
-            if not usage.settled and (left <= 0 or _is_last(message)):
-                self._find_misplaced(usage, scope)
-                if usage.event is not None:
-                    # Starlette's BaseHTTPMiddleware ends the response of a stream that was cut off as if it were whole.
-                    usage.aborted |= usage.streaming and left > 0
-                    return send_last(message)
-                usage.settled = True
-            return send(message) if usage.event is None else _send_noting_loss(usage, message, send)
-
+        exchange = _Exchange(usage, self.recorder, scope, send)
+        token = CURRENT.set(usage)
         gone = True
-        undo = set_current(usage)
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, exchange.forward)
         except BaseException as error:
             gone = _says_gone(error)
             raise
         finally:
-            undo()
-            if not usage.settled:
-                await self._settle_unfinished(usage, scope, status, gone=gone)
-            # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
-            if delivers:
-                await self._guard(asyncio.to_thread(self.recorder.deliver, self.recorder.settings.timeout))
-
-    async def _settle_unfinished(self, usage: PendingUsage, scope: Scope, status: int, *, gone: bool) -> None:
-        self._find_misplaced(usage, scope)
-        if usage.event is not None:
-            await self._record(usage.abort if gone or usage.aborted else usage.fail, scope["method"], status)
-
-    async def _record(self, settle: Callable[[str, int], UsagePoint | None], method: str, status: int) -> bool:
-        # A cancelled request has handed its point over already; the cancellation goes on by itself.
-        try:
-            point = settle(method, status)
-            if point is not None:
-                await self.recorder.arecord(point)
-        except Exception:
-            logger.exception(_CRASHED, extra={"action": "record_crashed"})
-            return False
-        return point is not None
-
-    async def _guard(self, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except Exception:
-            logger.exception(_CRASHED, extra={"action": "record_crashed"})
+            CURRENT.reset(token)
+            if usage.event is not None or not usage.settled:
+                await exchange.finish(gone=gone)
 
     def _lifespan_send(self, send: Send) -> Send:
         async def send_lifespan(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                await self._guard(asyncio.to_thread(self.recorder.start))
+                await _guard(asyncio.to_thread(self.recorder.start))
             elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await self._guard(asyncio.to_thread(self.recorder.stop))
+                await _guard(asyncio.to_thread(self.recorder.stop))
             await send(message)
 
         return send_lifespan
@@ -187,17 +134,111 @@ class UsageMiddleware:
         if options is not None:
             usage.apply(options)
 
-    def _find_misplaced(self, usage: PendingUsage, scope: Scope) -> None:
-        if usage.event is not None:
+
+class _Exchange:
+    """
+    One response on its way out.
+    """
+
+    _status = 0
+    _left = math.inf  # bytes of the body that the client still waits for
+    _recorded = False
+
+    def __init__(self, usage: PendingUsage, recorder: UsageRecorder, scope: Scope, send: Send) -> None:
+        self._usage = usage
+        self._recorder = recorder
+        self._scope = scope
+        self._send = send
+
+    # No coroutine function: what it returns is awaited as it is, so a message of another route costs a check, no frame.
+    def forward(self, message: Message) -> Awaitable[None]:
+        """
+        Pass *message* on; the usage point of a counted request is committed before the last one.
+        """
+        usage = self._usage
+        if usage.event is None and message.get("more_body", False):
+            return self._send(message)
+        if not usage.settled and self._is_last(message):
+            return self._send_last(message)
+        return self._send(message) if usage.event is None else self._send_noting_loss(message)
+
+    async def finish(self, *, gone: bool) -> None:
+        """
+        Settle what has not come to a last message, *gone* meaning that the client went away.
+        """
+        usage = self._usage
+        if not usage.settled:
+            self._find_misplaced()
+            if usage.event is not None:
+                await self._record(usage.abort if gone or usage.aborted else usage.fail)
+        # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
+        if self._recorded and self._recorder.settings.delivery == "inline":
+            await _guard(asyncio.to_thread(self._recorder.deliver, self._recorder.settings.timeout))
+
+    def _is_last(self, message: Message) -> bool:
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._left -= len(message.get("body", b""))
+            # A client that has all the bytes it was promised does not wait for the last message.
+            return not message.get("more_body", False) or self._left <= 0
+        if kind == "http.response.start":
+            self._status = message["status"]
+            if self._usage.event is not None:
+                self._left = _body_length(message)
+            return self._left <= 0
+        return bool(kind == "http.response.pathsend")
+
+    def _send_last(self, message: Message) -> Awaitable[None]:
+        usage = self._usage
+        self._find_misplaced()
+        if usage.event is None:
+            usage.settled = True
+            return self._send(message)
+        # Starlette's BaseHTTPMiddleware ends the response of a stream that was cut off as if it were whole.
+        usage.aborted |= usage.streaming and self._left > 0
+        return self._record_and_send(message)
+
+    async def _record_and_send(self, message: Message) -> None:
+        await self._record(self._usage.complete)
+        await self._send(message)
+
+    async def _send_noting_loss(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            # How servers of ASGI 2.4 say that the client has gone.
+            self._usage.aborted = True
+            raise
+
+    async def _record(self, settle: Callable[[str, int], UsagePoint | None]) -> None:
+        # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        try:
+            point = settle(self._scope["method"], self._status)
+            if point is not None:
+                self._recorded = True
+                await self._recorder.arecord(point)
+        except Exception:
+            logger.exception(_CRASHED, extra={"action": "record_crashed"})
+
+    def _find_misplaced(self) -> None:
+        if self._usage.event is not None:
             return
-        options = marked_options(scope.get("endpoint"))
+        endpoint = self._scope.get("endpoint")
+        options = marked_options(endpoint)
         if options is not None:
-            self.recorder.warn_once(
-                "decorator_misplaced",
-                f"@usage_point stands above the route decorator of {scope['endpoint']!r}, so only the status tells "
-                "what happened. Put it directly on the function, below the route decorator.",
+            self._recorder.warn_once(
+                f"decorator_misplaced {endpoint!r}",
+                f"@usage_point stands above the route decorator of {endpoint!r}, so only the status tells what "
+                "happened. Put it directly on the function, below the route decorator.",
             )
-            usage.apply(options)
+            self._usage.apply(options)
+
+
+async def _guard(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except Exception:
+        logger.exception(_CRASHED, extra={"action": "record_crashed"})
 
 
 def _body_length(start: Message) -> float:
@@ -213,18 +254,3 @@ def _body_length(start: Message) -> float:
 def _says_gone(error: BaseException) -> bool:
     # Starlette's error for a client that left during its upload, by name: no framework is imported here.
     return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "ClientDisconnect"
-
-
-def _is_last(message: Message) -> bool:
-    if message["type"] == "http.response.body":
-        return not message.get("more_body", False)
-    return bool(message["type"] == "http.response.pathsend")
-
-
-async def _send_noting_loss(usage: PendingUsage, message: Message, send: Send) -> None:
-    try:
-        await send(message)
-    except OSError:
-        # How servers of ASGI 2.4 say that the client has gone.
-        usage.aborted = True
-        raise

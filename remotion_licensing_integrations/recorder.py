@@ -249,11 +249,11 @@ class UsageRecorder:
 
     def warn_once(self, action: str, message: str) -> None:
         """
-        Log *message* the first time this recorder meets *action*.
+        Log *message* the first time; its `action` is the first word of *action*, the rest may name a case.
         """
         if action not in self._warned:
             self._warned.add(action)
-            logger.warning(message, extra={"action": action})
+            logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
     def _submit(self, point: UsagePoint, notify: Notify) -> None:
         try:

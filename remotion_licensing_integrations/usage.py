@@ -213,15 +213,8 @@ class PendingUsage:
             )
 
 
-_current: ContextVar[PendingUsage | None] = ContextVar("remotion_usage", default=None)
-
-
-def set_current(usage: PendingUsage) -> Callable[[], None]:
-    """
-    Make *usage* what `current_usage` returns; call the result to undo it. For adapters.
-    """
-    token = _current.set(usage)
-    return functools.partial(_current.reset, token)
+#: The usage point of the current request; an adapter sets it for the time that the app has the request.
+CURRENT: Final[ContextVar[PendingUsage | None]] = ContextVar("remotion_usage", default=None)
 
 
 def current_usage() -> PendingUsage:
@@ -230,7 +223,7 @@ def current_usage() -> PendingUsage:
 
     Where no middleware is at work the result is connected to nothing, so that code with it runs in tests and scripts.
     """
-    return _current.get() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
+    return CURRENT.get() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
 
 
 def usage_point(
@@ -336,7 +329,7 @@ _reported: set[str] = set()
 
 
 def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsage | None:
-    usage = _current.get()
+    usage = CURRENT.get()
     if usage is not None:
         usage.enter(options)
         return usage

@@ -203,6 +203,7 @@ def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
 
     assert it.deliver() == 1
     assert (it.delivery.hold_seconds, it.states()) == (5, {"pending": 1, "registered": 3})
+    assert it.api.keys.count("throttled") == 1
 
 
 def test_twenty_refusals_in_a_row(rig) -> None:
@@ -357,9 +358,11 @@ def test_passes_take_turns(rig) -> None:
     Threads that deliver at the same time share the work and get in nobody's way.
     """
     it = rig(points=200, concurrency=4)
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(lambda _: it.delivery.deliver(PATIENCE), range(8))) == 200
 
+    assert time.monotonic() - began < PATIENCE
     assert sorted(it.api.keys) == sorted(map(str, range(200)))
 
 

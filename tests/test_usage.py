@@ -18,7 +18,7 @@ import pytest
 from remotion_licensing_integrations import ConfigurationError, Settings, UsageRecorder, current_usage, usage_point
 from remotion_licensing_integrations.deferral import decode_token
 from remotion_licensing_integrations.origin import ResolvedHost
-from remotion_licensing_integrations.usage import PendingUsage, UsageOptions, marked_options, set_current
+from remotion_licensing_integrations.usage import CURRENT, PendingUsage, UsageOptions, marked_options
 
 from ._asgi import QUIET
 
@@ -37,11 +37,11 @@ def pending(*, entered: bool = True, host: str | None = HOST, **settings: Any) -
 @contextmanager
 def in_request(usage: PendingUsage | None = None):
     usage = usage or pending(entered=False)
-    undo = set_current(usage)
+    token = CURRENT.set(usage)
     try:
         yield usage
     finally:
-        undo()
+        CURRENT.reset(token)
 
 
 def collect(value: Any) -> Any:

@@ -4,8 +4,6 @@ A page that converts a video and shows the usage point which that registers.
 Start it with `uvicorn main:app`; README.md says what to set before.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path

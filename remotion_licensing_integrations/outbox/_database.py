@@ -301,7 +301,9 @@ class Database:
 
     def _restore(self, aside: Path, connection: sqlite3.Connection) -> None:
         rows: object = "no"
-        with suppress(sqlite3.Error), closing(_connect(aside)) as damaged:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
+            damaged.text_factory = _text
+            damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
             rows = _transact(connection, lambda _: self._salvage(damaged, connection))
         logger.critical(
             "%s usage points could be copied from %s to the new outbox file.",

@@ -74,7 +74,7 @@ _RETRY: Final = """
 """
 # What a row raises that a newer version wrote, or that is damaged.
 _UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
-_MAX_MISSES: Final = 100_000  # rows in a row that cannot be read, after which a damaged file holds no more
+_MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
 _PRUNE_STEP: Final = 1_000  # rows; bounds how long one step keeps the file locked
 
 
@@ -293,7 +293,7 @@ def _salvage(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int
 
 def _readable(damaged: sqlite3.Connection) -> Iterable[tuple[Any, ...]]:
     # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
-    damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
+    damaged.execute("SELECT 1 FROM usage_point LIMIT 0")  # without a schema there is nothing to look up
     number = missed = 0
     while missed < _MAX_MISSES:
         try:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 from remotion_licensing_integrations.errors import OutboxError
@@ -59,7 +60,7 @@ def fork(work):
     try:
         work()
         os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may leave the child
         traceback.print_exc()
         os._exit(1)
 
@@ -72,7 +73,8 @@ def failures(children):
 
 
 def say(value):
-    print(json.dumps(value), flush=True)
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
 
 
 def open_at_once(place, rounds, processes):
@@ -115,7 +117,7 @@ def add_and_claim(path, writers, each):
             taken += [entry.point.idempotency_key for entry in claimed]
         say(taken)
 
-    children = [fork(lambda number=number: write(number)) for number in range(int(writers))]
+    children = [fork(partial(write, number)) for number in range(int(writers))]
     say(failures([*children, fork(deliver)]))
 
 
@@ -175,7 +177,7 @@ def kill_writers(path, rounds, *, early=False):
     lost = []
     for number in range(int(rounds)):
         read, write = os.pipe()
-        children = [fork(lambda name=f"{number}-{n}": _acknowledge(path, name, write, early=early)) for n in range(4)]
+        children = [fork(partial(_acknowledge, path, f"{number}-{n}", write, early=early)) for n in range(4)]
         os.close(write)
         with os.fdopen(read) as lines:
             acknowledged = [lines.readline() for _ in range(random.randrange(20, 60))]
@@ -217,7 +219,7 @@ def leave_wal(path, number):
     outbox = SQLiteOutbox(path)
     for index in range(int(number)):
         outbox.add([point(f"key-{index}")])
-    say(os.stat(f"{path}-wal").st_size)
+    say(Path(f"{path}-wal").stat().st_size)
     os._exit(0)
 
 

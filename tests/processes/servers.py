@@ -69,7 +69,7 @@ class Server:
         self._command = [sys.executable, "-m", *COMMANDS[name], *listen, *options]
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
             # gunicorn keeps a socket there, which servers of other tests would share.
             "HOME": str(outbox.parent),
             "REMOTION_LICENSE_KEY": KEY,
