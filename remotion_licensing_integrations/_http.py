@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from . import __version__
 from .errors import CertificateError, ConfigurationError, NoAnswerError, NotSentError, TransportError
-from .protocol import Answer, Request, mask
+from .masking import mask
+from .protocol import Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -24,6 +23,7 @@ from .errors import (
     ThrottledError,
     UnavailableError,
 )
+from .masking import mask
 from .models import EventCount, Registration, Usage, utc_now
 from .retry import parse_retry_after
 
@@ -37,8 +37,6 @@ IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 
 MAX_ERROR_TEXT: Final = 2000  # characters of an answer kept on an exception
 _MAX_SHOWN: Final = 200  # characters of an answer quoted in a message
-_MASK: Final = "***"
-_ANY_KEY: Final = re.compile(r"\b(rm_[a-z]+_)[A-Za-z0-9]+")
 
 #: What the API says of a key it does not take; the status that goes with it is not documented.
 _KEY_REFUSALS: Final = ("Invalid API key", "Secret API key passed", "Public API key")
@@ -211,20 +209,6 @@ def read_usage(
         message = "the usage counts are missing or no whole numbers"
         raise _error(answer, found, message, secrets, now, kind=UnavailableError)
     return Usage(cloud_renders=cloud, web_renders=web, webcodec_conversions=web)
-
-
-def mask(text: str, secrets: Iterable[str | None] = ()) -> str:
-    """
-    Return *text* with each of *secrets*, and whatever else looks like a licence key, hidden.
-    """
-    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-    for spelling in sorted(spellings, key=len, reverse=True):
-        text = text.replace(spelling, _MASK)
-    return _ANY_KEY.sub(rf"\1{_MASK}", text)
-
-
-def _spellings(secret: str) -> tuple[str, ...]:
-    return secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
 
 
 #: Stands for a body that is no JSON, as `None` is JSON's null.

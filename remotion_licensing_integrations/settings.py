@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
+from .masking import MASK, mask, mask_url
 from .origin import AllowedOrigins, check_origin
 
 Delivery = Literal["worker", "external", "inline", "off"]
@@ -145,29 +145,11 @@ class Settings:
         return repr(mask_url(self.outbox) if name == "outbox" else value)
 
 
-MASK: Final = "***"
 _SECRETS: Final = ("license_key", "private_license_key")
 
 
-def mask_url(url: str) -> str:
-    """
-    Return *url* with whatever may be a password hidden, in front of an @ or in the query.
-    """
-    # A path has no user, and what has no scheme may begin with one.
-    return _QUERY_SECRET.sub(rf"\1{MASK}", _USERINFO.sub(_mask_userinfo, url))
-
-
-def _mask_userinfo(match: re.Match[str]) -> str:
-    start, user, colon = match["start"], match["user"], match["colon"]
-    return f"{start}{user}:{MASK}@" if colon else f"{start}{MASK}@"
-
-
-_USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*)(?P<colon>:?).*@", re.DOTALL)
-_QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-
-
 def _reject(name: str, value: object, expected: str) -> ConfigurationError:
-    value = mask_url(value) if isinstance(value, str) else value
+    value = mask(mask_url(value)) if isinstance(value, str) else value
     shown = MASK if name in _SECRETS else f"{value!r:.120}"
     return ConfigurationError(f"{name}: expected {expected}, got {shown}")
 
@@ -300,6 +282,16 @@ _WORDS: Final = {
     "no": False,
     "off": False,
 }
+
+
+def check_setting(name: str, value: object) -> Any:
+    """
+    Return *value* as the setting *name* takes it.
+
+    Raises:
+        ConfigurationError: The value is unusable.
+    """
+    return _CHECKS[name](name, value)
 
 
 def _from_text(name: str, variable: str, text: str) -> object:

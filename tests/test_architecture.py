@@ -20,9 +20,9 @@ FOLDER = Path(root.__path__[0])
 
 #: Lowest first; a module imports from levels below its own, or from further left in its own.
 LEVELS = [
-    ["errors", "_forks"],
+    ["errors", "_forks", "masking"],
     ["models", "retry", "origin", "settings", "protocol", "deferral"],
-    ["_http", "client"],
+    ["_http", "_calls", "client"],
     ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
     ["writer", "delivery", "worker", "recorder"],
     ["usage", "endpoints"],

@@ -23,11 +23,11 @@ from remotion_licensing_integrations.errors import (
     ThrottledError,
     UnavailableError,
 )
+from remotion_licensing_integrations.masking import mask
 from remotion_licensing_integrations.models import EventCount, Registration
 from remotion_licensing_integrations.protocol import (
     REGISTER_PATH,
     USAGE_PATH,
-    mask,
     read_registration,
     read_usage,
     register_body,

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotion_licensing_integrations.errors import ConfigurationError
+from remotion_licensing_integrations.masking import mask_url
 from remotion_licensing_integrations.outbox.base import MAX_DELAY
 from remotion_licensing_integrations.settings import (
     ENVIRONMENT,
     MAX_SECONDS,
     Settings,
     SettingsFields,
-    mask_url,
 )
 
 APP = "https://myapp.com"

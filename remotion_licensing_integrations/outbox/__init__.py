@@ -7,7 +7,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
-from ..settings import mask_url
+from ..masking import mask_url
 from .base import Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .memory import MemoryOutbox
 

@@ -107,6 +107,8 @@ class Database:
         """
         Run *work* in one durable transaction; it may run again when the file was replaced or damaged meanwhile.
 
+        It must not return a cursor: SQLite keeps a closed connection open until its last cursor is gone.
+
         Raises:
             OutboxError: The store refuses.
         """

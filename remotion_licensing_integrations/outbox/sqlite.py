@@ -116,7 +116,7 @@ class SQLiteOutbox(Outbox):
             return
         now = self._clock()
         rows = [(*_to_row(point), now) for point in points]
-        self._database.write(lambda connection: connection.executemany(_INSERT, rows))
+        self._database.write(lambda connection: connection.executemany(_INSERT, rows).rowcount)
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         # Without the write lock first: an idle deliverer must not disturb those who record.
