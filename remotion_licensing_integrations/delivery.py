@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 from .errors import (
     CertificateError,
@@ -30,33 +28,17 @@ from .errors import (
     ThrottledError,
     UnavailableError,
 )
-from .models import Registration, UsagePoint
+from .models import Registration
 from .outbox import Change, ClaimedPoint, Outbox, State
+from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace
 from .retry import backoff
+from .senders import Outcome, Senders
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .client import LicensingClient
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
-OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
-REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the fault is not the points'
-FIRST_PROBE: Final = 30.0  # seconds until a hold is probed; doubles up to LAST_PROBE
-LAST_PROBE: Final = 900.0  # seconds
-MIN_WAIT: Final = 1.0  # seconds; an API that throttles and names no or a past moment is not asked again at once
 #: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
 KEY_MEMORY: Final = 86_400.0
-
-Outcome = Registration | Exception
-_T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class _Hold:
-    reason: str
-    interval: float
-    until: float
 
 
 class Delivery:
@@ -87,12 +69,9 @@ class Delivery:
         self._monotonic = monotonic
         self._clock = clock
         self._uniform = uniform
-        self._senders = _Senders(settings, transport)
+        self._senders = Senders(settings, transport)
         self._turn = threading.Lock()
-        self._hold: _Hold | None = None
-        self._failures = 0
-        self._refusals = 0
-        self._window = 1
+        self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
         self._in_flight = 0
         self._unwritten: list[Change] = []
         self._pass_ends = math.inf
@@ -103,14 +82,14 @@ class Delivery:
         """
         Why delivery is paused, or `None`.
         """
-        return None if self._hold is None else self._hold.reason
+        return self._pace.reason
 
     @property
     def hold_seconds(self) -> float:
         """
         Seconds until a hold is probed; 0 without one.
         """
-        return 0.0 if self._hold is None else max(0.0, self._hold.until - self._monotonic())
+        return self._pace.seconds
 
     def deliver(self, timeout: float | None = None) -> int:
         """
@@ -159,17 +138,17 @@ class Delivery:
         return registered
 
     def _claim(self) -> bool:
-        ready = self._in_flight == 0 if self._hold else self._in_flight <= self._window
-        if not ready or self.hold_seconds:
+        ready = self._in_flight == 0 if self._pace.held else self._in_flight <= self._pace.window
+        if not ready or self._pace.seconds:
             return False
         # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
-        limit = 1 if self._hold else 2 * self._window - self._in_flight
+        limit = 1 if self._pace.held else 2 * self._pace.window - self._in_flight
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
         doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
         # Held unsent, so this attempt was none.
         self._unwritten += [replace(_held(point, doubt), counts=False) for point, doubt in doubts.items() if doubt]
         sure = [point for point, doubt in doubts.items() if not doubt]
-        self._senders.send(sure, threads=min(self._window, self._in_flight + len(sure)))
+        self._senders.send(sure, threads=min(self._pace.window, self._in_flight + len(sure)))
         self._in_flight += len(sure)
         return bool(claimed)
 
@@ -177,7 +156,7 @@ class Delivery:
         for claimed, outcome in self._senders.results(timeout):
             self._in_flight -= 1
             self._unwritten.append(self._judge(claimed, outcome))
-        if self._hold is not None or not self._remaining():
+        if self._pace.held or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
             self._unwritten.extend(claimed.release() for claimed in unsent)
@@ -195,27 +174,29 @@ class Delivery:
 
     def _judge(self, claimed: ClaimedPoint, outcome: Outcome) -> Change:
         if isinstance(outcome, Registration):
-            self._resume()
+            self._pace.succeed()
             return claimed.settle(outcome)
         error = f"{type(outcome).__name__}: {outcome}"
         if isinstance(outcome, RefusedError):
             return self._refused(claimed, error)
         if isinstance(outcome, KeyRefusedError):
-            self._pause(f"the licence key is refused; set the right one and restart. {error}")
+            self._pace.hold(f"the licence key is refused; set the right one and restart. {error}")
             return claimed.release(error)
         if isinstance(outcome, (EndpointError, CertificateError)):
-            self._pause(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
+            self._pace.hold(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
             return claimed.release(error)
         if isinstance(outcome, ThrottledError):
-            self._pause(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
+            self._pace.hold(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
             return claimed.release(error)
         return self._failed(claimed, outcome, error)
 
     def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
-        if self._refusals >= REFUSALS_IN_A_ROW:
-            self._pause(f"{REFUSALS_IN_A_ROW} points in a row were refused, so the points are not the cause. {error}")
+        if self._pace.refusals >= REFUSALS_IN_A_ROW:
+            self._pace.hold(
+                f"{REFUSALS_IN_A_ROW} points in a row were refused, so the points are not the cause. {error}"
+            )
             return claimed.release(error)
-        self._refusals += 1
+        self._pace.refusals += 1
         logger.error(
             "The licensing API refuses usage point %s for good: %s",
             claimed.point.idempotency_key,
@@ -227,12 +208,14 @@ class Delivery:
     def _failed(self, claimed: ClaimedPoint, outcome: Exception, error: str) -> Change:
         if not isinstance(outcome, LicensingError):
             logger.error("A usage point could not be sent.", exc_info=outcome, extra={"action": "send_crashed"})
-        self._failures += 1
-        on_hold = self._hold is not None
-        if on_hold or self._failures >= OUTAGE_AFTER:
-            self._pause(f"the licensing API is out of reach. {error}")
+        self._pace.failures += 1
+        on_hold = self._pace.held
+        if on_hold or self._pace.failures >= OUTAGE_AFTER:
+            self._pace.hold(f"the licensing API is out of reach. {error}")
         if isinstance(outcome, NotSentError):
-            return claimed.release(error, delay=0 if self._hold else backoff(self._failures, uniform=self._uniform))
+            return claimed.release(
+                error, delay=0 if self._pace.held else backoff(self._pace.failures, uniform=self._uniform)
+            )
         if isinstance(outcome, NoAnswerError):
             return self._unanswered(claimed, error)
         if on_hold:
@@ -255,103 +238,6 @@ class Delivery:
             return "it may have been counted, longer ago than the API can be trusted to remember its key"
         return None
 
-    def _pause(self, reason: str, *, seconds: float | None = None) -> None:
-        now = self._monotonic()
-        if self._hold is not None and self._hold.until > now:
-            return  # an answer to a point sent before the hold began
-        interval = FIRST_PROBE if self._hold is None else min(LAST_PROBE, 2 * self._hold.interval)
-        wait = interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_WAIT, seconds)
-        if self._hold is None or self._hold.reason != reason:
-            logger.error(
-                "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_held"}
-            )
-        self._hold = _Hold(reason, interval, now + wait)
-        self._window = 1
-
-    def _resume(self) -> None:
-        self._failures = self._refusals = 0
-        if self.hold_seconds:
-            return  # an answer to a point sent before the hold began
-        if self._hold is not None:
-            logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
-            self._hold = None
-        self._window = min(self._settings.concurrency, 2 * self._window)
-
-
-class _Senders:
-    """
-    Daemon threads that register claimed points, each over one connection of its own.
-
-    Threads, because they outrun the async clients several times over; daemons, because a hanging API must not keep a
-    process alive.
-    """
-
-    def __init__(self, settings: Settings, transport: Any) -> None:
-        self._settings = settings
-        self._transport = transport
-        self._tasks: queue.SimpleQueue[ClaimedPoint | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[ClaimedPoint, Outcome] | None] = queue.SimpleQueue()
-        self._threads = 0
-
-    def send(self, claimed: Sequence[ClaimedPoint], *, threads: int) -> None:
-        while self._threads < threads:
-            threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
-            self._threads += 1
-        for point in claimed:
-            self._tasks.put(point)
-
-    def take_back(self) -> list[ClaimedPoint]:
-        return [claimed for claimed in _drain(self._tasks) if claimed is not None]
-
-    def results(self, timeout: float) -> list[tuple[ClaimedPoint, Outcome]]:
-        try:
-            first = self._results.get(timeout=None if timeout == math.inf else timeout)
-        except queue.Empty:
-            return []
-        return [result for result in (first, *_drain(self._results)) if result is not None]
-
-    def wake(self) -> None:
-        self._results.put(None)
-
-    def close(self) -> None:
-        for _ in range(self._threads):
-            self._tasks.put(None)
-        self._threads = 0
-
-    def _run(self) -> None:
-        client: LicensingClient | None = None
-        with ExitStack() as stack:
-            while (claimed := self._tasks.get()) is not None:
-                try:
-                    client = client or stack.enter_context(self._connect())
-                    outcome: Outcome = _register(client, claimed.point)
-                except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
-                    outcome = error
-                self._results.put((claimed, outcome))
-
-    def _connect(self) -> LicensingClient:
-        from .client import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
-
-        return LicensingClient(
-            self._settings.wire_key,
-            base_url=self._settings.base_url,
-            timeout=self._settings.timeout,
-            max_attempts=1,
-            idempotency=self._settings.idempotency,
-            transport=self._transport,
-        )
-
-
-def _register(client: LicensingClient, point: UsagePoint) -> Registration:
-    return client.register_usage_event(
-        event=point.event,
-        host=point.host,
-        succeeded=point.succeeded,
-        is_still=point.is_still,
-        is_production=point.is_production,
-        idempotency_key=point.idempotency_key,
-    )
-
 
 def _held(claimed: ClaimedPoint, reason: str) -> Change:
     logger.error(
@@ -361,12 +247,3 @@ def _held(claimed: ClaimedPoint, reason: str) -> Change:
         extra={"action": "point_held"},
     )
     return claimed.hold(reason, unanswered=True)
-
-
-def _drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
-    drained: list[_T] = []
-    try:
-        while True:
-            drained.append(entries.get_nowait())
-    except queue.Empty:
-        return drained

@@ -208,7 +208,7 @@ class UsageRecorder:
 
     def deliver(self, timeout: float | None = None) -> int:
         """
-        Deliver what is due now, from this thread, and return how many points were registered.
+        Deliver what is due now, from this thread, and return how many points were registered; 0 with delivery "off".
 
         Args:
             timeout: Seconds; `None` until nothing is due.
@@ -216,6 +216,8 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
+        if self.settings.delivery == "off" or not self.enabled:
+            return 0
         return self._running().delivery.deliver(timeout)
 
     def counts(self) -> RecorderCounts:

@@ -24,7 +24,7 @@ LEVELS = [
     ["models", "retry", "origin", "settings", "protocol", "deferral"],
     ["_http", "_calls", "client"],
     ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
-    ["writer", "delivery", "worker", "recorder"],
+    ["writer", "pace", "senders", "delivery", "worker", "recorder"],
     ["usage", "endpoints"],
     ["asgi"],
     ["starlette", "fastapi"],

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remotion_licensing_integrations.delivery import FIRST_PROBE, LAST_PROBE
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.pace import FIRST_PROBE, LAST_PROBE
 from remotion_licensing_integrations.retry import MAX_RETRY_AFTER
 
 from ._delivery import DOWN, NO_ANSWER, OK, PATIENCE, REFUSAL, Rig, answer, rig  # noqa: F401 - a fixture

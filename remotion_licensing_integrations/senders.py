@@ -1,0 +1,122 @@
+"""
+The threads that send claimed points to the licensing API.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .models import Registration, UsagePoint
+from .outbox import ClaimedPoint
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .client import LicensingClient
+
+#: What came of sending a point.
+Outcome = Registration | Exception
+_T = TypeVar("_T")
+
+
+class Senders:
+    """
+    Daemon threads that register claimed points, each over one connection of its own.
+
+    Threads, because they outrun the async clients several times over; daemons, because a hanging API must not keep a
+    process alive.
+    """
+
+    def __init__(self, settings: Settings, transport: Any) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._tasks: queue.SimpleQueue[ClaimedPoint | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[ClaimedPoint, Outcome] | None] = queue.SimpleQueue()
+        self._threads = 0
+
+    def send(self, claimed: Sequence[ClaimedPoint], *, threads: int) -> None:
+        """
+        Have *claimed* registered, by *threads* threads from now on at the least.
+        """
+        while self._threads < threads:
+            threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
+            self._threads += 1
+        for point in claimed:
+            self._tasks.put(point)
+
+    def take_back(self) -> list[ClaimedPoint]:
+        """
+        Return the points that no thread has begun with.
+        """
+        return [claimed for claimed in _drain(self._tasks) if claimed is not None]
+
+    def results(self, timeout: float) -> list[tuple[ClaimedPoint, Outcome]]:
+        """
+        Return what has come of points, waiting *timeout* seconds for the first; `math.inf` waits for ever.
+        """
+        try:
+            first = self._results.get(timeout=None if timeout == math.inf else timeout)
+        except queue.Empty:
+            return []
+        return [result for result in (first, *_drain(self._results)) if result is not None]
+
+    def wake(self) -> None:
+        """
+        Let a waiting `results` return.
+        """
+        self._results.put(None)
+
+    def close(self) -> None:
+        """
+        End the threads; one that waits for an answer is left behind.
+        """
+        for _ in range(self._threads):
+            self._tasks.put(None)
+        self._threads = 0
+
+    def _run(self) -> None:
+        client: LicensingClient | None = None
+        with ExitStack() as stack:
+            while (claimed := self._tasks.get()) is not None:
+                try:
+                    client = client or stack.enter_context(self._connect())
+                    outcome: Outcome = _register(client, claimed.point)
+                except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
+                    outcome = error
+                self._results.put((claimed, outcome))
+
+    def _connect(self) -> LicensingClient:
+        from .client import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
+
+        return LicensingClient(
+            self._settings.wire_key,
+            base_url=self._settings.base_url,
+            timeout=self._settings.timeout,
+            max_attempts=1,
+            idempotency=self._settings.idempotency,
+            transport=self._transport,
+        )
+
+
+def _register(client: LicensingClient, point: UsagePoint) -> Registration:
+    return client.register_usage_event(
+        event=point.event,
+        host=point.host,
+        succeeded=point.succeeded,
+        is_still=point.is_still,
+        is_production=point.is_production,
+        idempotency_key=point.idempotency_key,
+    )
+
+
+def _drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
+    drained: list[_T] = []
+    try:
+        while True:
+            drained.append(entries.get_nowait())
+    except queue.Empty:
+        return drained
