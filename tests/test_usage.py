@@ -142,9 +142,11 @@ def test_enters(function: Any) -> None:
 @pytest.mark.parametrize("function", CALLABLES, ids=name_of)
 def test_signature(function: Any) -> None:
     """
-    The signature that frameworks read stays the same.
+    The signature that frameworks read stays the same, postponed annotations resolved.
     """
-    assert inspect.signature(function) == inspect.signature(usage_point("cloud-render")(function))
+    decorated = usage_point("cloud-render")(function)
+
+    assert inspect.signature(function, eval_str=True) == inspect.signature(decorated)
 
 
 @pytest.mark.parametrize("function", CALLABLES[:8], ids=name_of)
