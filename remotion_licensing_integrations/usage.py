@@ -269,10 +269,9 @@ def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]
     wrapper.__name__ = getattr(function, "__name__", type(function).__name__)
     # `wraps` copies attributes: a mark of ours among them is of another use of the same function.
     wrapper.__dict__.pop(_MARKER, None)
-    if any(isinstance(annotation, str) for annotation in getattr(function, "__annotations__", {}).values()):
-        # FastAPI before 0.123.5 looks the names of postponed annotations up in this module instead of the function's.
-        with suppress(Exception):  # names that only a type checker sees stay as they are
-            wrapper.__signature__ = inspect.signature(function, eval_str=True)
+    # FastAPI before 0.123.5 looks postponed annotations up in this module instead of the function's.
+    with suppress(Exception):  # what only a type checker sees stays as it is
+        wrapper.__signature__ = inspect.signature(function, eval_str=True)
     with suppress(AttributeError):  # bound methods and built-in functions take no attributes
         setattr(function, _MARKER, options)
     return cast("Callable[P, R]", wrapper)
