@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 from . import __version__, commands
 from .errors import ConfigurationError, LicensingError
@@ -35,14 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LicensingError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    return commands.run(arguments, recorder)
+    with closing(recorder.outbox):
+        return commands.run(arguments, recorder)
 
 
 def _check_exists(outbox: Outbox, command: commands.Command) -> None:
     # A new, empty outbox would answer every question with "nothing", as if all were well.
-    if command in commands.NEED_OUTBOX and isinstance(outbox, SQLiteOutbox) and not outbox.path.exists():
-        msg = f"outbox: there is no file {outbox.path}; name the app's own with --outbox or {ENVIRONMENT['outbox']}"
-        raise ConfigurationError(msg)
+    if command in commands.NEED_OUTBOX and isinstance(outbox, SQLiteOutbox):
+        try:
+            outbox.path.stat()
+        except OSError as error:
+            msg = (
+                f"outbox: cannot find the file {outbox.path} ({error.strerror}); "
+                f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
+            )
+            raise ConfigurationError(msg) from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Any, Final
 
 from .client import get_usage, register_usage_event
@@ -25,14 +26,20 @@ from .errors import ConfigurationError, LicensingError
 from .models import EVENTS, UsagePoint
 from .outbox import State, StoredPoint
 from .recorder import SECONDS_PER_DAY, UsageRecorder
-from .settings import Settings
+from .settings import Settings, check_setting
 from .worker import Worker
 from .writer import LOG_MARK
 
 Command = Callable[[argparse.Namespace, UsageRecorder], int]
 
-_POINT_LINE: Final = re.compile(re.escape(LOG_MARK) + r" (\{.*\})")
+# A log that is JSON itself holds the point as part of a string, with every quote escaped.
+_POINT_LINE: Final = re.compile(
+    re.escape(LOG_MARK) + r"""(?:\ (?P<escaped>\{\\"(?:[^"\\]|\\.)*) | \ (?P<plain>\{.*) | \s*$)""", re.VERBOSE
+)
+_POINT: Final = json.JSONDecoder()
 _IMPORT_BATCH: Final = 500  # points in one transaction
+_MAX_LISTED: Final = 1_000_000  # points
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -49,7 +56,7 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     status_parser.add_argument("--json", action="store_true", help="print JSON")
     list_parser = add("list", list_points, "show the latest usage points")
     list_parser.add_argument("--state", choices=list(State), help="only these")
-    list_parser.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (default: %(default)s)")
+    list_parser.add_argument("--limit", type=_limit, default=20, metavar="N", help="at most N (default: %(default)s)")
     list_parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     deliver_parser = add("deliver", deliver, "deliver usage points until stopped")
     deliver_parser.add_argument("--once", action="store_true", help="deliver what is due now, then end")
@@ -57,7 +64,7 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     retry_parser.add_argument("keys", nargs="*", metavar="KEY", help="idempotency keys")
     retry_parser.add_argument("--all", action="store_true", help="all of them")
     prune_parser = add("prune", prune, "delete registered usage points that are old enough")
-    prune_parser.add_argument("--days", type=float, metavar="N", help="older than N days (default: the setting)")
+    prune_parser.add_argument("--days", type=_days, metavar="N", help="older than N days (default: the setting)")
     import_parser = add("import", import_points, "store the usage points that only a log has")
     import_parser.add_argument("files", nargs="+", metavar="FILE", help='log files, "-" for standard input')
     usage_parser = add("usage", usage, "show what the licensing API has counted")
@@ -113,11 +120,14 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if recorder.settings.license_key is None:
         msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
         raise ConfigurationError(msg)
-    delivery = Delivery(recorder.outbox, recorder.settings)
-    if arguments.once:
-        _print(f"{delivery.deliver()} usage points registered.")
-    else:
-        _work(recorder, delivery)
+    if recorder.settings.delivery == "off":
+        msg = 'delivery: is "off", so nothing is sent; "external" leaves it to this command'
+        raise ConfigurationError(msg)
+    with closing(Delivery(recorder.outbox, recorder.settings)) as delivery:
+        if arguments.once:
+            _print(f"{delivery.deliver()} usage points registered.")
+        else:
+            _work(recorder, delivery)
     if delivery.hold_reason is not None:
         _print(f"On hold: {delivery.hold_reason}")
         return 1
@@ -126,16 +136,11 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 def _work(recorder: UsageRecorder, delivery: Delivery) -> None:
     worker = Worker(recorder.outbox, delivery, retention=recorder.settings.retention * SECONDS_PER_DAY)
-    stop = threading.Event()
-
-    def request_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
+    # Blocked here and so in the threads that start: whenever a signal comes, it waits for `sigwait`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     worker.start()
     _print(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
-    stop.wait()
+    signal.sigwait(_STOP_SIGNALS)
     worker.stop(recorder.settings.shutdown_timeout)
 
 
@@ -165,29 +170,35 @@ def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int
     """
     points: list[UsagePoint] = []
     damaged = 0
-    for line in _lines(arguments.files):
+    for place, line in _lines(arguments.files):
         found = _POINT_LINE.search(line)
         if found is None:
             continue
         try:
-            points.append(UsagePoint.from_json(json.loads(found[1])))
-        except ValueError as error:
+            points.append(_read_point(found))
+        except (ValueError, RecursionError) as error:
             damaged += 1
-            _print(f"Not readable: {error}")
+            _print(f"{place} is not readable: {error}")
     for start in range(0, len(points), _IMPORT_BATCH):
         recorder.outbox.add(points[start : start + _IMPORT_BATCH])
     _print(f"{len(points)} usage points are in the outbox, {damaged} lines could not be read.")
     return 1 if damaged else 0
 
 
-def _lines(files: Iterable[str]) -> Iterable[str]:
+def _read_point(found: re.Match[str]) -> UsagePoint:
+    text = found["plain"] or json.loads(f'"{found["escaped"] or ""}"')
+    values, _ = _POINT.raw_decode(text)  # whatever the log adds to the line may follow
+    return UsagePoint.from_json(values)
+
+
+def _lines(files: Iterable[str]) -> Iterable[tuple[str, str]]:
     for file in files:
-        if file == "-":
-            yield from sys.stdin
-            continue
+        standard = file == "-"
+        source = sys.stdin.fileno() if standard else file
         try:
-            with open(file, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - "-" is no path
-                yield from lines
+            with open(source, encoding="utf-8", errors="replace", closefd=not standard) as lines:
+                for number, line in enumerate(lines, 1):
+                    yield f"{file}:{number}", line
         except OSError as error:
             msg = f"import: {file!r} cannot be read: {error.strerror}"
             raise ConfigurationError(msg) from error
@@ -222,7 +233,7 @@ def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Show held points beside the API's counts, or forget the held points that the API has counted.
     """
     if arguments.counted:
-        _print(f"{recorder.outbox.discard(arguments.counted)} held usage points forgotten.")
+        _print(f"{recorder.outbox.discard(arguments.counted)} usage points forgotten.")
         return 0
     held = recorder.outbox.list(State.HELD, limit=1_000)
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -256,7 +267,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         raise ConfigurationError(msg)
     point = UsagePoint(
         event=arguments.event,
-        host=arguments.host or settings.host,
+        host=check_setting("host", arguments.host) or settings.host,
         succeeded=not arguments.failed,
         is_still=arguments.still,
         is_production=settings.is_production and not arguments.development,
@@ -275,7 +286,8 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         timeout=settings.timeout,
         idempotency=settings.idempotency,
     )
-    _print(f"Registered: {registration.classification}, {'billable' if registration.billable else 'not billable'}.")
+    billable = {True: "yes", False: "no", None: "not said"}[registration.billable]
+    _print(f"Registered. Classification: {registration.classification or 'not said'}; billable: {billable}.")
     return 0
 
 
@@ -292,11 +304,37 @@ def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     except LicensingError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except BrokenPipeError:
+        # Whoever reads along has seen enough (`list | head`); what Python still flushes at its exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status_code
 
 
+def _limit(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_LISTED:
+        return int(text)
+    msg = f"expected a whole number from 1 to {_MAX_LISTED}, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if math.isfinite(days) and days >= 0:
+        return days
+    msg = f"expected a number of days, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"expected an ISO date such as 2026-01-31, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import ssl
 import stat
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from .errors import OutboxError
 from .outbox.sqlite import SQLiteOutbox
 from .recorder import UsageRecorder
-from .settings import FREE_LICENSE, Settings
+from .settings import ENVIRONMENT, FREE_LICENSE, Settings
 
 Level = Literal["ok", "warning", "error"]
 
@@ -27,8 +28,9 @@ _STALE: Final = timedelta(hours=1)
 _CONNECT_TIMEOUT: Final = 3.0  # seconds
 # File systems on which SQLite's shared memory does not reach the other users of a file.
 _NETWORK: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "ceph", "glusterfs"}
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "ceph", "fuse.glusterfs"}
 )
+_MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ def _examine_host(settings: Settings) -> Iterable[Finding]:
 
 
 def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
+    if isinstance(recorder.outbox, SQLiteOutbox) and _is_absent(recorder.outbox.path):
+        # Not made here: it would belong to this user, who need not be the app's.
+        yield _examine_place(recorder.outbox.path)
+        return
     try:
         recorder.outbox.open()
         counts = recorder.outbox.counts()
@@ -96,8 +102,29 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         yield from _examine_file(recorder.outbox.path)
 
 
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # opening it says what is wrong
+    return False
+
+
+def _examine_place(path: Path) -> Finding:
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding("error", f"The outbox {path} cannot be made: {folder} is not writable for this user.")
+    return Finding(
+        "warning",
+        f"There is no outbox {path} yet; the first point makes it. If the app has recorded points, it uses another "
+        f"one: see {ENVIRONMENT['outbox']}.",
+    )
+
+
 def _examine_file(path: Path) -> Iterable[Finding]:
-    kind = _file_system(path)
+    kind = _file_system(path.resolve())
     if kind in _NETWORK:
         yield Finding("error", f"{path} is on {kind}: SQLite's WAL needs a local disk.")
     for suffix in ("", "-wal", "-shm"):
@@ -113,13 +140,13 @@ def _examine_file(path: Path) -> Iterable[Finding]:
 
 
 def _file_system(path: Path) -> str:
-    mounts = Path("/proc/self/mountinfo")
-    if not mounts.exists():
+    if not _MOUNTS.exists():
         return "unknown"
     best, kind = "", "unknown"
-    for line in mounts.read_text(encoding="utf-8").splitlines():
+    for line in os.fsdecode(_MOUNTS.read_bytes()).split("\n")[:-1]:
         before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")
+        # Space, tab, line end and backslash are written as octal numbers.
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
         if path.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, after.split()[0]
     return kind

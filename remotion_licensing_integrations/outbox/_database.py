@@ -337,8 +337,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     # A damaged text must not make the other rows unreadable.
     connection.text_factory = _text
-    for pragma in ("synchronous=FULL", "mmap_size=0", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_LIMIT}"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
+    try:
+        for pragma in ("synchronous=FULL", "mmap_size=0", "wal_autocheckpoint=0", f"journal_size_limit={_WAL_LIMIT}"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

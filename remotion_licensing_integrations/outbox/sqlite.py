@@ -186,7 +186,7 @@ class SQLiteOutbox(Outbox):
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
     def discard(self, idempotency_keys: Sequence[str]) -> int:
-        rows = [(key,) for key in idempotency_keys]
+        rows = [(key,) for key in idempotency_keys if key.isascii()]
         sql = "DELETE FROM usage_point WHERE state IN ('rejected', 'held') AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 

@@ -275,6 +275,26 @@ def test_retry_leaves_others(outbox, state):
     assert outbox.retry(["key"]) == 0
 
 
+@pytest.mark.parametrize(("state", "number"), [("pending", 0), ("registered", 0), ("rejected", 1), ("held", 1)])
+def test_discard(outbox, state, number):
+    """
+    Only a point that is rejected or held can be discarded, by its key.
+    """
+    bring(outbox, State(state), "key")
+
+    assert outbox.discard(["key", "key", "unknown", "\ud800"]) == number
+    assert len(outbox.list()) == 1 - number
+
+
+def test_discard_nothing(outbox):
+    """
+    Without keys nothing is discarded.
+    """
+    bring(outbox, State.HELD, "key")
+
+    assert outbox.discard([]) == 0
+
+
 def test_unanswered_since_is_set_once(outbox, clock):
     """
     The moment of the first attempt without an answer stays.

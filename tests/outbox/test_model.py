@@ -97,6 +97,13 @@ class Stores(RuleBasedStateMachine):
         """
         assert self.model.retry(keys) == self.store.retry(keys)
 
+    @rule(keys=KEYS)
+    def discard(self, keys):
+        """
+        As many points are discarded.
+        """
+        assert self.model.discard(keys) == self.store.discard(keys)
+
     @rule(seconds=SECONDS)
     def prune(self, seconds):
         """

@@ -188,6 +188,16 @@ def test_file_of_another_application(outbox, path):
     assert path.read_bytes() == before
 
 
+def test_no_wal(monkeypatch, outbox):
+    """
+    Where SQLite cannot keep a WAL, the file is refused.
+    """
+    monkeypatch.setattr(_database, "_connect", lambda _: sqlite3.connect(":memory:"))
+
+    with pytest.raises(OutboxError, match="name a file on a local disk"):
+        outbox.open()
+
+
 def test_newer_schema(outbox, path):
     """
     A file of a newer version of the package is refused, and kept.
