@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Generic, TypedDict, TypeVar
 
-from .errors import ConfigurationError, TransportError
+from .errors import ConfigurationError, NoAnswerError, TransportError
 from .masking import MASK
 from .models import Registration, Usage, check_idempotency_key, new_idempotency_key
 from .protocol import (
@@ -50,17 +50,22 @@ class Call(Generic[_T]):
     One call: its request, the reading of its answer, and the attempts it has; no I/O.
     """
 
-    def __init__(self, request: Request, read: Callable[[Answer], _T], *, max_attempts: int = 1) -> None:
+    def __init__(
+        self, request: Request, read: Callable[[Answer], _T], *, max_attempts: int = 1, has_key: bool = True
+    ) -> None:
         self.request = request
         self.read = read
         self._max_attempts = max_attempts
+        self._has_key = has_key
         self._attempt = 1
 
     def delay_after(self, error: TransportError) -> float | None:
         """
         Return the seconds to wait before the next attempt; `None` when there is none.
         """
-        delay = client_delay(error, self._attempt, max_attempts=self._max_attempts)
+        # Without a key a repeat of what may have been counted may count twice.
+        repeatable = self._has_key or not isinstance(error, NoAnswerError)
+        delay = client_delay(error, self._attempt, max_attempts=self._max_attempts) if repeatable else None
         if delay is not None:
             logger.info(
                 "Attempt %d of %d failed, next one in %g s: %s",
@@ -124,11 +129,12 @@ class Caller:
             is_production=is_production,
             idempotency_key=idempotency_key if self._idempotency == "body" else None,
         )
-        headers = _idempotency_headers(idempotency_key) if self._idempotency == "header" else {}
+        headers = {IDEMPOTENCY_HEADER: idempotency_key} if self._idempotency == "header" else {}
         return Call(
             Request(REGISTER_PATH, body, headers, secrets=(key,)),
             lambda answer: read_registration(*answer, secrets=(key,)),
             max_attempts=self._max_attempts,
+            has_key=self._idempotency != "off",
         )
 
     def _usage_call(
@@ -146,13 +152,6 @@ class Caller:
 
 def _first(*keys: str | None) -> str | None:
     return next((key for key in keys if key is not None), None)
-
-
-def _idempotency_headers(key: str) -> dict[str, str]:
-    if key != key.strip():
-        msg = f"idempotency_key: a header cannot begin or end with a space, got {key!r}"
-        raise ConfigurationError(msg)
-    return {IDEMPOTENCY_HEADER: key}
 
 
 def _check_max_attempts(value: object) -> int:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import ssl
-import sys
 import threading
 import time
 from contextlib import aclosing, closing, contextmanager
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from . import __version__
+from ._testrun import is_test_run
 from .errors import CertificateError, ConfigurationError, NoAnswerError, NotSentError, TransportError
 from .masking import mask
 from .protocol import Answer, Request
@@ -342,16 +340,3 @@ def _refuse_production_under_test(base_url: str, transport: object) -> None:
             "set base_url to a sandbox, or pass a transport"
         )
         raise NotSentError(msg)
-
-
-def is_test_run() -> bool:
-    """
-    Whether this process belongs to pytest, unittest or Django's test command.
-    """
-    if "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ:
-        return True
-    program, verb = ([*sys.argv, "", ""])[:2]
-    path = PurePath(program)
-    if "unittest" in path.parts or program.endswith(" -m unittest"):
-        return True
-    return verb == "test" and path.name in {"manage.py", "django-admin", "__main__.py"}

@@ -15,6 +15,7 @@ from typing import Any, Final, Unpack
 from .endpoints import EndpointRules
 from .models import UsagePoint
 from .origin import OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .pointlog import log_point
 from .recorder import UsageRecorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, PendingUsage, marked_options
@@ -31,6 +32,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
+
+# Messages that carry a part of the body; the second one from servers that send files by themselves.
+_BODY: Final = frozenset({"http.response.body", "http.response.zerocopysend"})
 
 _CRASHED: Final = "A usage point met an unexpected error."
 
@@ -101,6 +105,7 @@ class UsageMiddleware:
             raise
         finally:
             CURRENT.reset(token)
+            scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
             if usage.event is not None or not usage.settled:
                 await exchange.finish(gone=gone)
 
@@ -142,7 +147,7 @@ class _Exchange:
 
     _status = 0
     _left = math.inf  # bytes of the body that the client still waits for
-    _recorded = False
+    _sent = False  # whether a recorded point's response has gone out whole
 
     def __init__(self, usage: PendingUsage, recorder: UsageRecorder, scope: Scope, send: Send) -> None:
         self._usage = usage
@@ -172,13 +177,14 @@ class _Exchange:
             if usage.event is not None:
                 await self._record(usage.abort if gone or usage.aborted else usage.fail)
         # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
-        if self._recorded and self._recorder.settings.delivery == "inline":
+        # And not before the 500 of an unhandled error, which the server sends after us.
+        if self._sent and self._recorder.settings.delivery == "inline":
             await _guard(asyncio.to_thread(self._recorder.deliver, self._recorder.settings.timeout))
 
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]
-        if kind == "http.response.body":
-            self._left -= len(message.get("body", b""))
+        if kind in _BODY:
+            self._left -= len(message.get("body", b"")) if kind == "http.response.body" else message.get("count", 0)
             # A client that has all the bytes it was promised does not wait for the last message.
             return not message.get("more_body", False) or self._left <= 0
         if kind == "http.response.start":
@@ -201,6 +207,7 @@ class _Exchange:
     async def _record_and_send(self, message: Message) -> None:
         await self._record(self._usage.complete)
         await self._send(message)
+        self._sent = True
 
     async def _send_noting_loss(self, message: Message) -> None:
         try:
@@ -212,13 +219,15 @@ class _Exchange:
 
     async def _record(self, settle: Callable[[str, int], UsagePoint | None]) -> None:
         # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        point: UsagePoint | None = None
         try:
             point = settle(self._scope["method"], self._status)
             if point is not None:
-                self._recorded = True
                 await self._recorder.arecord(point)
         except Exception:
             logger.exception(_CRASHED, extra={"action": "record_crashed"})
+            if point is not None:
+                log_point(point)
 
     def _find_misplaced(self) -> None:
         if self._usage.event is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -34,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recorder = UsageRecorder(Settings.from_env(**given))
         _check_exists(recorder.outbox, arguments.command)
     except LicensingError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return commands.complain(error)
     with closing(recorder.outbox):
         return commands.run(arguments, recorder)
 

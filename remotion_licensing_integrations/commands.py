@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,20 +22,16 @@ from .client import get_usage, register_usage_event
 from .delivery import Delivery
 from .doctor import examine
 from .errors import ConfigurationError, LicensingError
+from .masking import mask
 from .models import EVENTS, UsagePoint
 from .outbox import State, StoredPoint
+from .pointlog import read_point
 from .recorder import SECONDS_PER_DAY, UsageRecorder
 from .settings import Settings, check_setting
 from .worker import Worker
-from .writer import LOG_MARK
 
 Command = Callable[[argparse.Namespace, UsageRecorder], int]
 
-# A log that is JSON itself holds the point as part of a string, with every quote escaped.
-_POINT_LINE: Final = re.compile(
-    re.escape(LOG_MARK) + r"""(?:\ (?P<escaped>\{\\"(?:[^"\\]|\\.)*) | \ (?P<plain>\{.*) | \s*$)""", re.VERBOSE
-)
-_POINT: Final = json.JSONDecoder()
 _IMPORT_BATCH: Final = 500  # points in one transaction
 _MAX_LISTED: Final = 1_000_000  # points
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -171,24 +166,17 @@ def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int
     points: list[UsagePoint] = []
     damaged = 0
     for place, line in _lines(arguments.files):
-        found = _POINT_LINE.search(line)
-        if found is None:
-            continue
         try:
-            points.append(_read_point(found))
-        except (ValueError, RecursionError) as error:
+            point = read_point(line)
+        except ValueError as error:
             damaged += 1
             _print(f"{place} is not readable: {error}")
+        else:
+            points += [] if point is None else [point]
     for start in range(0, len(points), _IMPORT_BATCH):
         recorder.outbox.add(points[start : start + _IMPORT_BATCH])
     _print(f"{len(points)} usage points are in the outbox, {damaged} lines could not be read.")
     return 1 if damaged else 0
-
-
-def _read_point(found: re.Match[str]) -> UsagePoint:
-    text = found["plain"] or json.loads(f'"{found["escaped"] or ""}"')
-    values, _ = _POINT.raw_decode(text)  # whatever the log adds to the line may follow
-    return UsagePoint.from_json(values)
 
 
 def _lines(files: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -302,13 +290,21 @@ def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     try:
         status_code: int = arguments.command(arguments, recorder)
     except LicensingError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return complain(error)
     except BrokenPipeError:
         # Whoever reads along has seen enough (`list | head`); what Python still flushes at its exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status_code
+
+
+def complain(error: LicensingError) -> int:
+    """
+    Say on standard error what could not be done, and return status 2.
+    """
+    # A key may stand where a host should.
+    sys.stderr.write(f"error: {mask(str(error))}\n")
+    return 2
 
 
 def _limit(text: str) -> int:

@@ -69,8 +69,9 @@ class Delivery:
         self._monotonic = monotonic
         self._clock = clock
         self._uniform = uniform
-        self._senders = Senders(settings, transport)
+        self._senders = Senders(settings, transport, clock=clock)
         self._turn = threading.Lock()
+        self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
         self._in_flight = 0
         self._unwritten: list[Change] = []
@@ -95,7 +96,7 @@ class Delivery:
         """
         Deliver until nothing is due, a hold begins, or the time is over; what is unsent then goes back.
 
-        Of several threads one delivers at a time, the others wait for their turn.
+        Of several threads one delivers; it goes on for the others, which return at once.
 
         Args:
             timeout: Seconds; `finish_within` may shorten it.
@@ -107,13 +108,17 @@ class Delivery:
             OutboxError: The store refuses; claimed points come back when their lease ends.
         """
         ends = math.inf if timeout is None else self._monotonic() + timeout
-        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
-            return 0
-        try:
-            self._pass_ends = ends
-            return self._pass()
-        finally:
-            self._turn.release()
+        registered = 0
+        self._wanted = True
+        # Asked again after each turn: a thread that came too late to be seen found the turn taken.
+        while self._wanted and self._turn.acquire(blocking=False):
+            try:
+                self._wanted = False
+                self._pass_ends = ends
+                registered += self._pass()
+            finally:
+                self._turn.release()
+        return registered
 
     def finish_within(self, timeout: float) -> None:
         """
@@ -143,19 +148,21 @@ class Delivery:
             return False
         # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
         limit = 1 if self._pace.held else 2 * self._pace.window - self._in_flight
+        begin_by = self._clock() + self._settings.lease - self._settings.timeout
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
         doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
         # Held unsent, so this attempt was none.
         self._unwritten += [replace(_held(point, doubt), counts=False) for point, doubt in doubts.items() if doubt]
         sure = [point for point, doubt in doubts.items() if not doubt]
-        self._senders.send(sure, threads=min(self._pace.window, self._in_flight + len(sure)))
+        threads = min(self._pace.window, self._in_flight + len(sure))
+        self._senders.send(sure, begin_by=begin_by, threads=threads)
         self._in_flight += len(sure)
         return bool(claimed)
 
     def _collect(self, timeout: float) -> None:
         for claimed, outcome in self._senders.results(timeout):
             self._in_flight -= 1
-            self._unwritten.append(self._judge(claimed, outcome))
+            self._unwritten.append(claimed.release() if outcome is None else self._judge(claimed, outcome))
         if self._pace.held or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)

@@ -124,10 +124,11 @@ def _examine_place(path: Path) -> Finding:
 
 
 def _examine_file(path: Path) -> Iterable[Finding]:
-    kind = _file_system(path.resolve())
+    path = path.resolve()  # SQLite, too, follows links before it names the files beside it
+    kind = _file_system(path)
     if kind in _NETWORK:
         yield Finding("error", f"{path} is on {kind}: SQLite's WAL needs a local disk.")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-lock"):
         file = Path(f"{path}{suffix}")
         if not file.exists():
             continue

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .errors import ConfigurationError
+from .masking import mask
 
 #: The events the licensing API counts; `webcodec-conversion` is a deprecated alias of `web-render`.
 #: Source: https://www.remotion.dev/docs/licensing/register-usage-event
@@ -49,28 +50,33 @@ def check_event(event: object) -> str:
     """
     if event in EVENTS:
         return str(event)
-    msg = f"event: {event!r} is not one of {', '.join(map(repr, EVENTS))}"
+    msg = f"event: {mask(repr(event))} is not one of {', '.join(map(repr, EVENTS))}"
     raise ConfigurationError(msg)
 
 
 def check_idempotency_key(key: object) -> str:
     """
-    Return *key* when it is 1 to 255 printable ASCII characters.
+    Return *key* when it is 1 to 255 printable ASCII characters without a space at its ends.
 
     Raises:
         ConfigurationError: It is not.
     """
-    if isinstance(key, str) and 1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():
+    if isinstance(key, str) and 1 <= len(key) <= MAX_KEY_LENGTH and _is_plain(key):
         return key
-    msg = f"idempotency_key: expected 1 to {MAX_KEY_LENGTH} printable ASCII characters, got {key!r:.80}"
+    msg = f"idempotency_key: expected 1 to {MAX_KEY_LENGTH} printable ASCII characters, got {mask(repr(key)):.80}"
     raise ConfigurationError(msg)
+
+
+def _is_plain(key: str) -> bool:
+    # A header, where the key may go, would lose spaces at the ends.
+    return key.isascii() and key.isprintable() and key == key.strip()
 
 
 def _check_host(host: object) -> None:
     if host is None:
         return
     if not isinstance(host, str) or not 1 <= len(host) <= MAX_HOST_LENGTH or not host.isprintable():
-        msg = f"host: expected None or 1 to {MAX_HOST_LENGTH} printable characters, got {host!r:.80}"
+        msg = f"host: expected None or 1 to {MAX_HOST_LENGTH} printable characters, got {mask(repr(host)):.80}"
         raise ConfigurationError(msg)
 
 
@@ -139,6 +145,11 @@ class UsagePoint:
             ConfigurationError: A field is missing, unknown or has a bad value.
         """
         try:
+            missing = cls.__dataclass_fields__.keys() - values.keys()
+            if missing:
+                # A point without its key would get a new one, and be counted again.
+                msg = f"usage point: {', '.join(sorted(missing))} is missing"
+                raise ConfigurationError(msg)
             fields: dict[str, Any] = {**values, "occurred_at": datetime.fromisoformat(values["occurred_at"])}
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:

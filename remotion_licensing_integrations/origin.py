@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .errors import ConfigurationError
-
-HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
+from .masking import mask
 
 #: How a host was chosen; `refused` means a header named an origin that `allowed_hosts` does not list.
-HOST_SOURCES: Final[tuple[HostSource, ...]] = ("configured", "origin", "referer", "own", "unknown", "refused")
+HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
+
 
 _MAX_ORIGIN: Final = 300  # characters; 253 for the name leaves room for scheme and port
 _MAX_NAME: Final = 253  # characters, RFC 1035
@@ -93,7 +93,7 @@ def check_origin(field: str, value: str) -> str:
     guess = value.strip().lower().rstrip("/")
     guess = guess if "://" in guess else f"https://{guess}"
     hint = f"; did you mean {guess!r}?" if is_origin(guess) else ""
-    msg = f'{field}: {value!r:.120} is not an origin like "https://myapp.com"{hint}'
+    msg = f'{field}: {mask(repr(value)):.120} is not an origin like "https://myapp.com"{hint}'
     raise ConfigurationError(msg)
 
 

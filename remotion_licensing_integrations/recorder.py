@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from ._forks import ForkLock
+from ._testrun import is_test_run
 from .deferral import decode_token
 from .delivery import Delivery
 from .errors import OutboxError
 from .models import UsagePoint
 from .origin import AllowedOrigins, ResolvedHost
-from .outbox import Counts, Outbox, open_outbox
-from .settings import Settings
+from .outbox import Counts, MemoryOutbox, Outbox, open_outbox
+from .settings import DEFAULT_OUTBOX, Settings
 from .worker import Worker
 from .writer import Notify, Writer, store_or_log
 
@@ -35,16 +37,8 @@ COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit
 
 SECONDS_PER_DAY: Final = 86_400
 
-# Guards the first use in each process; a fork may happen while another thread holds it, so the child gets a new one.
-_start_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _start_lock  # noqa: PLW0603 - the child's own copy of the module
-    _start_lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+# Guards the first use in each process.
+_start_lock: Final = ForkLock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +51,7 @@ class RecorderCounts:
         waiting: Points of this process that are not committed yet.
         late: Points whose request did not wait for the commit any longer.
         logged: Points that only the log has, for `remotion-licensing import`.
-        hosts: How this process chose the hosts of its points, by `origin.HOST_SOURCES`.
+        hosts: How this process chose the hosts of its points, by `origin.HostSource`.
         hold: Why this process pauses delivery, or `None`.
     """
 
@@ -82,7 +76,29 @@ class _Threads:
         self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else lambda: None)
         self.writer.start()
         if self.worker:
-            self.worker.start()
+            self._start(self.worker)
+
+    def _start(self, worker: Worker) -> None:
+        try:
+            worker.start()
+        except RuntimeError as error:
+            # No room for another thread: the points are safe, and other processes or the next start deliver them.
+            self.worker = None
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400
+
+    def stop(self, stop_at: float) -> None:
+        """
+        Commit what waits and deliver what is due, by *stop_at* on the monotonic clock.
+        """
+        try:
+            self.writer.stop(stop_at - time.monotonic())
+            left = max(0.0, stop_at - time.monotonic())
+            if self.worker:
+                self.worker.stop(left)
+            else:
+                self.delivery.finish_within(left)
+        finally:
+            self.delivery.close()
 
 
 class UsageRecorder:
@@ -99,7 +115,7 @@ class UsageRecorder:
         self, settings: Settings | None = None, *, outbox: Outbox | None = None, transport: Any = None
     ) -> None:
         self.settings = settings or Settings.from_env()
-        self.outbox = outbox or open_outbox(self.settings.outbox)
+        self.outbox = _default_outbox(self.settings) if outbox is None else outbox
         listed = self.settings.allowed_hosts
         #: Whether an origin may be a point's host; `None` when any may.
         self.allows_host = None if listed is None else AllowedOrigins(listed)
@@ -148,10 +164,7 @@ class UsageRecorder:
         with _start_lock:
             threads, self._threads = self._own_threads(), None
         if threads is not None:
-            threads.writer.stop(stop_at - time.monotonic())
-            if threads.worker:
-                threads.worker.stop(max(0.0, stop_at - time.monotonic()))
-            threads.delivery.close()
+            threads.stop(stop_at)
         self.outbox.close()
 
     def record(self, point: UsagePoint) -> bool:
@@ -193,7 +206,8 @@ class UsageRecorder:
         """
         Record the usage point that `PendingUsage.defer()` put off, now that its work has ended; see `record`.
 
-        Completing one token twice counts once.
+        Completing one token twice counts once, and the first outcome stands: complete it when the job has ended for
+        good, not after each try.
 
         Raises:
             InvalidTokenError: *token* is not from `defer()`.
@@ -289,6 +303,12 @@ class UsageRecorder:
     def _count_late(self) -> None:
         self._late += 1
         self.warn_once("commit_late", "The outbox is slow: a response went out before its usage point was committed.")
+
+
+def _default_outbox(settings: Settings) -> Outbox:
+    # What tests record must not lie in the developer's directory until something delivers it.
+    forgotten = settings.outbox == DEFAULT_OUTBOX and is_test_run()
+    return MemoryOutbox() if forgotten else open_outbox(settings.outbox)
 
 
 def _resolve_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001

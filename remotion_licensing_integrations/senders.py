@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What came of sending a point.
 Outcome = Registration | Exception
+#: A point and its outcome, `None` when it was not sent.
+Result = tuple[ClaimedPoint, Outcome | None]
 _T = TypeVar("_T")
 
 
@@ -31,30 +33,37 @@ class Senders:
     process alive.
     """
 
-    def __init__(self, settings: Settings, transport: Any) -> None:
+    def __init__(self, settings: Settings, transport: Any, *, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._transport = transport
-        self._tasks: queue.SimpleQueue[ClaimedPoint | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[ClaimedPoint, Outcome] | None] = queue.SimpleQueue()
+        self._clock = clock
+        self._tasks: queue.SimpleQueue[tuple[ClaimedPoint, float] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._threads = 0
 
-    def send(self, claimed: Sequence[ClaimedPoint], *, threads: int) -> None:
+    def send(self, claimed: Sequence[ClaimedPoint], *, begin_by: float, threads: int) -> None:
         """
         Have *claimed* registered, by *threads* threads from now on at the least.
+
+        A point that no thread has begun with by *begin_by*, epoch seconds, comes back with no outcome: its lease might
+        end meanwhile. By wall time, because other clocks stand still while a machine sleeps.
         """
         while self._threads < threads:
             threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
             self._threads += 1
         for point in claimed:
-            self._tasks.put(point)
+            self._tasks.put((point, begin_by))
 
     def take_back(self) -> list[ClaimedPoint]:
         """
         Return the points that no thread has begun with.
         """
-        return [claimed for claimed in _drain(self._tasks) if claimed is not None]
+        tasks = drain(self._tasks)
+        for _ in range(tasks.count(None)):
+            self._tasks.put(None)  # the end of a thread
+        return [task[0] for task in tasks if task is not None]
 
-    def results(self, timeout: float) -> list[tuple[ClaimedPoint, Outcome]]:
+    def results(self, timeout: float) -> list[Result]:
         """
         Return what has come of points, waiting *timeout* seconds for the first; `math.inf` waits for ever.
         """
@@ -62,7 +71,7 @@ class Senders:
             first = self._results.get(timeout=None if timeout == math.inf else timeout)
         except queue.Empty:
             return []
-        return [result for result in (first, *_drain(self._results)) if result is not None]
+        return [result for result in (first, *drain(self._results)) if result is not None]
 
     def wake(self) -> None:
         """
@@ -81,10 +90,13 @@ class Senders:
     def _run(self) -> None:
         client: LicensingClient | None = None
         with ExitStack() as stack:
-            while (claimed := self._tasks.get()) is not None:
+            while (task := self._tasks.get()) is not None:
+                claimed, begin_by = task
+                outcome: Outcome | None = None
                 try:
-                    client = client or stack.enter_context(self._connect())
-                    outcome: Outcome = _register(client, claimed.point)
+                    if self._clock() < begin_by:
+                        client = client or stack.enter_context(self._connect())
+                        outcome = _register(client, claimed.point)
                 except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
                     outcome = error
                 self._results.put((claimed, outcome))
@@ -113,7 +125,10 @@ def _register(client: LicensingClient, point: UsagePoint) -> Registration:
     )
 
 
-def _drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
+def drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
+    """
+    Return what is in the queue now.
+    """
     drained: list[_T] = []
     try:
         while True:

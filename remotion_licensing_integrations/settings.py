@@ -149,8 +149,8 @@ _SECRETS: Final = ("license_key", "private_license_key")
 
 
 def _reject(name: str, value: object, expected: str) -> ConfigurationError:
-    value = mask(mask_url(value)) if isinstance(value, str) else value
-    shown = MASK if name in _SECRETS else f"{value!r:.120}"
+    value = mask_url(value) if isinstance(value, str) else value
+    shown = MASK if name in _SECRETS else f"{mask(repr(value)):.120}"
     return ConfigurationError(f"{name}: expected {expected}, got {shown}")
 
 

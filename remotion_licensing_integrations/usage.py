@@ -60,11 +60,9 @@ class PendingUsage:
         succeeded: `None` leaves it to the response; `True` or `False` overrules the response.
         is_still: Whether a still image was rendered.
         is_production: Whether the point may be billed.
-        event: Kind of the conversion; `None` until a decorated endpoint was entered.
     """
 
     # Class attributes are the defaults, so that a request which is not counted creates next to nothing.
-    event: str | None = None
     succeeded: bool | None = None
     is_still = False
     is_production: bool | None = None
@@ -77,6 +75,7 @@ class PendingUsage:
     aborted = False
     #: Whether the endpoint's stream has begun and not ended.
     streaming = False
+    _event: str | None = None
     _skipped = False
     _deferred = False
     _key: str | None = None
@@ -85,6 +84,20 @@ class PendingUsage:
     def __init__(self, recorder: UsageRecorder | None, resolve: Callable[[], ResolvedHost]) -> None:
         self._recorder = recorder
         self._resolve = resolve
+
+    @property
+    def event(self) -> str | None:
+        """
+        Kind of the conversion; `None` until a decorated endpoint was entered.
+
+        A value that the licensing API does not know is logged and ignored.
+        """
+        return self._event
+
+    @event.setter
+    def event(self, value: str) -> None:
+        with _logged_mistake():
+            self._event = check_event(value)
 
     @property
     def host(self) -> str | None:
@@ -257,7 +270,11 @@ def marked_options(endpoint: object) -> UsageOptions | None:
     """
     Return the options of a function that was decorated but is called undecorated: the decorator stands too far out.
     """
-    return getattr(endpoint, _MARKER, None)
+    try:
+        options = getattr(endpoint, _MARKER, None)
+    except Exception:  # noqa: BLE001 - an endpoint is anybody's object
+        return None
+    return options if isinstance(options, UsageOptions) else None
 
 
 def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]:
@@ -340,7 +357,8 @@ def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsag
     if name not in _reported:
         _reported.add(name)
         logger.error(
-            "%s ran without UsageMiddleware, so its usage point is not recorded. Add the middleware to the app.",
+            "%s ran outside a request that UsageMiddleware handles, so its usage point is not recorded. "
+            "Has the app the middleware?",
             name,
             extra={"action": "middleware_missing"},
         )
@@ -352,7 +370,8 @@ def _watch_body(response: Any, usage: PendingUsage | None) -> Any:
     # BaseHTTPMiddleware does), so the failure is noted where it happens.
     body = getattr(response, "body_iterator", None)
     if usage is not None and hasattr(body, "__aiter__"):
-        response.body_iterator = _watch_stream(body, usage)
+        with suppress(AttributeError):  # read-only in somebody's own response class
+            response.body_iterator = _watch_stream(body, usage)
     return response
 
 

@@ -61,12 +61,6 @@ class Worker:
         self._wake.set()
         self._thread.join(timeout)
 
-    def join(self) -> None:
-        """
-        Wait until the worker has ended.
-        """
-        self._thread.join()
-
     def _run(self) -> None:
         while not self._stop.is_set():
             pause = self._attend()

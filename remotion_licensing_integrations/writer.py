@@ -8,21 +8,20 @@ one log line that `remotion-licensing import` reads back.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from .models import UsagePoint
 from .outbox import Outbox
+from .pointlog import log_point
+from .senders import drain
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
-
-#: What precedes the JSON of a point in the log line of last resort.
-LOG_MARK: Final = "remotion-usage-point"
 
 MAX_BATCH: Final = 256  # points in one transaction
 MAX_BACKLOG: Final = 10_000  # points kept in memory while the store refuses
@@ -70,9 +69,15 @@ class Writer:
         """
         # Behind the mark that ends the thread, a point would lie in the queue for ever.
         with self._stopping:
-            if self._stop_at is None:
+            if self._stop_at is not None:
+                return False
+            if self._entries.qsize() < MAX_BACKLOG:
                 self._entries.put((point, notify))
-            return self._stop_at is None
+                return True
+        # The store has not answered for long; memory must not grow with its silence.
+        self._log([point])
+        notify(False)  # noqa: FBT003 - the callback's only argument
+        return True
 
     def stop(self, timeout: float) -> None:
         """
@@ -96,15 +101,23 @@ class Writer:
         stopping = False
         while not stopping:
             entries, stopping = self._take()
-            self._backlog.extend(point for point, _ in entries)
-            # Between two tries of a refusing store, requests need not wait for it.
-            committed = self._commit() if stopping or time.monotonic() >= self._retry_at else self._keep()
-            for _, notify in entries:
-                notify(committed)
+            # Whatever goes wrong outside the store, in somebody's log handler for instance, the thread must live on.
+            with suppress(Exception):
+                self._serve(entries, stopping=stopping)
         while self._backlog and self._stop_at is not None and time.monotonic() + RETRY_AFTER < self._stop_at:
             time.sleep(RETRY_AFTER)
             self._commit()
         self._log(self._backlog)
+
+    def _serve(self, entries: Sequence[_Entry], *, stopping: bool) -> None:
+        self._backlog.extend(point for point, _ in entries)
+        committed = False
+        try:
+            # Between two tries of a refusing store, requests need not wait for it.
+            committed = self._commit() if stopping or time.monotonic() >= self._retry_at else self._keep()
+        finally:
+            for _, notify in entries:
+                notify(committed)
 
     def _take(self) -> tuple[list[_Entry], bool]:
         entries: list[_Entry] = []
@@ -163,10 +176,8 @@ class Writer:
     def _log_waiting(self) -> None:
         # The store hangs, and the process may be gone before it answers: a point that is stored all the same is
         # recognised by its key when the log is imported.
-        points = list(self._backlog)
-        entries = [self._entries.get_nowait() for _ in range(self._entries.qsize())]
-        points += [entry[0] for entry in entries if entry is not None]
-        self._log(points)
+        entries = drain(self._entries)
+        self._log([*self._backlog, *(entry[0] for entry in entries if entry is not None)])
         for entry in entries:
             self._entries.put(entry)
 
@@ -181,10 +192,3 @@ def store_or_log(outbox: Outbox, point: UsagePoint) -> bool:
         log_point(point)
         return False
     return True
-
-
-def log_point(point: UsagePoint) -> None:
-    """
-    Write *point* as the log line that `remotion-licensing import` reads.
-    """
-    logger.critical("%s %s", LOG_MARK, json.dumps(point.to_json()), extra={"action": "point_logged"})

@@ -20,11 +20,11 @@ FOLDER = Path(root.__path__[0])
 
 #: Lowest first; a module imports from levels below its own, or from further left in its own.
 LEVELS = [
-    ["errors", "_forks", "masking"],
-    ["models", "retry", "origin", "settings", "protocol", "deferral"],
+    ["errors", "_forks", "_testrun", "masking"],
+    ["models", "retry", "origin", "settings", "protocol", "deferral", "pointlog"],
     ["_http", "_calls", "client"],
     ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
-    ["writer", "pace", "senders", "delivery", "worker", "recorder"],
+    ["senders", "pace", "delivery", "worker", "writer", "recorder"],
     ["usage", "endpoints"],
     ["asgi"],
     ["starlette", "fastapi"],

@@ -15,6 +15,7 @@ import pytest
 from remotion_licensing_integrations import OutboxError, Settings, UsageRecorder
 from remotion_licensing_integrations.asgi import UsageMiddleware
 from remotion_licensing_integrations.outbox import MemoryOutbox
+from remotion_licensing_integrations.pointlog import read_point
 from remotion_licensing_integrations.usage import current_usage, usage_point
 
 from ._asgi import KEY, ORIGIN, PATIENCE, QUIET, App, aexchange, exchange, http_scope
@@ -457,3 +458,87 @@ def test_without_lifespan() -> None:
     recorder.stop(PATIENCE)
 
     assert stored == 1
+
+
+class Permissive:
+    """
+    An endpoint that has every attribute.
+    """
+
+    def __getattr__(self, name: str) -> str:
+        return name
+
+
+class Prickly:
+    """
+    An endpoint that has none, and says so in its own way.
+    """
+
+    def __getattr__(self, name: str) -> str:
+        raise ZeroDivisionError(name)
+
+
+@pytest.mark.parametrize("endpoint", [Permissive(), Prickly()], ids=["permissive", "prickly"])
+def test_strange_endpoint(endpoint: Any, remotion_usage) -> None:
+    """
+    An endpoint object that answers strangely to questions about it is served as ever, and not counted.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["endpoint"] = endpoint
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    done = exchange(UsageMiddleware(app, **QUIET))
+
+    assert (done.body, done.error, remotion_usage.points) == (b"fine", None, [])
+
+
+def test_point_that_cannot_be_recorded_is_logged(monkeypatch, caplog) -> None:
+    """
+    When recording raises, the whole point is in the log.
+    """
+
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    @usage_point("cloud-render")
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    monkeypatch.setattr(UsageRecorder, "arecord", broken)
+    done = exchange(UsageMiddleware(app, **QUIET))
+    points = [point for record in caplog.records if (point := read_point(record.getMessage()))]
+
+    assert done.error is None
+    assert [point.event for point in points] == ["cloud-render"]
+
+
+def test_scope_is_let_go() -> None:
+    """
+    After the request the scope holds nothing of the middleware's, so nothing waits for the garbage collector.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    before = set(http_scope())
+
+    assert set(exchange(UsageMiddleware(app, **QUIET)).scope) == before
+
+
+def test_zero_copy_send_is_a_body(remotion_usage) -> None:
+    """
+    A server that sends the body's file by itself ends the response with it.
+    """
+
+    @usage_point("cloud-render")
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.zerocopysend", "file": 3, "more_body": False})
+
+    exchange(UsageMiddleware(app, **QUIET))
+
+    assert [point.succeeded for point in remotion_usage.points] == [True]

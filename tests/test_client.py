@@ -679,3 +679,15 @@ def test_transport_of_the_other_library(http: ModuleType) -> None:
     transport = functools.partial(other.MockTransport, lambda request: None)()
     with pytest.raises(ConfigurationError, match=r"^transport: expected an httpx"):
         register_usage_event(**POINT, transport=transport)
+
+
+def test_no_repeat_without_a_key(http) -> None:
+    """
+    Without an idempotency key, a request that may have been counted is not sent again.
+    """
+    recorder = Recorder(http, http.httpx.ReadTimeout("x"), SUCCESS)
+    client = LicensingClient(KEY, transport=recorder.transport, idempotency="off")
+
+    with client, pytest.raises(NoAnswerError):
+        client.register_usage_event(event="cloud-render", host=None, succeeded=True)
+    assert len(recorder.requests) == 1

@@ -21,19 +21,10 @@ from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from ._command_line import api, file, outbox, refused, run, server  # noqa: F401
 from .outbox._values import bring, point
 
-TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
-
 
 def state(outbox: SQLiteOutbox, key: str) -> State | None:
     stored = outbox.get(key)
     return stored and stored.state
-
-
-def numbers(text: str) -> dict[str, list[int]]:
-    """
-    Read the table of `usage`: billable, development and failed points of each kind.
-    """
-    return {found[1]: [int(number) for number in found.groups()[1:]] for found in TABLE.finditer(text)}
 
 
 def test_status_of_an_empty_outbox(run, outbox) -> None:
@@ -337,127 +328,3 @@ def test_prune_refuses_days_that_are_none(days, run, old) -> None:
 
     assert ran.status == 2
     assert f"expected a number of days, got '{days}'" in ran.err
-
-
-@pytest.fixture
-def counted(run, api) -> None:
-    """
-    Let the API count one billable, one development and one failed point.
-    """
-    run("register", "cloud-render", "--host", "https://myapp.com")
-    run("register", "cloud-render", "--development")
-    run("register", "web-render", "--failed")
-
-
-def test_usage(run, counted) -> None:
-    """
-    The table has the API's counts by event and classification.
-    """
-    ran = run("usage")
-
-    assert ran.status == 0
-    assert numbers(ran.out) == {"cloud renders": [1, 1, 0], "web renders": [0, 0, 1]}
-
-
-def test_usage_json(run, counted) -> None:
-    """
-    As JSON the counts have the names of `models.Usage`.
-    """
-    found = json.loads(run("usage", "--json").out)
-
-    assert found["cloud_renders"] == {"billable": 1, "development": 1, "failed": 0}
-
-
-def test_usage_since(run, counted) -> None:
-    """
-    `--since` asks for counts from that moment on, in UTC unless it says otherwise.
-    """
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
-
-    assert numbers(run("usage", "--since", tomorrow).out) == {"cloud renders": [0, 0, 0], "web renders": [0, 0, 0]}
-
-
-def test_usage_since_with_offset(run, counted) -> None:
-    """
-    A moment with an offset is taken as it is.
-    """
-    earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-
-    assert numbers(run("usage", "--since", earlier).out)["cloud renders"] == [1, 1, 0]
-
-
-def test_usage_since_too_long_ago(run, api) -> None:
-    """
-    What the API refuses is one line with its reason.
-    """
-    ran = run("usage", "--since", "2020-01-01")
-
-    assert (ran.status, ran.err) == (2, "error: HTTP 400: Cannot query usage older than 90 days\n")
-
-
-def test_usage_since_no_date(run) -> None:
-    """
-    What is no date is a usage error that shows how one is written.
-    """
-    ran = run("usage", "--since", "yesterday")
-
-    assert ran.status == 2
-    assert "--since: expected an ISO date such as 2026-01-31, got 'yesterday'" in ran.err
-
-
-@pytest.mark.parametrize("words", [["usage"], ["reconcile"]])
-def test_usage_without_private_key(words, run, outbox, monkeypatch) -> None:
-    """
-    Counts cannot be read without the private key, and the error names its variable.
-    """
-    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "")
-
-    ran = run(*words)
-
-    assert (ran.status, ran.err) == (
-        2,
-        "error: private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage\n",
-    )
-
-
-def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> None:
-    """
-    The held points are listed, the API's counts follow.
-    """
-    bring(outbox, State.HELD, "doubtful")
-
-    ran = run("reconcile")
-
-    assert "Held: 1 usage points" in ran.out
-    assert "held        doubtful" in ran.out
-    assert numbers(ran.out)["cloud renders"] == [1, 1, 0]
-
-
-@pytest.mark.parametrize(("held", "said"), [(["a"], True), ([], False)])
-def test_reconcile_says_how_to_settle(held, said, run, outbox, api) -> None:
-    """
-    How to settle held points is said when there are some.
-    """
-    if held:
-        bring(outbox, State.HELD, *held)
-
-    assert ("`reconcile --counted KEY` forgets" in run("reconcile").out) is said
-
-
-def test_reconcile_forgets_counted_points(run, outbox) -> None:
-    """
-    `--counted` deletes the named held points and asks the API nothing.
-    """
-    bring(outbox, State.HELD, "a", "b")
-
-    assert run("reconcile", "--counted", "a", "unknown") == (0, "1 usage points forgotten.\n", "")
-    assert (state(outbox, "a"), state(outbox, "b")) == (None, State.HELD)
-
-
-def test_reconcile_keeps_pending_points(run, outbox) -> None:
-    """
-    A point that is still to be delivered cannot be forgotten.
-    """
-    outbox.add([point("a")])
-
-    assert run("reconcile", "--counted", "a").out == "0 usage points forgotten.\n"

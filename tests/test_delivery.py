@@ -405,3 +405,32 @@ def test_key_is_in_no_log_line(rig, caplog) -> None:
     it.deliver()
 
     assert KEY not in caplog.text + it.get().last_error + it.delivery.hold_reason
+
+
+def test_lost_claim_without_a_key(rig) -> None:
+    """
+    A point whose deliverer was killed is held, not sent again, when no idempotency key makes a repeat safe.
+    """
+    it = rig(idempotency="off")
+    it.outbox.claim(1, lease=60)
+    it.clock.now += 100
+
+    assert it.deliver() == 0
+    assert (it.get().state, it.api.bodies) == (State.HELD, [])
+
+
+def test_lease_that_is_nearly_over(rig) -> None:
+    """
+    A point whose turn comes when its lease might end meanwhile goes back unsent.
+    """
+    it = rig(points=2, concurrency=1)
+
+    def slow(body: dict[str, Any]) -> Any:
+        it.clock.now += it.settings.lease
+        return OK(body)
+
+    it.api.replies = [slow, OK]
+    it.deliver()
+
+    assert it.api.keys == ["0", "1"]
+    assert it.get("1").attempts == 1

@@ -451,3 +451,27 @@ def test_closed_delivery_works_again(rig) -> None:
     it.add("later")
 
     assert it.deliver() == 1
+
+
+def test_one_thread_delivers_for_all(rig) -> None:
+    """
+    A thread that asks while another delivers returns at once, and the other delivers its point.
+    """
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(body: dict[str, Any]) -> Any:
+        arrived.set()
+        assert go_on.wait(PATIENCE)
+        return OK(body)
+
+    it = rig(slow, OK)
+    registered: list[int] = []
+    busy = threading.Thread(target=lambda: registered.append(it.deliver()))
+    busy.start()
+    assert arrived.wait(PATIENCE)
+    it.add("1")
+
+    assert it.deliver() == 0
+    go_on.set()
+    busy.join(PATIENCE)
+    assert registered == [2]

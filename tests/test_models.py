@@ -194,8 +194,11 @@ def test_missing_json_field() -> None:
     """
     So is a missing one.
     """
-    with pytest.raises(ConfigurationError, match="usage point: cannot read"):
-        UsagePoint.from_json({"event": "cloud-render"})
+    values = UsagePoint(**POINT).to_json()
+    del values["idempotency_key"]
+
+    with pytest.raises(ConfigurationError, match="usage point: idempotency_key is missing"):
+        UsagePoint.from_json(values)
 
 
 def test_registration_holds_what_the_api_left_out() -> None:
@@ -203,3 +206,21 @@ def test_registration_holds_what_the_api_left_out() -> None:
     An answer without details is still a registration.
     """
     assert Registration(None, None).billable is None
+
+
+def test_key_with_a_space_at_its_end() -> None:
+    """
+    A header would lose the space, so such a key is refused.
+    """
+    with pytest.raises(ConfigurationError, match="idempotency_key"):
+        UsagePoint(**{**POINT, "idempotency_key": "render 1 "})
+
+
+def test_licence_key_in_the_wrong_place_is_masked() -> None:
+    """
+    A licence key given as the event is not shown in the error.
+    """
+    with pytest.raises(ConfigurationError) as caught:
+        UsagePoint(**{**POINT, "event": "rm_pub_4bZ0kQ"})
+
+    assert "4bZ0kQ" not in str(caught.value)

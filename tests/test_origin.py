@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.origin import (
-    HOST_SOURCES,
     AllowedOrigins,
+    HostSource,
     OriginHeaders,
     ResolvedHost,
     check_origin,
@@ -429,7 +429,7 @@ def test_any_headers(headers: OriginHeaders, allows: AllowedOrigins | None) -> N
     """
     found = resolve_host(headers, own=lambda: own_origin("http", headers.host), allows=allows)
 
-    assert found.source in HOST_SOURCES
+    assert found.source in get_args(HostSource)
     assert found.value is None or (is_serialised(found.value) and (allows is None or allows(found.value)))
 
 

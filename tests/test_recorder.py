@@ -17,9 +17,10 @@ from remotion_licensing_integrations import recorder as recorder_module
 from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.errors import InvalidTokenError, OutboxError
 from remotion_licensing_integrations.origin import ResolvedHost
-from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.settings import Settings
 
 from ._delivery import OK, Api, answer
 from ._outboxes import PATIENCE, new_point
@@ -322,3 +323,10 @@ def test_allowed_hosts(make) -> None:
     recorder = make(allowed_hosts=["https://myapp.com"])
 
     assert (recorder.allows_host("https://myapp.com"), recorder.allows_host("https://b.example")) == (True, False)
+
+
+def test_default_outbox_of_a_test_run() -> None:
+    """
+    What a test records without naming an outbox stays in memory, so that nothing delivers it later.
+    """
+    assert isinstance(UsageRecorder(Settings(license_key="free-license")).outbox, MemoryOutbox)

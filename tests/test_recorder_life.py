@@ -92,7 +92,7 @@ def test_stop_is_bounded(make, outbox) -> None:
     assert 0.05 <= time.monotonic() - began < PATIENCE / 2
     outbox.gate.set()
     left_behind.writer._thread.join(PATIENCE)
-    left_behind.worker.join()
+    left_behind.worker._thread.join(PATIENCE)
     assert outbox.keys == ["0"]
 
 
@@ -258,8 +258,10 @@ def test_fork(make, tmp_path) -> None:
 
 AT_EXIT = """
 import atexit, sys
+from remotion_licensing_integrations import recorder as recorder_module
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
 
+recorder_module.COMMIT_WAIT = 30
 settings = Settings(license_key="free-license", outbox="sqlite:///usage.sqlite3", delivery="external")
 recorder = UsageRecorder(settings)
 point = UsagePoint(event="cloud-render", host=None, succeeded=True)

@@ -370,3 +370,14 @@ def test_import_reads_no_environment() -> None:
     source = Path(Settings.from_env.__func__.__code__.co_filename).read_text()
 
     assert source.count("os.environ") == 1
+
+
+@pytest.mark.parametrize("fields", [{"host": "rm_pub_4bZ0kQ"}, {"allowed_hosts": ["rm_sec_4bZ0kQ"]}])
+def test_licence_key_in_the_wrong_place_is_masked(fields: dict[str, Any]) -> None:
+    """
+    A licence key given where an origin belongs is not shown in the error.
+    """
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(**fields)
+
+    assert "4bZ0kQ" not in str(caught.value)

@@ -321,7 +321,7 @@ def test_without_middleware(caplog) -> None:
     (record,) = caplog.records
     assert (record.levelno, record.action) == (logging.ERROR, "middleware_missing")
     assert "lonely_endpoint" in record.message
-    assert "Add the middleware" in record.message
+    assert "Has the app the middleware?" in record.message
 
 
 def test_without_middleware_no_arguments(caplog) -> None:

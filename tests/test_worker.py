@@ -262,18 +262,6 @@ def test_stops_when_the_api_hangs(stage) -> None:
     assert (it.outbox.counts().claimed, it.states()) == (1, {"pending": 3})
 
 
-def test_join(stage) -> None:
-    """
-    Joining waits for the end.
-    """
-    it = stage(points=0)
-    it.start()
-    it.worker.stop(0)
-    it.worker.join()
-
-    assert not it.running
-
-
 def test_prunes(stage) -> None:
     """
     Points that were registered longer ago than the retention are deleted at the start.

@@ -15,7 +15,8 @@ import pytest
 
 from remotion_licensing_integrations import writer as writer_module
 from remotion_licensing_integrations.models import UsagePoint
-from remotion_licensing_integrations.writer import LOG_MARK, Writer, store_or_log
+from remotion_licensing_integrations.pointlog import LOG_MARK
+from remotion_licensing_integrations.writer import Writer, store_or_log
 
 from ._outboxes import PATIENCE, SlowOutbox, new_point
 
@@ -358,3 +359,39 @@ def test_store_or_log_refused(outbox, caplog) -> None:
 
     assert not store_or_log(outbox, new_point())
     assert [point.idempotency_key for point in logged(caplog)] == ["0"]
+
+
+def test_hanging_store_bounds_memory(start, outbox, told, monkeypatch, caplog) -> None:
+    """
+    While the store does not answer, points beyond the bound become log lines at once.
+    """
+    monkeypatch.setattr(writer_module, "MAX_BACKLOG", 2)
+    outbox.gate.clear()
+    writer = start()
+    writer.submit(new_point("0"), told)
+    assert outbox.entered.acquire(timeout=PATIENCE)
+    for key in ("1", "2", "3"):
+        assert writer.submit(new_point(key), told)
+
+    assert told.committed == [False]
+    assert [point.idempotency_key for point in logged(caplog)] == ["3"]
+
+
+def test_thread_survives_a_broken_log(start, outbox, told, monkeypatch) -> None:
+    """
+    An error outside the store, in a log handler for instance, does not end the thread.
+    """
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(writer_module.logger, "error", broken)
+    monkeypatch.setattr(writer_module, "RETRY_AFTER", 0.01)
+    outbox.refuses = True
+    writer = start()
+    writer.submit(new_point("0"), told)
+
+    assert told.wait(1) == [False]
+    outbox.refuses = False
+    writer.submit(new_point("1"), told)
+    assert all(outbox.stored.acquire(timeout=PATIENCE) for _ in range(2))

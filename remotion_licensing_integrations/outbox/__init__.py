@@ -7,7 +7,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
-from ..masking import mask_url
+from ..masking import mask, mask_url
 from .base import Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .memory import MemoryOutbox
 
@@ -30,5 +30,5 @@ def open_outbox(url: str) -> Outbox:
         from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox(unquote(path))
-    msg = f'outbox: {mask_url(url)!r} names no store; expected "sqlite:///file.sqlite3" or "memory://"'
+    msg = f'outbox: {mask(mask_url(url))!r} names no store; expected "sqlite:///file.sqlite3" or "memory://"'
     raise ConfigurationError(msg)

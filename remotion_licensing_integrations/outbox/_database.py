@@ -265,8 +265,6 @@ class Database:
         if version > len(self._migrations):
             msg = f"outbox {self.path}: schema {version} is newer than this package knows; upgrade the package"
             raise OutboxError(msg)
-        if not tables:
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # takes effect before the first table only
         if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
             msg = f"outbox {self.path}: SQLite cannot share memory there; name a file on a local disk"
             raise OutboxError(msg)

@@ -204,8 +204,9 @@ class Outbox(ABC):
         Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
 
         Eligible is a pending point whose due time has come, by the store's clock: new, rescheduled, released, or of a
-        claim whose lease ran out. No two claims get the same point while a lease lasts. Each claim counts as an
-        attempt. A row that cannot be read as a usage point becomes rejected.
+        claim whose lease ran out; that one may have been sent, so it is unanswered since then. No two claims get the
+        same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
+        becomes rejected.
         """
 
     @abstractmethod

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
+from .._forks import ForkLock
 from ..models import Registration, UsagePoint
 from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+
+# One for all, as its fork hooks stay for good.
+_lock: Final = ForkLock()
 
 
 @dataclass(slots=True)
@@ -41,7 +45,6 @@ class MemoryOutbox(Outbox):
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return "MemoryOutbox()"
@@ -51,17 +54,19 @@ class MemoryOutbox(Outbox):
 
     def add(self, points: Sequence[UsagePoint]) -> None:
         now = self._clock()
-        with self._lock:
+        with _lock:
             for point in points:
                 if point.idempotency_key not in self._rows:
                     self._rows[point.idempotency_key] = _Row(next(self._numbers), point, due=now)
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         now, token = self._clock(), secrets.token_hex(8)
-        with self._lock:
+        with _lock:
             due = [row for row in self._pending() if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
+                if row.token is not None and row.unanswered_since is None:
+                    row.unanswered_since = row.due
                 row.due, row.token, row.attempts = now + min(lease, MAX_DELAY), token, row.attempts + 1
             return [
                 ClaimedPoint(row.number, token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due
@@ -69,7 +74,7 @@ class MemoryOutbox(Outbox):
 
     def write(self, changes: Sequence[Change]) -> int:
         now = self._clock()
-        with self._lock:
+        with _lock:
             applied = [change for change in changes if self._apply(change, now)]
         return len(applied)
 
@@ -87,7 +92,7 @@ class MemoryOutbox(Outbox):
 
     def next_due(self) -> float | None:
         now = self._clock()
-        with self._lock:
+        with _lock:
             due = [row.due for row in self._pending()]
         if not due:
             return None
@@ -95,7 +100,7 @@ class MemoryOutbox(Outbox):
 
     def counts(self) -> Counts:
         now = self._clock()
-        with self._lock:
+        with _lock:
             states = [row.state for row in self._rows.values()]
             pending = self._pending()
         return Counts(
@@ -108,18 +113,18 @@ class MemoryOutbox(Outbox):
         )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
-        with self._lock:
+        with _lock:
             row = self._rows.get(idempotency_key)
             return None if row is None else self._stored(row)
 
     def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
-        with self._lock:
+        with _lock:
             rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
             return [self._stored(row) for row in rows[:limit]]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
-        with self._lock:
+        with _lock:
             stuck = self._stuck(self._rows if idempotency_keys is None else idempotency_keys)
             for key in stuck:
                 row = self._rows[key]
@@ -127,7 +132,7 @@ class MemoryOutbox(Outbox):
             return len(stuck)
 
     def discard(self, idempotency_keys: Sequence[str]) -> int:
-        with self._lock:
+        with _lock:
             stuck = self._stuck(idempotency_keys)
             for key in stuck:
                 del self._rows[key]
@@ -135,7 +140,7 @@ class MemoryOutbox(Outbox):
 
     def prune(self, older_than: float) -> int:
         limit = self._clock() - older_than
-        with self._lock:
+        with _lock:
             old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
             for key in old:
                 del self._rows[key]

@@ -76,6 +76,7 @@ _RETRY: Final = """
 _UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 _MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
 _PRUNE_STEP: Final = 1_000  # rows; bounds how long one step keeps the file locked
+_PRUNE_PAUSE: Final = 0.005  # seconds, in which those who record get their turn
 
 
 class SQLiteOutbox(Outbox):
@@ -125,12 +126,14 @@ class SQLiteOutbox(Outbox):
         now, token = self._clock(), secrets.token_hex(8)
 
         def work(connection: sqlite3.Connection) -> list[ClaimedPoint]:
-            columns = f"SELECT id, attempts, unanswered_since, {_POINT} "
+            # A token is left of a claim that was never written back: its point may have been sent.
+            unanswered = "COALESCE(unanswered_since, CASE WHEN token IS NOT NULL THEN due END)"
+            columns = f"SELECT id, attempts, {unanswered}, {_POINT} "
             rows = connection.execute(columns + _DUE, (now, limit)).fetchall()
             rows += connection.execute(columns + _FAR, (now + MAX_DELAY, limit - len(rows))).fetchall()
             connection.executemany(
-                "UPDATE usage_point SET due = ?, token = ?, attempts = attempts + 1 WHERE id = ?",
-                [(now + min(lease, MAX_DELAY), token, row[0]) for row in rows],
+                "UPDATE usage_point SET due = ?, token = ?, attempts = attempts + 1, unanswered_since = ? WHERE id = ?",
+                [(now + min(lease, MAX_DELAY), token, row[2], row[0]) for row in rows],
             )
             return [claimed for row in rows if (claimed := _to_claimed(connection, row, token, now)) is not None]
 
@@ -197,6 +200,7 @@ class SQLiteOutbox(Outbox):
         pruned = 0
         while count := self._database.write(lambda connection: connection.execute(sql, (limit, _PRUNE_STEP)).rowcount):
             pruned += count
+            time.sleep(_PRUNE_PAUSE)
         return pruned
 
     def close(self) -> None:

@@ -336,3 +336,26 @@ def test_claimers_never_share_a_point(outbox):
     with ThreadPoolExecutor(8) as executor:
         taken = [key for keys in executor.map(take, range(8)) for key in keys]
     assert sorted(taken) == sorted(each.idempotency_key for each in points(200))
+
+
+def test_expired_claim_is_unanswered(outbox, clock):
+    """
+    A point whose deliverer never came back may have been sent, since the end of its lease at the latest.
+    """
+    outbox.add([point()])
+    claim(outbox, lease=60)
+    clock.now += 100
+    [again] = claim(outbox)
+
+    assert again.unanswered_since == moment(60)
+
+
+def test_released_claim_is_not_unanswered(outbox):
+    """
+    A point that was given back unsent is claimed as if nothing had been.
+    """
+    outbox.add([point()])
+    outbox.write([claimed.release() for claimed in claim(outbox)])
+    [again] = claim(outbox)
+
+    assert again.unanswered_since is None

@@ -1,0 +1,393 @@
+"""
+What README and documentation say, held against the code: examples run, tables are complete, links lead somewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import asyncio
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from itertools import takewhile
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any, get_args
+
+import pytest
+from starlette.testclient import TestClient
+
+import remotion_licensing_integrations as package
+from remotion_licensing_integrations import errors, settings
+from remotion_licensing_integrations.cli import _parser
+from remotion_licensing_integrations.client import register_usage_event
+from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.settings import Settings
+from remotion_licensing_integrations.testing import Sandbox
+from remotion_licensing_integrations.testing.sandbox.failures import MODES
+
+ROOT = Path(__file__).parent.parent
+README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+TEXTS += sorted((ROOT / "example_projects").glob("*/README.md"))
+ORIGIN = "https://myapp.com"
+
+
+def named(paths: Iterable[Path]) -> Any:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def blocks(path: Path, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def table(path: Path, first: str) -> list[list[str]]:
+    """
+    Return the rows of the table whose head begins with *first*, cell by cell.
+    """
+    lines = path.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def execute(source: str, **names: Any) -> dict[str, Any]:
+    """
+    Run a block with the licence key filled in; what it does not define itself is in *names*.
+    """
+    exec(compile(source.replace("rm_pub_…", "rm_pub_docs").replace("rm_sec_…", "rm_sec_docs"), "<docs>", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
+)
+def test_block_compiles(source: str) -> None:
+    """
+    Each Python block is valid Python.
+    """
+    assert compile(source, "<docs>", "exec")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
+)
+def test_imports_of_a_block(source: str) -> None:
+    """
+    What a block imports from this package is there.
+    """
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+
+    execute("\n".join(ast.unparse(node) for node in statements))
+
+
+def test_first_example(remotion_usage) -> None:
+    """
+    The first example of the README answers, and counts the conversion.
+    """
+    app = execute(blocks(README)[0], render=lambda _: "/done.mp4")["app"]
+    with TestClient(app) as client:
+        response = client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
+
+    assert response.json() == {"url": "/done.mp4"}
+    assert [(point.event, point.host, point.succeeded) for point in remotion_usage.points] == [
+        ("cloud-render", ORIGIN, True)
+    ]
+
+
+def starlette_app() -> Any:
+    async def render(_: Any) -> str:
+        return "/done.mp4"
+
+    return execute(blocks(README)[1], render=render)["app"]
+
+
+def test_starlette_example(remotion_usage) -> None:
+    """
+    The Starlette example of the README answers, and counts the conversion.
+    """
+    with TestClient(starlette_app()) as client:
+        response = client.post("/convert", headers={"Origin": ORIGIN})
+
+    assert response.json() == {"url": "/done.mp4"}
+    assert [point.event for point in remotion_usage.points] == ["cloud-render"]
+
+
+def test_endpoint_example(remotion_usage) -> None:
+    """
+    The example for the inside of an endpoint runs: what it calls is there, and the deferred point is completed.
+    """
+
+    class Named:
+        id = "render-1"
+
+    recorder = package.UsageRecorder()
+    execute(blocks(README)[2], render=Named, recorder=recorder)
+
+    assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
+
+
+def test_test_example(remotion_usage) -> None:
+    """
+    The test shown in the README passes.
+    """
+    test = execute(blocks(README)[3])["test_convert_is_counted"]
+    with TestClient(starlette_app()) as client:
+        test(client, remotion_usage)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def api(server) -> Sandbox:
+    server.clear()
+    return server
+
+
+def test_client_example(api, capsys) -> None:
+    """
+    The example for direct calls registers a point and reads the counts back.
+    """
+    [source] = blocks(ROOT / "docs" / "client.md")
+    execute(source.replace('license_key="', f'base_url="{api.url}", license_key="'))
+
+    assert capsys.readouterr().out == "True billable\n1\n"
+
+
+def test_documented_name() -> None:
+    """
+    `register_usage_point` is the same function, and so is its asynchronous form.
+    """
+    assert package.register_usage_point is register_usage_event
+    assert package.aregister_usage_point is package.aregister_usage_event
+    assert asyncio.iscoroutinefunction(package.aget_usage)
+
+
+def test_testing_example() -> None:
+    """
+    The recorder with an outbox in memory keeps a point that it is given.
+    """
+    recorder = execute(blocks(ROOT / "docs" / "testing.md")[0])["recorder"]
+    try:
+        recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True))
+        assert recorder.outbox.counts().pending == 1
+    finally:
+        recorder.stop()
+
+
+def test_sandbox_example() -> None:
+    """
+    The sandbox example holds when its dots are an app that records and delivers one point.
+    """
+    first, second = blocks(ROOT / "docs" / "testing.md")
+    app = """
+        recorder = UsageRecorder(settings, outbox=MemoryOutbox())
+        recorder.outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True)])
+        recorder.deliver()
+        recorder.stop()
+    """
+    assert second.count("    ...\n") == 1
+    execute(first + second.replace("    ...\n", indent(dedent(app), "    ")), UsagePoint=UsagePoint)
+
+
+def shown_default(name: str) -> str:
+    [default] = [field.default for field in fields(Settings) if field.name == name]
+    if default is None:
+        return "any" if name == "allowed_hosts" else "none"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def test_settings_table() -> None:
+    """
+    The table of settings has every setting in its order, with its variable and its default.
+    """
+    rows = [row[:3] for row in table(ROOT / "docs" / "settings.md", "Keyword")]
+
+    assert rows == [
+        [f"`{field.name}`", f"`{settings.ENVIRONMENT[field.name]}`", shown_default(field.name)]
+        for field in fields(Settings)
+    ]
+
+
+@pytest.mark.parametrize(("name", "values"), [("delivery", settings.Delivery), ("idempotency", settings.Idempotency)])
+def test_setting_with_a_choice(name: str, values: Any) -> None:
+    """
+    Where a setting takes one of some words, the table has each of them.
+    """
+    [meaning] = [row[3] for row in table(ROOT / "docs" / "settings.md", "Keyword") if row[0] == f"`{name}`"]
+
+    assert set(get_args(values)) <= set(code(meaning))
+
+
+def test_error_table() -> None:
+    """
+    The table of errors has the classes that a call can raise, one for each reaction.
+    """
+    calls = {
+        name
+        for name, each in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(each, (errors.TransportError, errors.APIError))
+    }
+
+    assert {code(row[0])[0] for row in table(ROOT / "docs" / "client.md", "Exception")} == (
+        calls - {"TransportError", "APIError"}
+    )
+
+
+def actions() -> dict[str, set[str]]:
+    """
+    Return the value of each `action` in the package, with the levels at which it is logged.
+
+    It stands in a logging call's `extra`, or is the first argument of a method that logs once.
+    """
+    levels = {"warn_once": "warning", "_report": "error", "exception": "error"}
+    found: dict[str, set[str]] = {}
+    for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", "")
+            extra = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
+            value: Any = call.args[0] if name in {"warn_once", "_report"} else None
+            if extra and isinstance(extra[0], ast.Dict):
+                value = extra[0].values[0]
+            value = value.values[0] if isinstance(value, ast.JoinedStr) else value
+            if isinstance(value, ast.Constant):
+                found.setdefault(value.value.split()[0], set()).add(levels.get(name, name))
+    return found
+
+
+def test_action_table() -> None:
+    """
+    The table of the log has every action of the code at its level, and no other.
+    """
+    listed = {action: {row[1]} for row in table(OPERATIONS, "`action`") for action in code(row[0])}
+
+    assert listed == actions()
+
+
+def test_every_logging_call_has_an_action() -> None:
+    """
+    No record leaves the package without an `action`.
+    """
+    for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if re.fullmatch(r"_?log(ger)?\.(debug|info|warning|error|exception|critical)", ast.unparse(call.func)):
+                assert "extra" in {keyword.arg for keyword in call.keywords}, f"{path}:{call.lineno}"
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    [choices] = [action.choices for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(choices)
+
+
+def test_command_table() -> None:
+    """
+    The table of commands has every command of the parser, and no other.
+    """
+    assert {code(row[0])[0].split()[0] for row in table(OPERATIONS, "Command")} == set(parsers())
+
+
+@pytest.mark.parametrize("row", table(OPERATIONS, "Command"), ids=lambda row: code(row[0])[0].split()[0])
+def test_options_of_a_command(row: list[str]) -> None:
+    """
+    Each option that the table names is one of its command.
+    """
+    parser = parsers()[code(row[0])[0].split()[0]]
+
+    assert set(re.findall(r"--[a-z-]+", " ".join(row))) <= set(parser._option_string_actions)
+
+
+@named(TEXTS)
+def test_command_lines(path: Path) -> None:
+    """
+    Each command line in the text is one that the parser knows, with its options.
+    """
+    lines = re.findall(r"remotion-licensing ([a-z]+)((?: [^`#\n]*)?)", path.read_text())
+
+    for command, words in lines:
+        assert set(re.findall(r"--[a-z-]+", words)) <= set(parsers()[command]._option_string_actions)
+
+
+def test_sandbox_options() -> None:
+    """
+    The sandbox's options and ways to fail in the text are those of the parser.
+    """
+    text = (ROOT / "docs" / "testing.md").read_text()
+
+    assert set(re.findall(r"--[a-z-]+", text)) <= set(parsers()["sandbox"]._option_string_actions)
+    assert set(re.findall(r"--fail (\w+)", text)) == set(MODES)
+
+
+@named(TEXTS)
+def test_variables(path: Path) -> None:
+    """
+    Each environment variable in the text is one that is read.
+    """
+    assert set(re.findall(r"\bREMOTION_[A-Z_]+\b", path.read_text())) <= set(settings.ENVIRONMENT.values())
+
+
+@named(TEXTS)
+def test_links(path: Path) -> None:
+    """
+    Each link inside the repository leads to a file, without an anchor that a new title would break.
+    """
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()) if "://" not in link]
+
+    assert [link for link in links if not (path.parent / link).is_file()] == []
+
+
+@named(TEXTS)
+def test_named_files(path: Path) -> None:
+    """
+    Each script and module that the text names by its path is there.
+    """
+    text = path.read_text()
+    names = re.findall(r"\b(?:scripts|tests|docs|example_projects)/[\w./-]*\w", text)
+
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_logger() -> None:
+    """
+    The one logger has the documented name, and neither handlers nor level of its own.
+    """
+    logger = logging.getLogger("remotion_licensing_integrations")
+
+    assert f"One logger, `{logger.name}`." in OPERATIONS.read_text()
+    assert (logger.level, logger.propagate) == (logging.NOTSET, True)
+
+
+def test_python_version() -> None:
+    """
+    The README names the oldest Python that the package takes.
+    """
+    project = (ROOT / "pyproject.toml").read_text()
+    [oldest] = re.findall(r'^requires-python = ">=([\d.]+)"$', project, re.MULTILINE)
+
+    assert f"Python {oldest} or newer" in README.read_text()
+    assert sys.version_info >= tuple(map(int, oldest.split(".")))
+
+
+@pytest.mark.parametrize("name", ["starlette", "fastapi"])
+def test_framework_version(name: str) -> None:
+    """
+    The README names the oldest version of each framework that the extra takes.
+    """
+    project = (ROOT / "pyproject.toml").read_text()
+    [oldest] = re.findall(rf'^{name} = \["{name}>=([\d.]+)"\]$', project, re.MULTILINE)
+
+    assert re.search(rf"\b{name} {re.escape(oldest)}(?![\d.]*\d)", README.read_text(), re.IGNORECASE)
