@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
+Settle = Callable[[str, int], UsagePoint | None]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,6 +37,7 @@ R = TypeVar("R")
 _NEVER_COUNTED: Final = frozenset({206, 304})
 #: Statuses of requests that most likely ended before the endpoint; they count only when it is known to be entered.
 _NOT_ENTERED: Final = frozenset({307, 308, 401, 403, 404, 405, 422, 429})
+_OK: Final = 200
 _ACCEPTED: Final = 202
 _FIRST_ERROR: Final = 400
 _MARKER: Final = "__remotion_usage_point__"
@@ -75,9 +78,12 @@ class PendingUsage:
     aborted = False
     #: Whether the endpoint's stream has begun and not ended.
     streaming = False
+    #: Whether a synchronous endpoint runs just now.
+    running = False
     _event: str | None = None
     _skipped = False
     _deferred = False
+    _record_late: Callable[[Settle, int], object] | None = None
     _key: str | None = None
     _host: ResolvedHost | None = None
 
@@ -193,6 +199,23 @@ class PendingUsage:
         wanted = self._recorder is not None and self._recorder.settings.report_aborted
         return self._outcome(method, status, succeeded=False) if wanted or self.succeeded is not None else None
 
+    def abandon(self, record_late: Callable[[Settle, int], object]) -> bool:
+        """
+        Leave the settlement to the endpoint when it still runs, in a thread that nobody waits for any longer.
+
+        Returns whether it does, or has yet to begin; then its end calls *record_late*.
+        """
+        self._record_late = record_late
+        return self.running or not self.entered
+
+    def leave(self, status: int) -> None:
+        """
+        Note that the synchronous endpoint has ended, with the status of its response or 0 for an exception.
+        """
+        self.running = False
+        if self._record_late is not None:
+            self._record_late(self.complete if status else self.fail, status)
+
     def _outcome(self, method: str, status: int, *, succeeded: bool) -> UsagePoint | None:
         if self._skipped or self._deferred or self.event is None or self._recorder is None:
             return None
@@ -239,6 +262,10 @@ def current_usage() -> PendingUsage:
     return CURRENT.get() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
 
 
+#: How many decorators this process has made; tells whether an app counts anything.
+decorated = 0
+
+
 def usage_point(
     event: str, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -258,11 +285,13 @@ def usage_point(
         ConfigurationError: An argument is unusable.
         TypeError: The decorated object is not a function or method.
     """
+    global decorated  # noqa: PLW0603 - only ever counted up
     if callable(event):
         msg = 'usage_point needs an event: @usage_point("cloud-render")'
         raise TypeError(msg)
     check_event(event)
     options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
+    decorated += 1
     return functools.partial(_decorate, options)
 
 
@@ -326,10 +355,25 @@ def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         usage = _entered(options, function)
-        result = function(*args, **kwargs)
+        result = _run(usage, function, args, kwargs)
         return _finish(result, usage) if inspect.isawaitable(result) else _watch_body(result, usage)
 
     return call
+
+
+def _run(
+    usage: PendingUsage | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if usage is None:
+        return function(*args, **kwargs)
+    usage.running = True
+    status = 0
+    try:
+        result = function(*args, **kwargs)
+        status = getattr(result, "status_code", _OK)
+        return result
+    finally:
+        usage.leave(status)
 
 
 def _called(function: Any) -> Any:

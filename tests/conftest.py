@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests._django"]
 
 
 @pytest.fixture(autouse=True)

@@ -30,12 +30,18 @@ LEVELS = [
     ["starlette", "fastapi"],
     ["testing.sandbox", "testing.plugin", "testing"],
     ["doctor", "commands", "cli", "__main__"],
+    ["django"],
 ]
 ORDER = [module for level in LEVELS for module in level]
 
 #: Adapters, and what each may know of other packages' frameworks.
 FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
-ALLOWED_FRAMEWORK = {"starlette": {"starlette"}, "fastapi": {"starlette", "fastapi"}, "testing.sandbox": {"starlette"}}
+ALLOWED_FRAMEWORK = {
+    "starlette": {"starlette"},
+    "fastapi": {"starlette", "fastapi"},
+    "testing.sandbox": {"starlette"},
+    "django": {"django"},
+}
 ADAPTERS = ["asgi", "starlette", "fastapi"]
 
 
@@ -53,9 +59,9 @@ MODULES = modules()
 
 def unit(name: str) -> str:
     """
-    Return the name under which a module stands in `LEVELS`: the sandbox is one unit.
+    Return the name under which a module stands in `LEVELS`: the sandbox and the Django app are one unit each.
     """
-    return "testing.sandbox" if name.startswith("testing.sandbox") else name
+    return next((whole for whole in ("testing.sandbox", "django") if f"{name}.".startswith(f"{whole}.")), name)
 
 
 def imports(name: str) -> set[str]:

@@ -4,18 +4,28 @@ What every test of the outbox gets: a clock it can turn, a directory without a s
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from tests._django import emptied, set_up
 from tests.outbox._values import Clock
+
+# While tests are collected: later pytest-django takes no notice.
+set_up()
 
 #: A new store needs one entry here to have the whole contract tested.
 STORES = {
-    "memory": lambda place, clock: MemoryOutbox(clock=clock),
-    "sqlite": lambda place, clock: SQLiteOutbox(place / "outbox.sqlite3", clock=clock),
+    "memory": lambda request, clock: closing(MemoryOutbox(clock=clock)),
+    "sqlite": lambda request, clock: closing(
+        SQLiteOutbox(request.getfixturevalue("place") / "outbox.sqlite3", clock=clock)
+    ),
+    "django-sqlite": lambda request, clock: emptied(request, "sqlite_alias", clock),
+    "django-mariadb": lambda request, clock: emptied(request, "mariadb_alias", clock),
+    "django-postgresql": lambda request, clock: emptied(request, "postgresql_alias", clock),
 }
 _MEMORY = Path("/dev/shm")
 
@@ -36,7 +46,6 @@ def place(tmp_path):
 
 
 @pytest.fixture(params=STORES)
-def outbox(request, place, clock):
-    outbox = STORES[request.param](place, clock)
-    yield outbox
-    outbox.close()
+def outbox(request, clock):
+    with STORES[request.param](request, clock) as outbox:
+        yield outbox

@@ -56,6 +56,16 @@ def test_key_twice_in_one_call(outbox):
     assert [stored.point.host for stored in outbox.list()] == ["https://first"]
 
 
+def test_keys_differ_by_case(outbox):
+    """
+    Keys that differ in upper and lower case only are two points.
+    """
+    outbox.add([point("render-a"), point("render-A")])
+
+    assert keys(outbox.list()) == ["render-A", "render-a"]
+    assert outbox.get("render-A").point.idempotency_key == "render-A"
+
+
 @pytest.mark.parametrize("state", State)
 def test_known_key_is_left_as_it_is(outbox, state, clock):
     """

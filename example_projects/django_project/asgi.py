@@ -1,0 +1,10 @@
+"""
+The project for uvicorn: `uvicorn asgi:application`.
+"""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+application = get_asgi_application()

@@ -1,0 +1,146 @@
+"""
+System checks: what would fail or go wrong silently, found before the first request.
+
+Each check is one function with ids of its own; run them with `manage.py check --tag remotion_licensing`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name for it
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from .. import usage
+from ..errors import ConfigurationError
+from ..outbox import open_outbox
+from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings
+
+TAG: Final = "remotion_licensing"
+_MIDDLEWARE: Final = "remotion_licensing_integrations.django.middleware.UsageMiddleware"
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@register(TAG)
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """
+    E001: the dict is unusable. W001: there is no licence key.
+    """
+    try:
+        found = read_settings()
+        database_alias()
+        if found.outbox != OWN_DATABASE:
+            open_outbox(found.outbox)
+    except (ConfigurationError, TypeError) as error:
+        return [Error(str(error), hint=f"Mend {NAME} in your settings.", id=f"{TAG}.E001")]
+    if found.license_key is None:
+        hint = f'Set {NAME}["LICENSE_KEY"] or REMOTION_LICENSE_KEY.'
+        return [Warning("There is no licence key: no usage point is recorded.", hint=hint, id=f"{TAG}.W001")]
+    return []
+
+
+@register(TAG)
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """
+    W002: views are decorated, the middleware is missing. W003: it is there twice.
+    """
+    found = sum(map(_is_ours, settings.MIDDLEWARE))
+    if found > 1:
+        hint = "Keep the last one."
+        return [Warning("UsageMiddleware is in MIDDLEWARE more than once.", hint=hint, id=f"{TAG}.W003")]
+    if not found and _has_decorated_views():
+        hint = f'Add "{_MIDDLEWARE}" at the end of MIDDLEWARE.'
+        message = "Views are decorated with usage_point, but UsageMiddleware is missing: nothing is recorded."
+        return [Warning(message, hint=hint, id=f"{TAG}.W002")]
+    return []
+
+
+def _is_ours(path: str) -> bool:
+    # By import, so that a subclass counts; what cannot be imported is Django's to report.
+    from .middleware import UsageMiddleware  # noqa: PLC0415 - checks are read before the settings are needed
+
+    try:
+        found = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, UsageMiddleware)
+
+
+def _has_decorated_views() -> bool:
+    if getattr(settings, "ROOT_URLCONF", None):
+        from django.urls import get_resolver  # noqa: PLC0415
+
+        try:
+            _ = get_resolver().url_patterns  # imports the views
+        except Exception:  # noqa: BLE001 - Django's own checks report a broken URL configuration
+            return False
+    return usage.decorated > 0
+
+
+@register(TAG)
+def check_host(**_: Any) -> list[CheckMessage]:
+    """
+    W004: a fixed local host while DEBUG is off, so that every point counts as development.
+    """
+    host = _settings_or_default("host")
+    if host is None or settings.DEBUG or urlsplit(host).hostname not in _LOCAL:
+        return []
+    hint = f'Set {NAME}["HOST"] to the origin of your frontend, or leave it out.'
+    message = f"The fixed host is {host} while DEBUG is off: no usage point will be billed."
+    return [Warning(message, hint=hint, id=f"{TAG}.W004")]
+
+
+def _settings_or_default(name: str) -> Any:
+    try:
+        return getattr(read_settings(), name)
+    except (ConfigurationError, TypeError):
+        return None  # E001 says so
+
+
+@register(TAG, deploy=True)
+def check_key_in_settings(**_: Any) -> list[CheckMessage]:
+    """
+    W005: the licence key stands in a settings file (`check --deploy`).
+    """
+    try:
+        key = read_dict().get("LICENSE_KEY")
+    except ConfigurationError:
+        return []
+    module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "")
+    path = getattr(module, "__file__", None)
+    if not key or not isinstance(key, str) or path is None:
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        if key not in file.read():
+            return []
+    hint = 'Read it from the environment: os.environ["REMOTION_LICENSE_KEY"].'
+    return [Warning("The licence key stands in the settings file.", hint=hint, id=f"{TAG}.W005")]
+
+
+@register(TAG, Tags.database)
+def check_table(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """
+    W006: the outbox's table has not been migrated (`check --database`).
+    """
+    # `migrate` checks the database before it makes the table.
+    if not databases or "migrate" in sys.argv[1:2] or _settings_or_default("outbox") != OWN_DATABASE:
+        return []
+    from .outbox import DjangoOutbox  # noqa: PLC0415 - models load after the apps
+
+    outbox = DjangoOutbox(using=read_dict().get("DATABASE"))
+    if outbox.alias not in databases:
+        return []
+    try:
+        tables = connections[outbox.alias].introspection.table_names()
+    except DatabaseError:
+        return []  # Django's own checks report it
+    if outbox.table in tables:
+        return []
+    message = f"The table {outbox.table} is missing in database {outbox.alias!r}: points would only wait in memory."
+    return [Warning(message, hint="Run `manage.py migrate`.", id=f"{TAG}.W006")]

@@ -1,0 +1,69 @@
+"""
+The dict `REMOTION_LICENSING`, read when it is used, so that `override_settings` works.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connections
+
+from ..errors import ConfigurationError
+from ..settings import ENVIRONMENT, Settings
+
+NAME: Final = "REMOTION_LICENSING"
+
+#: `OUTBOX` as it is by default: a table in the project's own database.
+OWN_DATABASE: Final = "django://"
+
+#: Keys of the dict that only Django has.
+DJANGO_KEYS: Final = frozenset({"DATABASE"})
+
+
+def read_dict() -> Mapping[str, Any]:
+    """
+    Return the dict of the project's settings, empty when there is none.
+
+    Raises:
+        ConfigurationError: It is no dict, or a key is no setting.
+    """
+    values = getattr(settings, NAME, {})
+    if not isinstance(values, Mapping):
+        msg = f"{NAME}: expected a dict, got {type(values).__name__}"
+        raise ConfigurationError(msg)
+    known = {name.upper() for name in ENVIRONMENT} | DJANGO_KEYS
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+        msg = f"{NAME}: unknown key {', '.join(unknown)}; the keys are {', '.join(sorted(known))}"
+        raise ConfigurationError(msg)
+    return values
+
+
+def read_settings() -> Settings:
+    """
+    Return the settings of the project: the dict over the environment over the defaults.
+
+    Raises:
+        ConfigurationError: The dict or a value is unusable.
+    """
+    values = {key.lower(): value for key, value in read_dict().items() if key not in DJANGO_KEYS}
+    if values.get("outbox") is None and not os.environ.get(ENVIRONMENT["outbox"]):
+        values["outbox"] = OWN_DATABASE
+    return Settings.from_env(**values)
+
+
+def database_alias() -> str | None:
+    """
+    Return the alias of the database that `DATABASE` names; `None` leaves it to the routers.
+
+    Raises:
+        ConfigurationError: There is no such database.
+    """
+    alias: str | None = read_dict().get("DATABASE")
+    if alias is not None and alias not in list(connections):
+        msg = f"{NAME}: DATABASE: {alias!r} is not one of DATABASES: {', '.join(connections)}"
+        raise ConfigurationError(msg)
+    return alias

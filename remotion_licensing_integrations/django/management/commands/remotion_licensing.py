@@ -1,0 +1,48 @@
+"""
+`manage.py remotion_licensing …`: the commands of `remotion-licensing`, over this project's outbox.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ....commands import add_commands, run
+from ....errors import LicensingError
+from ...recorder import get_recorder
+
+
+class Command(BaseCommand):
+    """
+    Look after the usage points of this project.
+    """
+
+    help = "Look after the usage points of Remotion conversions: deliver, inspect, mend."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """
+        Declare the commands.
+        """
+        # Django's own parsers want arguments that these commands' parsers do not know.
+        commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
+        add_commands(commands.add_parser)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """
+        Run the chosen command.
+
+        Raises:
+            CommandError: The settings are unusable.
+            SystemExit: It could not be done, or something needs attention.
+        """
+        try:
+            recorder = get_recorder()
+        except LicensingError as error:
+            raise CommandError(str(error), returncode=2) from error
+        with redirect_stdout(cast("TextIO", self.stdout)), redirect_stderr(cast("TextIO", self.stderr)):
+            status = run(argparse.Namespace(**options), recorder)
+        if status:
+            raise SystemExit(status)

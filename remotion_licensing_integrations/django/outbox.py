@@ -1,0 +1,325 @@
+"""
+An outbox in the project's own database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, F, Min, QuerySet
+from django.utils.timezone import make_naive
+
+from .._forks import ForkLock
+from ..errors import ConfigurationError, OutboxError
+from ..masking import mask
+from ..models import Registration, UsagePoint
+from ..outbox.base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .models import UsagePointRecord
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+#: Epoch seconds by the clock that all machines share; SQLite has none.
+_SERVER_CLOCK: Final = {
+    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+    "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000",
+}
+# What a row raises that a newer version wrote, or that was edited by hand.
+_UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
+_STUCK: Final = (State.REJECTED.value, State.HELD.value)
+_lock: Final = ForkLock()
+_PRUNE_STEP: Final = 1_000  # rows
+_Numbers = list[int]  # under another name: `list` is a method of the class below
+
+
+class DjangoOutbox(Outbox):
+    """
+    Points in the table of `UsagePointRecord`.
+
+    Args:
+        using: Alias of the database; `None` asks the routers.
+        clock: The present moment in epoch seconds; `None` is the database server's clock where machines share one,
+            else this machine's.
+    """
+
+    def __init__(self, using: str | None = None, *, clock: Callable[[], float] | None = None) -> None:
+        self._using = using
+        self._clock = clock
+        # By process: a parent's connections are kept, for even to collect them would end its sessions.
+        self._used: dict[tuple[int, threading.Thread], BaseDatabaseWrapper] = {}
+
+    def __repr__(self) -> str:
+        return f"DjangoOutbox({self.alias!r})"
+
+    @property
+    def alias(self) -> str:
+        """
+        Alias of the database that the points are in.
+        """
+        return self._using or router.db_for_write(UsagePointRecord) or DEFAULT_DB_ALIAS
+
+    @property
+    def table(self) -> str:
+        """
+        Name of the table.
+        """
+        return UsagePointRecord._meta.db_table  # noqa: SLF001 - public, whatever its name
+
+    def open(self) -> None:
+        self.next_due()
+
+    def add(self, points: Sequence[UsagePoint]) -> None:
+        # A savepoint inside a test's transaction, which a refused point must not spoil.
+        with self._session(), transaction.atomic(using=self.alias):
+            now = self._now()
+            self._rows.bulk_create([_to_record(point, now) for point in points], ignore_conflicts=True)
+
+    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+        with self._session():
+            now, token = self._now(), secrets.token_hex(8)
+            taken = {"due": now + min(lease, MAX_DELAY), "token": token, "attempts": F("attempts") + 1}
+            due = self._pending.filter(due__lte=now)
+            # Nothing is put off so far: the clock has gone back.
+            far = self._pending.filter(due__gt=now + MAX_DELAY)
+            numbers = self._take(due, limit, taken)
+            if len(numbers) < limit:
+                numbers += self._take(far, limit - len(numbers), taken)
+            found = self._pending.filter(token=token).in_bulk(numbers)
+            records = [found[number] for number in numbers if number in found]
+            return [claimed for record in records if (claimed := self._to_claimed(record, token, now)) is not None]
+
+    def _take(self, due: QuerySet[UsagePointRecord], limit: int, taken: dict[str, object]) -> _Numbers:
+        # By conditional update where the database cannot skip locked rows: the later of two finds them changed.
+        oldest = due.order_by("due", "pk").values_list("pk", flat=True)[:limit]
+        if not connections[self.alias].features.has_select_for_update_skip_locked:
+            return self._update(due, list(oldest), taken)
+        with transaction.atomic(using=self.alias):
+            return self._update(due, list(oldest.select_for_update(skip_locked=True)), taken)
+
+    def _update(self, due: QuerySet[UsagePointRecord], numbers: _Numbers, taken: dict[str, object]) -> _Numbers:
+        if numbers:
+            due.filter(pk__in=numbers).update(**taken)
+        return numbers
+
+    def write(self, changes: Sequence[Change]) -> int:
+        with self._session(), transaction.atomic(using=self.alias):
+            now = self._now()
+            return sum(self._apply(change, now) for change in changes)
+
+    def _apply(self, change: Change, now: float) -> int:
+        answer = change.registration
+        row = self._pending.filter(pk=change.claimed.row, token=change.claimed.token)
+        if change.unanswered:
+            row.filter(unanswered_since=None).update(unanswered_since=now)
+        return row.update(
+            state=change.state.value,
+            due=now + change.delay,
+            token=None,
+            attempts=F("attempts") - int(not change.counts),
+            last_error=change.error[:MAX_ERROR_LENGTH] if change.error else None,
+            billable=answer.billable if answer else None,
+            classification=answer.classification if answer else None,
+        )
+
+    def next_due(self) -> float | None:
+        with self._session():
+            first: float | None = self._pending.aggregate(first=Min("due"))["first"]
+            if first is None:
+                return None
+            wait = first - self._now()
+            return 0.0 if wait > MAX_DELAY else max(0.0, wait)
+
+    def counts(self) -> Counts:
+        with self._session():
+            by_state = dict(self._rows.order_by().values_list("state").annotate(Count("pk")))
+            return Counts(
+                **{state.value: by_state.get(state.value, 0) for state in State},
+                claimed=self._pending.filter(due__gt=self._now()).exclude(token=None).count(),
+                oldest_pending=_to_aware(self._pending.aggregate(oldest=Min("occurred_at"))["oldest"]),
+            )
+
+    def get(self, idempotency_key: str) -> StoredPoint | None:
+        with self._session():
+            record = self._rows.filter(idempotency_key__in=_possible([idempotency_key])).first()
+            now = self._now()
+        try:
+            return None if record is None else to_stored(record, now)
+        except _UNREADABLE as error:
+            msg = f"outbox in database {self.alias!r}: usage point {idempotency_key} cannot be read: {error}"
+            raise OutboxError(msg) from error
+
+    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+        with self._session():
+            now = self._now()
+            records = self._rows.all() if state is None else self._rows.filter(state=state.value)
+            found = [_listed(record, now) for record in records.order_by("-pk")[:limit]]
+            return [stored for stored in found if stored is not None]
+
+    def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
+        with self._session():
+            return self._stuck(idempotency_keys).update(
+                state=State.PENDING.value, due=self._now(), attempts=0, unanswered_since=None
+            )
+
+    def discard(self, idempotency_keys: Sequence[str]) -> int:
+        with self._session():
+            return self._stuck(idempotency_keys).delete()[0]
+
+    def prune(self, older_than: float) -> int:
+        with self._session():
+            old = self._rows.filter(state=State.REGISTERED.value, due__lt=self._now() - older_than)
+            pruned = 0
+            while numbers := list(old.values_list("pk", flat=True)[:_PRUNE_STEP]):
+                pruned += self._rows.filter(pk__in=numbers).delete()[0]
+            return pruned
+
+    def close(self) -> None:
+        """
+        Close the connections that ended threads have left; those of running threads are theirs.
+        """
+        with _lock:
+            self._close_left()
+
+    @property
+    def _rows(self) -> QuerySet[UsagePointRecord]:
+        return UsagePointRecord.objects.using(self.alias)
+
+    @property
+    def _pending(self) -> QuerySet[UsagePointRecord]:
+        return self._rows.filter(state=State.PENDING.value)
+
+    def _stuck(self, idempotency_keys: Sequence[str] | None) -> QuerySet[UsagePointRecord]:
+        stuck = self._rows.filter(state__in=_STUCK)
+        return stuck if idempotency_keys is None else stuck.filter(idempotency_key__in=_possible(idempotency_keys))
+
+    def _now(self) -> float:
+        connection = connections[self.alias]
+        query = _SERVER_CLOCK.get(connection.vendor)
+        if self._clock is not None or query is None:
+            return (self._clock or time.time)()
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            return float(cursor.fetchone()[0])
+
+    @contextmanager
+    def _session(self) -> Generator[None]:
+        connection = connections[self.alias]
+        try:
+            _renew_if_lost(connection)
+            yield
+        except (Error, ImproperlyConfigured) as error:
+            if not connection.in_atomic_block:
+                connection.close()
+            reason = mask(str(error).partition("\n")[0])
+            msg = f"outbox in database {self.alias!r}: {reason}; has `manage.py migrate` run?"
+            raise OutboxError(msg) from error
+        finally:
+            self._note(connection)
+
+    def _note(self, connection: BaseDatabaseWrapper) -> None:
+        user = os.getpid(), threading.current_thread()
+        if self._used.get(user) is not connection:
+            with _lock:
+                self._close_left()
+                self._used[user] = connection
+
+    def _close_left(self) -> None:
+        left = [(pid, thread) for pid, thread in self._used if pid == os.getpid() and not thread.is_alive()]
+        for connection in map(self._used.pop, left):
+            connection.inc_thread_sharing()
+            connection.close()
+            connection.dec_thread_sharing()
+
+    def _to_claimed(self, record: UsagePointRecord, token: str, now: float) -> ClaimedPoint | None:
+        try:
+            return ClaimedPoint(record.pk, token, _to_point(record), record.attempts, _moment(record.unanswered_since))
+        except _UNREADABLE as error:
+            # Written by a newer version or by hand: it must not stop the others, nor be lost.
+            reason = f"cannot be read: {error}"[:MAX_ERROR_LENGTH]
+            self._rows.filter(pk=record.pk).update(state=State.REJECTED.value, due=now, token=None, last_error=reason)
+            return None
+
+
+def _renew_if_lost(connection: BaseDatabaseWrapper) -> None:
+    # A server that was restarted, or a proxy that hung up, leaves a connection that fails at its next use.
+    ours = connection.autocommit and not connection.in_atomic_block
+    if connection.connection is not None and ours and not connection.is_usable():
+        connection.close()
+
+
+def _possible(idempotency_keys: Iterable[str]) -> list[str]:
+    # Others are stored nowhere, and databases refuse some of them.
+    return [key for key in idempotency_keys if key.isascii() and key.isprintable()]
+
+
+def _to_record(point: UsagePoint, now: float) -> UsagePointRecord:
+    return UsagePointRecord(
+        idempotency_key=point.idempotency_key,
+        event=point.event,
+        host=point.host,
+        succeeded=point.succeeded,
+        is_still=point.is_still,
+        is_production=point.is_production,
+        occurred_at=point.occurred_at if settings.USE_TZ else make_naive(point.occurred_at, UTC),
+        due=now,
+    )
+
+
+def _to_point(record: UsagePointRecord) -> UsagePoint:
+    return UsagePoint(
+        event=record.event,
+        host=record.host,
+        succeeded=record.succeeded,
+        is_still=record.is_still,
+        is_production=record.is_production,
+        idempotency_key=record.idempotency_key,
+        occurred_at=_to_aware(record.occurred_at),
+    )
+
+
+def _to_aware(stored: datetime) -> datetime:
+    # Naive in projects without time zones, and then in UTC, as it was stored.
+    return stored.replace(tzinfo=UTC) if stored and stored.tzinfo is None else stored
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def to_stored(record: UsagePointRecord, now: float) -> StoredPoint:
+    """
+    Return *record* as every outbox shows it.
+    """
+    state = State(record.state)
+    registered = state is State.REGISTERED
+    return StoredPoint(
+        point=_to_point(record),
+        state=state,
+        attempts=record.attempts,
+        due=datetime.fromtimestamp(record.due, UTC),
+        claimed=state is State.PENDING and record.token is not None and record.due > now,
+        registration=Registration(record.billable, record.classification) if registered else None,
+        last_error=record.last_error,
+        unanswered_since=_moment(record.unanswered_since),
+    )
+
+
+def _listed(record: UsagePointRecord, now: float) -> StoredPoint | None:
+    try:
+        return to_stored(record, now)
+    except _UNREADABLE as error:
+        logger.error(  # noqa: TRY400 - the message says it all
+            "Usage point %r of the outbox cannot be read: %s", record.pk, error, extra={"action": "point_unreadable"}
+        )
+        return None

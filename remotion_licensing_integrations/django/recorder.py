@@ -1,0 +1,105 @@
+"""
+The one recorder of a Django process, made when it is first needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from .._forks import ForkLock
+from .._testrun import is_test_run
+from ..models import UsagePoint
+from ..outbox import Outbox, open_outbox
+from ..recorder import UsageRecorder
+from ..settings import Settings
+from ..writer import store_or_log
+from .conf import NAME, OWN_DATABASE, database_alias, read_settings
+
+_recorder: UsageRecorder | None = None
+_lock: Final = ForkLock()
+
+
+class TestRecorder(UsageRecorder):
+    """
+    The recorder of a test run, without threads.
+
+    It stores on the test's own database connection, so that its points go with the test's transaction.
+    """
+
+    __test__ = False  # no class of tests
+
+    def record(self, point: UsagePoint) -> bool:
+        """
+        Store *point* from the calling thread.
+        """
+        return self.enabled and store_or_log(self.outbox, point)
+
+    async def arecord(self, point: UsagePoint) -> bool:
+        """
+        Same as `record`, but from the thread of synchronous code.
+        """
+        return await sync_to_async(self.record)(point)
+
+    def start(self) -> None:
+        """
+        Start nothing.
+        """
+
+    def deliver(self, timeout: float | None = None) -> int:  # noqa: ARG002 - as declared
+        """
+        Deliver nothing.
+        """
+        return 0
+
+
+def get_recorder() -> UsageRecorder:
+    """
+    Return the recorder of this process.
+
+    Raises:
+        ConfigurationError: The settings are unusable.
+    """
+    global _recorder  # noqa: PLW0603 - one for the process
+    if _recorder is None:
+        with _lock:
+            if _recorder is None:
+                _recorder = _make_recorder()
+    return _recorder
+
+
+def _make_recorder() -> UsageRecorder:
+    settings = read_settings()
+    kind = TestRecorder if is_test_run() else UsageRecorder
+    return kind(settings, outbox=make_outbox(settings))
+
+
+def make_outbox(settings: Settings) -> Outbox:
+    """
+    Return the outbox of the settings: the project's own database unless they name another.
+    """
+    if settings.outbox != OWN_DATABASE:
+        return open_outbox(settings.outbox)
+    from .outbox import DjangoOutbox  # noqa: PLC0415 - models load after the apps
+
+    return DjangoOutbox(using=database_alias())
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == NAME:
+        forget_recorder()
+
+
+def forget_recorder() -> None:
+    """
+    Stop the recorder of this process, if there is one; the next use makes a new one from the settings of then.
+    """
+    global _recorder
+    with _lock:
+        stale, _recorder = _recorder, None
+    if stale is not None:
+        stale.stop()

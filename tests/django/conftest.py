@@ -1,0 +1,30 @@
+"""
+What every test of the Django part gets: Django with the test project's settings, and a recorder of its own.
+"""
+
+import pytest
+
+from tests._django import set_up
+
+pytest.importorskip("pytest_django")
+set_up()
+
+from django.test import AsyncClient, Client  # noqa: E402 - Django must be set up first
+
+from remotion_licensing_integrations.django.recorder import forget_recorder  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _fresh_recorder():
+    yield
+    forget_recorder()
+
+
+@pytest.fixture
+def client():
+    return Client(raise_request_exception=False)
+
+
+@pytest.fixture
+def async_client():
+    return AsyncClient(raise_request_exception=False)

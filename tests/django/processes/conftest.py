@@ -1,0 +1,76 @@
+"""
+A sandbox, and migrated databases that processes share.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remotion_licensing_integrations.testing import Sandbox
+from tests.django.processes.servers import environment, manage
+from tests.processes.servers import DEADLINE
+
+
+def migrate(database: Path | Mapping[str, Any]) -> None:
+    """
+    Make the tables.
+    """
+    with manage("migrate", environment=environment(database)) as process:
+        output, _ = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, output
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A SQLite file to copy.
+    """
+    file = tmp_path_factory.mktemp("processes") / "db.sqlite3"
+    migrate(file)
+    return file
+
+
+@pytest.fixture
+def sqlite_file(migrated_file: Path, tmp_path: Path) -> Path:
+    """
+    A migrated SQLite file.
+    """
+    return Path(shutil.copy(migrated_file, tmp_path / "db.sqlite3"))
+
+
+@pytest.fixture
+def postgresql_database(postgresql: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """
+    A migrated PostgreSQL database, as an entry for Django's `DATABASES`.
+    """
+    psycopg = pytest.importorskip("psycopg")
+    name = f"processes_{uuid.uuid4().hex}"
+    server = {"host": postgresql["HOST"], "port": postgresql["PORT"], "user": postgresql["USER"], "dbname": "postgres"}
+    with psycopg.connect(**server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    database = {**postgresql, "NAME": name}
+    migrate(database)
+    yield database
+    with psycopg.connect(**server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Path | Mapping[str, Any]:
+    """
+    The database of the fixture that a test's parameter names.
+    """
+    found: Path | Mapping[str, Any] = request.getfixturevalue(request.param)
+    return found

@@ -1,0 +1,146 @@
+"""
+`manage.py remotion_licensing` over the project's outbox.
+"""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from remotion_licensing_integrations.django.outbox import DjangoOutbox
+from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.testing import Sandbox
+from remotion_licensing_integrations.writer import LOG_MARK
+from tests.outbox._values import REGISTRATION, bring, claim, keys, point
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def outbox():
+    return DjangoOutbox("default")
+
+
+@pytest.fixture
+def sandbox(settings):
+    with Sandbox() as sandbox:
+        settings.REMOTION_LICENSING = {**settings.REMOTION_LICENSING, "BASE_URL": sandbox.url}
+        yield sandbox
+
+
+def run(*arguments, status=0):
+    """
+    Run a command and return what it prints; *status* is what it ends with.
+    """
+    output = StringIO()
+    ended = 0
+    try:
+        call_command("remotion_licensing", *arguments, stdout=output, stderr=output, no_color=True)
+    except SystemExit as error:
+        ended = error.code
+    assert ended == status, output.getvalue()
+    return output.getvalue()
+
+
+def test_status(outbox):
+    """
+    `status` shows the project's outbox and how many points are in each state.
+    """
+    bring(outbox, State.HELD, "held")
+    outbox.add([point()])
+
+    assert "Outbox    DjangoOutbox('default')" in run("status")
+    assert json.loads(run("status", "--json"))["held"] == 1
+
+
+def test_list(outbox):
+    """
+    `list` shows the latest points of a state.
+    """
+    bring(outbox, State.REJECTED, "rejected")
+    outbox.add([point()])
+
+    assert [json.loads(line)["idempotency_key"] for line in run("list", "--json").splitlines()] == ["key", "rejected"]
+    assert "rejected" in run("list", "--state", "rejected", "--limit", "1")
+
+
+def test_deliver(outbox, sandbox):
+    """
+    `deliver --once` registers what is due, and keeps the answer.
+    """
+    outbox.add([point(host="https://myapp.com")])
+
+    assert run("deliver", "--once") == "1 usage points registered.\n"
+    assert sandbox.idempotency_keys() == ["key"]
+    assert outbox.get("key").registration == REGISTRATION
+
+
+def test_deliver_with_a_refused_key(outbox, sandbox, settings):
+    """
+    `deliver --once` ends with status 1 when delivery is on hold, and the point stays.
+    """
+    settings.REMOTION_LICENSING = {**settings.REMOTION_LICENSING, "LICENSE_KEY": "wrong"}
+    outbox.add([point()])
+
+    assert "On hold" in run("deliver", "--once", status=1)
+    assert outbox.get("key").state is State.PENDING
+
+
+def test_retry(outbox):
+    """
+    `retry` makes rejected points due again.
+    """
+    bring(outbox, State.REJECTED, "one", "two")
+
+    assert run("retry", "one") == "1 usage points are due again.\n"
+    assert run("retry", "--all") == "1 usage points are due again.\n"
+    assert len(claim(outbox)) == 2
+
+
+def test_prune(outbox):
+    """
+    `prune` deletes what was registered long enough ago.
+    """
+    bring(outbox, State.REGISTERED, "old")
+    outbox._rows.update(due=0)
+
+    assert run("prune", "--days", "1") == "1 usage points deleted.\n"
+
+
+def test_import(outbox, tmp_path):
+    """
+    `import` stores the points that only a log has.
+    """
+    log = tmp_path / "app.log"
+    log.write_text(f"CRITICAL {LOG_MARK} {json.dumps(point().to_json())}\nINFO nothing\n")
+
+    assert run("import", str(log)).startswith("1 usage points")
+    assert keys(outbox.list()) == ["key"]
+
+
+def test_doctor(sandbox):
+    """
+    `doctor` finds nothing that must be mended.
+    """
+    assert "error" not in run("doctor")
+
+
+@pytest.mark.parametrize("arguments", [["retry"], ["import", "/nowhere"]])
+def test_mistakes(arguments):
+    """
+    What cannot be done is one line on standard error, and status 2.
+    """
+    assert run(*arguments, status=2).startswith("error: ")
+
+
+def test_unusable_settings(settings):
+    """
+    Unusable settings are an error of the command, which names the field.
+    """
+    settings.REMOTION_LICENSING = {"TIMEOUT": "soon"}
+
+    with pytest.raises(CommandError, match="timeout"):
+        run("status")
