@@ -18,7 +18,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, F, Min, QuerySet
+from django.db.models import Case, Count, F, Min, QuerySet, When
+from django.db.models.functions import Coalesce
 from django.utils.timezone import make_naive
 
 from .._forks import ForkLock
@@ -88,7 +89,14 @@ class DjangoOutbox(Outbox):
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         with self._session():
             now, token = self._now(), secrets.token_hex(8)
-            taken = {"due": now + min(lease, MAX_DELAY), "token": token, "attempts": F("attempts") + 1}
+            taken = {
+                # A token is left of a claim that was never written back: its point may have been sent. First, because
+                # MySQL assigns from left to right.
+                "unanswered_since": Coalesce("unanswered_since", Case(When(token__isnull=False, then="due"))),
+                "due": now + min(lease, MAX_DELAY),
+                "token": token,
+                "attempts": F("attempts") + 1,
+            }
             due = self._pending.filter(due__lte=now)
             # Nothing is put off so far: the clock has gone back.
             far = self._pending.filter(due__gt=now + MAX_DELAY)
