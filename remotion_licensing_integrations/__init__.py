@@ -2,7 +2,7 @@
 Register Remotion usage points from Python web apps: durable, off the request path, never twice.
 
 This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.starlette`,
-`.fastapi`, `.asgi`.
+`.fastapi`, `.asgi`, `.django`.
 """
 
 from .client import (
