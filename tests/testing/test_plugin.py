@@ -129,4 +129,4 @@ def test_undone(pytester: pytest.Pytester) -> None:
         """
     )
 
-    pytester.runpytest("-p", "no:randomly", "-p", "no:xdist").assert_outcomes(passed=2)
+    pytester.runpytest("-p", "no:randomly", "-p", "no:xdist", "-p", "no:django").assert_outcomes(passed=2)
