@@ -18,8 +18,8 @@ class ForkLock:
         self._lock = threading.RLock()
         # The lock of the moment, not bound methods: a child that forks again has another one.
         os.register_at_fork(
-            before=lambda: self._lock.acquire(),  # noqa: PLW0108
-            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108
+            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - the lock of the moment
+            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - the lock of the moment
             after_in_child=self._renew,
         )
 

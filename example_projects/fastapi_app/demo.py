@@ -114,7 +114,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if time.monotonic() > give_up:
             msg = "the demo waited 30 seconds for something that did not happen"
             raise TimeoutError(msg)
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at another process
 
 
 def free_port() -> int:

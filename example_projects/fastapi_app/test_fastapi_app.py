@@ -50,7 +50,7 @@ def end_of_job(client: httpx2.Client, video: bytes) -> dict[str, Any]:
     give_up = time.monotonic() + DEADLINE
     while job["state"] == "running":
         assert time.monotonic() < give_up, job
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at another process
         job = client.get(f"/jobs/{job['id']}").raise_for_status().json()
     return job
 
@@ -191,7 +191,7 @@ def test_an_upload_does_not_outlive_its_conversion(client: httpx2.Client, app: A
     give_up = time.monotonic() + DEADLINE
     while (left := {path.name for path in app.files.rglob("*") if path.is_file()}) != {f"{job['id']}.webm"}:
         assert time.monotonic() < give_up, left
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at another process
 
 
 def test_the_app_leaves_no_files_behind(client: httpx2.Client, app: App) -> None:

@@ -74,7 +74,7 @@ def _is_ours(path: str) -> bool:
 
 def _has_decorated_views() -> bool:
     if getattr(settings, "ROOT_URLCONF", None):
-        from django.urls import get_resolver  # noqa: PLC0415
+        from django.urls import get_resolver  # noqa: PLC0415 - only when there are URLs to resolve
 
         try:
             _ = get_resolver().url_patterns  # imports the views
@@ -116,7 +116,7 @@ def check_key_in_settings(**_: Any) -> list[CheckMessage]:
     path = getattr(module, "__file__", None)
     if not key or not isinstance(key, str) or path is None:
         return []
-    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - the path comes as text
         if key not in file.read():
             return []
     hint = 'Read it from the environment: os.environ["REMOTION_LICENSE_KEY"].'

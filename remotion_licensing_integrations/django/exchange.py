@@ -91,7 +91,7 @@ class Exchange:
 
 def _report() -> None:
     # Called from handlers of exceptions only.
-    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004
+    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004 - see above
 
 
 class _Body:

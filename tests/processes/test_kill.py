@@ -14,14 +14,8 @@ import pytest
 
 from tests.processes.servers import DEADLINE, eventually
 
-ROUNDS = {
-    "uvicorn": 10,
-    "uvicorn-4": 10,
-    "gunicorn": 10,
-    "gunicorn-4-preload": 10,
-    "gunicorn-preload": 4,
-    "gunicorn-4": 4,
-}
+ROUNDS = 10
+NAMES = ["uvicorn", "uvicorn-4", "gunicorn", "gunicorn-4", "gunicorn-preload", "gunicorn-4-preload"]
 LATER = {"HOURS_LATER": "1"}
 #: Past 0.25 s a response does not wait for its commit, on purpose. A busy machine must not bring that into these tests.
 PATIENT = {"COMMIT_WAIT": "15"}
@@ -36,13 +30,13 @@ def deliver_later(serve, name, sandbox, keys):
     return [point.idempotency_key for point in sandbox.points()]
 
 
-@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_points_acknowledged_before_a_kill_are_registered_once(name, serve, refused_url, sandbox):
     """
     In ten rounds the whole server is killed the moment a response ends, while the API is down; no point is lost.
     """
     keys = set()
-    for _ in range(ROUNDS[name]):
+    for _ in range(ROUNDS):
         with serve(name, base_url=refused_url, environment=PATIENT) as server:
             keys.add(server.convert()["idempotency_key"])
             server.kill()
