@@ -25,7 +25,8 @@ DEADLINE = 30.0  # seconds for whatever must happen sooner or later
 KEY = "rm_pub_processes"
 HERE = Path(__file__).parent
 
-_GUNICORN = ("gunicorn", "conversion_app:app", "-k", "uvicorn_worker.UvicornWorker")
+# Asked to end while it still boots a worker, gunicorn forgets that one until this time is over, by default 30 s.
+_GUNICORN = ("gunicorn", "conversion_app:app", "-k", "uvicorn_worker.UvicornWorker", "--graceful-timeout=10")
 _UVICORN = ("uvicorn", "conversion_app:app")
 
 #: The command line of each server; the last word goes before host and port.
