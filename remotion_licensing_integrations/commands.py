@@ -264,12 +264,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     _print(f"Idempotency key: {point.idempotency_key}")
     registration = register_usage_event(
         license_key=settings.wire_key,
-        event=point.event,
-        host=point.host,
-        succeeded=point.succeeded,
-        is_still=point.is_still,
-        is_production=point.is_production,
-        idempotency_key=point.idempotency_key,
+        **point.to_event(),
         base_url=settings.base_url,
         timeout=settings.timeout,
         idempotency=settings.idempotency,

@@ -9,7 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from .errors import ConfigurationError
 from .masking import mask
@@ -86,19 +86,33 @@ def _check_flag(name: str, value: object) -> None:
         raise ConfigurationError(msg)
 
 
+class EventFields(TypedDict):
+    """
+    What the licensing API is told of a usage point, as the keywords of `register_usage_event`.
+    """
+
+    event: str
+    host: str | None
+    succeeded: bool
+    is_still: bool
+    is_production: bool
+    idempotency_key: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UsagePoint:
     """
-    One finished conversion or render, to be counted.
+    One conversion or render, to be counted once it has finished.
 
     Attributes:
         event: One of `EVENTS`.
         host: What `window.location.origin` is on the frontend, or `None` when unknown.
-        succeeded: Whether the work succeeded; failures are not billed.
+        succeeded: Whether the work succeeded; failures are not billed. `None` while it goes on elsewhere: the point is
+            deferred, and counts once another one with the same key brings the outcome.
         is_still: Whether a still image was rendered instead of a video.
         is_production: Whether the point may be billed.
         idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters.
-        occurred_at: When the work finished, aware, in UTC.
+        occurred_at: When the work finished, or was deferred; aware, in UTC.
 
     Raises:
         ConfigurationError: A field has a value the licensing API could not take.
@@ -106,7 +120,7 @@ class UsagePoint:
 
     event: str
     host: str | None
-    succeeded: bool
+    succeeded: bool | None
     is_still: bool = False
     is_production: bool = True
     idempotency_key: str = field(default_factory=new_idempotency_key)
@@ -115,26 +129,33 @@ class UsagePoint:
     def __post_init__(self) -> None:
         check_event(self.event)
         _check_host(self.host)
-        for name in ("succeeded", "is_still", "is_production"):
+        if self.succeeded is not None:
+            _check_flag("succeeded", self.succeeded)
+        for name in ("is_still", "is_production"):
             _check_flag(name, getattr(self, name))
         check_idempotency_key(self.idempotency_key)
         if not isinstance(self.occurred_at, datetime) or self.occurred_at.tzinfo is None:
             msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"
             raise ConfigurationError(msg)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_event(self) -> EventFields:
         """
-        Return the point as JSON values; `from_json` reads them back.
+        Return what the licensing API is told of the point; one without an outcome counts as failed.
         """
         return {
             "event": self.event,
             "host": self.host,
-            "succeeded": self.succeeded,
+            "succeeded": bool(self.succeeded),
             "is_still": self.is_still,
             "is_production": self.is_production,
             "idempotency_key": self.idempotency_key,
-            "occurred_at": self.occurred_at.isoformat(),
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """
+        Return the point as JSON values; `from_json` reads them back.
+        """
+        return {**self.to_event(), "succeeded": self.succeeded, "occurred_at": self.occurred_at.isoformat()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> UsagePoint:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .models import Registration, UsagePoint
+from .models import Registration
 from .outbox import ClaimedPoint
 from .settings import Settings
 
@@ -96,7 +96,7 @@ class Senders:
                 try:
                     if self._clock() < begin_by:
                         client = client or stack.enter_context(self._connect())
-                        outcome = _register(client, claimed.point)
+                        outcome = client.register_usage_event(**claimed.point.to_event())
                 except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
                     outcome = error
                 self._results.put((claimed, outcome))
@@ -112,17 +112,6 @@ class Senders:
             idempotency=self._settings.idempotency,
             transport=self._transport,
         )
-
-
-def _register(client: LicensingClient, point: UsagePoint) -> Registration:
-    return client.register_usage_event(
-        event=point.event,
-        host=point.host,
-        succeeded=point.succeeded,
-        is_still=point.is_still,
-        is_production=point.is_production,
-        idempotency_key=point.idempotency_key,
-    )
 
 
 def drain(entries: queue.SimpleQueue[_T]) -> list[_T]:

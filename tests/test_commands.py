@@ -90,12 +90,14 @@ def test_status_json(run, outbox) -> None:
     outbox.add([point()])
 
     assert json.loads(run("status", "--json").out) == {
+        "deferred": 0,
         "pending": 1,
         "claimed": 0,
         "registered": 0,
         "rejected": 0,
         "held": 0,
         "oldest_pending": "2023-11-14T22:13:20+00:00",
+        "oldest_deferred": None,
     }
 
 

@@ -36,7 +36,7 @@ class UsagePointRecord(models.Model):
     idempotency_key = KeyField(_("idempotency key"), max_length=MAX_KEY_LENGTH, unique=True)
     event = models.CharField(_("event"), max_length=40, choices=[(event, event) for event in EVENTS])
     host = models.CharField(_("host"), max_length=MAX_HOST_LENGTH, null=True, blank=True)  # noqa: DJ001 - null is a value of the licensing API
-    succeeded = models.BooleanField(_("succeeded"))
+    succeeded = models.BooleanField(_("succeeded"), null=True, help_text=_("Unknown while the point is deferred."))
     is_still = models.BooleanField(_("still image"))
     is_production = models.BooleanField(_("production"))
     occurred_at = models.DateTimeField(_("occurred at"))
@@ -48,7 +48,7 @@ class UsagePointRecord(models.Model):
     )
     # Epoch seconds: arithmetic and comparison are the same on every database, with and without time zones.
     due = models.FloatField(
-        _("due"), help_text=_("When it is delivered next while pending, else when it left that state.")
+        _("due"), help_text=_("When it is delivered next while pending, else when it came into its state.")
     )
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     token = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001 - null: not claimed

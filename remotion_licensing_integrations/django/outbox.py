@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -84,7 +84,16 @@ class DjangoOutbox(Outbox):
         # A savepoint inside a test's transaction, which a refused point must not spoil.
         with self._session(), transaction.atomic(using=self.alias):
             now = self._now()
-            self._rows.bulk_create([_to_record(point, now) for point in points], ignore_conflicts=True)
+            records = [UsagePointRecord(**_fields(point, now)) for point in points]
+            self._rows.bulk_create(records, ignore_conflicts=True)
+            self._finish(points, now)
+
+    def _finish(self, points: Sequence[UsagePoint], now: float) -> None:
+        # The insert has left deferred points as they were. Afterwards, so that no deferral can come in between.
+        outcomes = {point.idempotency_key: point for point in reversed(points) if point.succeeded is not None}
+        deferred = self._rows.filter(state=State.DEFERRED.value, idempotency_key__in=list(outcomes))
+        for key in list(deferred.values_list("idempotency_key", flat=True)):
+            deferred.filter(idempotency_key=key).update(**_fields(outcomes[key], now))
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         with self._session():
@@ -151,10 +160,12 @@ class DjangoOutbox(Outbox):
     def counts(self) -> Counts:
         with self._session():
             by_state = dict(self._rows.order_by().values_list("state").annotate(Count("pk")))
+            oldest = dict(self._rows.order_by().values_list("state").annotate(Min("occurred_at")))
             return Counts(
                 **{state.value: by_state.get(state.value, 0) for state in State},
                 claimed=self._pending.filter(due__gt=self._now()).exclude(token=None).count(),
-                oldest_pending=_to_aware(self._pending.aggregate(oldest=Min("occurred_at"))["oldest"]),
+                oldest_pending=_to_aware(oldest.get(State.PENDING.value)),
+                oldest_deferred=_to_aware(oldest.get(State.DEFERRED.value)),
             )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
@@ -167,10 +178,14 @@ class DjangoOutbox(Outbox):
             msg = f"outbox in database {self.alias!r}: usage point {idempotency_key} cannot be read: {error}"
             raise OutboxError(msg) from error
 
-    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+    def list(
+        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[StoredPoint]:
         with self._session():
             now = self._now()
             records = self._rows.all() if state is None else self._rows.filter(state=state.value)
+            if before is not None:
+                records = records.filter(occurred_at__lt=_to_stored_moment(before))
             found = [_listed(record, now) for record in records.order_by("-pk")[:limit]]
             return [stored for stored in found if stored is not None]
 
@@ -182,7 +197,8 @@ class DjangoOutbox(Outbox):
 
     def discard(self, idempotency_keys: Sequence[str]) -> int:
         with self._session():
-            return self._stuck(idempotency_keys).delete()[0]
+            unsettled = self._rows.filter(state__in=(*_STUCK, State.DEFERRED.value))
+            return unsettled.filter(idempotency_key__in=_possible(idempotency_keys)).delete()[0]
 
     def prune(self, older_than: float) -> int:
         with self._session():
@@ -271,17 +287,18 @@ def _possible(idempotency_keys: Iterable[str]) -> list[str]:
     return [key for key in idempotency_keys if key.isascii() and key.isprintable()]
 
 
-def _to_record(point: UsagePoint, now: float) -> UsagePointRecord:
-    return UsagePointRecord(
-        idempotency_key=point.idempotency_key,
-        event=point.event,
-        host=point.host,
-        succeeded=point.succeeded,
-        is_still=point.is_still,
-        is_production=point.is_production,
-        occurred_at=point.occurred_at if settings.USE_TZ else make_naive(point.occurred_at, UTC),
-        due=now,
-    )
+def _fields(point: UsagePoint, now: float) -> dict[str, Any]:
+    return {
+        "idempotency_key": point.idempotency_key,
+        "event": point.event,
+        "host": point.host,
+        "succeeded": point.succeeded,
+        "is_still": point.is_still,
+        "is_production": point.is_production,
+        "occurred_at": _to_stored_moment(point.occurred_at),
+        "state": (State.DEFERRED if point.succeeded is None else State.PENDING).value,
+        "due": now,
+    }
 
 
 def _to_point(record: UsagePointRecord) -> UsagePoint:
@@ -296,7 +313,11 @@ def _to_point(record: UsagePointRecord) -> UsagePoint:
     )
 
 
-def _to_aware(stored: datetime) -> datetime:
+def _to_stored_moment(moment: datetime) -> datetime:
+    return moment if settings.USE_TZ else make_naive(moment, UTC)
+
+
+def _to_aware(stored: Any) -> Any:
     # Naive in projects without time zones, and then in UTC, as it was stored.
     return stored.replace(tzinfo=UTC) if stored and stored.tzinfo is None else stored
 

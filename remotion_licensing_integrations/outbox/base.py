@@ -1,10 +1,10 @@
 """
 The contract of an outbox: the durable store between a finished request and the licensing API.
 
-A point is *pending* until the API has taken it (*registered*), has refused it for good (*rejected*), or nobody can tell
-whether it was taken (*held*). To *claim* a pending point is to move its due time to the end of a lease and to note a
-fencing token on it; so a lease that runs out needs no clean-up, and whoever comes late with an old token changes
-nothing.
+A point is *deferred* while its work goes on, then *pending* until the API has taken it (*registered*), has refused it
+for good (*rejected*), or nobody can tell whether it was taken (*held*). To *claim* a pending point is to move its due
+time to the end of a lease and to note a fencing token on it; so a lease that runs out needs no clean-up, and whoever
+comes late with an old token changes nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class State(StrEnum):
     Where a stored usage point stands.
     """
 
+    DEFERRED = "deferred"
     PENDING = "pending"
     REGISTERED = "registered"
     REJECTED = "rejected"
@@ -42,7 +43,7 @@ class StoredPoint:
 
     Attributes:
         attempts: How often it was sent, the current claim included.
-        due: When it is delivered next while pending, else when it left that state.
+        due: When it is delivered next while pending, else when it came into its state.
         claimed: Whether a deliverer has it now.
         registration: The API's answer, once registered.
         last_error: Why the last attempt failed.
@@ -166,14 +167,17 @@ class Counts:
     Attributes:
         claimed: How many of the pending ones a deliverer has now.
         oldest_pending: When the oldest pending point occurred.
+        oldest_deferred: When the oldest deferred point was deferred.
     """
 
+    deferred: int = 0
     pending: int = 0
     claimed: int = 0
     registered: int = 0
     rejected: int = 0
     held: int = 0
     oldest_pending: datetime | None = None
+    oldest_deferred: datetime | None = None
 
 
 class Outbox(ABC):
@@ -193,9 +197,10 @@ class Outbox(ABC):
     @abstractmethod
     def add(self, points: Sequence[UsagePoint]) -> None:
         """
-        Store *points* as pending and due, all or none; they are durable when this returns.
+        Store *points*, all or none: pending and due, without an outcome deferred. They are durable when this returns.
 
-        A point whose idempotency key is already stored, in any state, is left as it is.
+        A point whose idempotency key is already stored is left as it is. But a deferred one gives way to a point that
+        brings its outcome, and is pending and due then.
         """
 
     @abstractmethod
@@ -234,9 +239,13 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+    def list(
+        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[StoredPoint]:
         """
         Return the latest points, newest first, of *state* or of all; rows that cannot be read are left out and logged.
+
+        With *before* only those that occurred earlier.
         """
 
     @abstractmethod
@@ -250,7 +259,7 @@ class Outbox(ABC):
     @abstractmethod
     def discard(self, idempotency_keys: Sequence[str]) -> int:
         """
-        Delete rejected and held points for good, and return how many.
+        Delete rejected, held and deferred points for good, and return how many.
         """
 
     @abstractmethod

@@ -25,7 +25,7 @@ class _Row:
     number: int
     point: UsagePoint
     due: float
-    state: State = State.PENDING
+    state: State
     attempts: int = 0
     token: str | None = None
     registration: Registration | None = None
@@ -56,13 +56,20 @@ class MemoryOutbox(Outbox):
         now = self._clock()
         with _lock:
             for point in points:
-                if point.idempotency_key not in self._rows:
-                    self._rows[point.idempotency_key] = _Row(next(self._numbers), point, due=now)
+                self._add(point, now)
+
+    def _add(self, point: UsagePoint, now: float) -> None:
+        known = self._rows.get(point.idempotency_key)
+        state = State.DEFERRED if point.succeeded is None else State.PENDING
+        if known is None:
+            self._rows[point.idempotency_key] = _Row(next(self._numbers), point, due=now, state=state)
+        elif known.state is State.DEFERRED and state is State.PENDING:
+            known.point, known.due, known.state = point, now, state
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         now, token = self._clock(), secrets.token_hex(8)
         with _lock:
-            due = [row for row in self._pending() if row.due <= now or row.due > now + MAX_DELAY]
+            due = [row for row in self._having(State.PENDING) if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
                 if row.token is not None and row.unanswered_since is None:
@@ -93,7 +100,7 @@ class MemoryOutbox(Outbox):
     def next_due(self) -> float | None:
         now = self._clock()
         with _lock:
-            due = [row.due for row in self._pending()]
+            due = [row.due for row in self._having(State.PENDING)]
         if not due:
             return None
         return 0.0 if max(due) > now + MAX_DELAY else max(0.0, min(due) - now)
@@ -102,14 +109,12 @@ class MemoryOutbox(Outbox):
         now = self._clock()
         with _lock:
             states = [row.state for row in self._rows.values()]
-            pending = self._pending()
+            pending, deferred = self._having(State.PENDING), self._having(State.DEFERRED)
         return Counts(
-            pending=len(pending),
+            **{state.value: states.count(state) for state in State},
             claimed=sum(row.token is not None and row.due > now for row in pending),
-            registered=states.count(State.REGISTERED),
-            rejected=states.count(State.REJECTED),
-            held=states.count(State.HELD),
             oldest_pending=min((row.point.occurred_at for row in pending), default=None),
+            oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
@@ -117,15 +122,19 @@ class MemoryOutbox(Outbox):
             row = self._rows.get(idempotency_key)
             return None if row is None else self._stored(row)
 
-    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
+    def list(
+        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[StoredPoint]:
         with _lock:
             rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
+            rows = [row for row in rows if before is None or row.point.occurred_at < before]
             return [self._stored(row) for row in rows[:limit]]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
         with _lock:
-            stuck = self._stuck(self._rows if idempotency_keys is None else idempotency_keys)
+            keys = self._rows if idempotency_keys is None else idempotency_keys
+            stuck = self._keys(keys, State.REJECTED, State.HELD)
             for key in stuck:
                 row = self._rows[key]
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
@@ -133,10 +142,10 @@ class MemoryOutbox(Outbox):
 
     def discard(self, idempotency_keys: Sequence[str]) -> int:
         with _lock:
-            stuck = self._stuck(idempotency_keys)
-            for key in stuck:
+            unsettled = self._keys(idempotency_keys, State.REJECTED, State.HELD, State.DEFERRED)
+            for key in unsettled:
                 del self._rows[key]
-            return len(stuck)
+            return len(unsettled)
 
     def prune(self, older_than: float) -> int:
         limit = self._clock() - older_than
@@ -149,12 +158,11 @@ class MemoryOutbox(Outbox):
     def close(self) -> None:
         pass
 
-    def _pending(self) -> Sequence[_Row]:
-        return [row for row in self._rows.values() if row.state is State.PENDING]
+    def _having(self, state: State) -> Sequence[_Row]:
+        return [row for row in self._rows.values() if row.state is state]
 
-    def _stuck(self, keys: Iterable[str]) -> Sequence[str]:
-        stuck = (State.REJECTED, State.HELD)
-        return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in stuck]
+    def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
+        return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]
 
     def _stored(self, row: _Row) -> StoredPoint:
         return StoredPoint(

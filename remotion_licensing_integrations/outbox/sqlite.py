@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from .base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Out
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
-# `due` is when a pending point is delivered next; for the others, when they left that state. The index serves the
+# `due` is when a pending point is delivered next; for the others, when they came into their state. The index serves the
 # order of claims and covers the counts.
 _MIGRATIONS: Final = (
     """
@@ -50,9 +51,14 @@ _MIGRATIONS: Final = (
 
 _POINT: Final = "idempotency_key, event, host, succeeded, is_still, is_production, occurred_at"
 _ROW: Final = f"{_POINT}, state, due, attempts, token, unanswered_since, last_error, billable, classification"
-_INSERT: Final = (
-    f"INSERT INTO usage_point ({_POINT}, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING"
-)
+# A deferred point gives way to the one that brings its outcome.
+_INSERT: Final = f"""
+    INSERT INTO usage_point ({_POINT}, state, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (idempotency_key) DO UPDATE SET event = excluded.event, host = excluded.host,
+        succeeded = excluded.succeeded, is_still = excluded.is_still, is_production = excluded.is_production,
+        occurred_at = excluded.occurred_at, state = excluded.state, due = excluded.due
+    WHERE state = 'deferred' AND excluded.state = 'pending'
+"""
 _DUE: Final = "FROM usage_point WHERE state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?"
 # Nothing is put off so far: the clock has gone back.
 _FAR: Final = "FROM usage_point WHERE state = 'pending' AND due > ? ORDER BY due, id LIMIT ?"
@@ -160,6 +166,7 @@ class SQLiteOutbox(Outbox):
             **{state.value: count.get(state, 0) for state in State},
             claimed=claimed.get(State.PENDING, 0),
             oldest_pending=_moment(oldest.get(State.PENDING)),
+            oldest_deferred=_moment(oldest.get(State.DEFERRED)),
         )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
@@ -174,11 +181,18 @@ class SQLiteOutbox(Outbox):
             msg = f"outbox {self._database.path}: usage point {idempotency_key} cannot be read: {error}"
             raise OutboxError(msg) from error
 
-    def list(self, state: State | None = None, *, limit: int = 100) -> Sequence[StoredPoint]:
-        condition = "" if state is None else "WHERE state = ?"
-        parameters: list[object] = [limit] if state is None else [state.value, limit]
-        sql = f"SELECT {_ROW} FROM usage_point {condition} ORDER BY id DESC LIMIT ?"
-        return [stored for row in self._database.read(sql, parameters) if (stored := self._listed(row)) is not None]
+    def list(
+        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[StoredPoint]:
+        conditions: dict[str, object] = {}
+        if state is not None:
+            conditions["state = ?"] = state.value
+        if before is not None:
+            conditions["occurred_at < ?"] = before.timestamp()
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT {_ROW} FROM usage_point {where} ORDER BY id DESC LIMIT ?"
+        rows = self._database.read(sql, [*conditions.values(), limit])
+        return [stored for row in rows if (stored := self._listed(row)) is not None]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
@@ -190,7 +204,7 @@ class SQLiteOutbox(Outbox):
 
     def discard(self, idempotency_keys: Sequence[str]) -> int:
         rows = [(key,) for key in idempotency_keys if key.isascii()]
-        sql = "DELETE FROM usage_point WHERE state IN ('rejected', 'held') AND idempotency_key = ?"
+        sql = "DELETE FROM usage_point WHERE state IN ('rejected', 'held', 'deferred') AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
     def prune(self, older_than: float) -> int:
@@ -218,8 +232,9 @@ class SQLiteOutbox(Outbox):
     def _to_stored(self, row: tuple[Any, ...]) -> StoredPoint:
         state, due, attempts, token, unanswered_since, last_error, billable, classification = row[7:]
         registered = state == State.REGISTERED
+        point = _to_point(row[:7])
         return StoredPoint(
-            point=_to_point(row[:7]),
+            point=replace(point, succeeded=None) if state == State.DEFERRED else point,
             state=State(state),
             attempts=attempts,
             due=datetime.fromtimestamp(due, UTC),
@@ -237,10 +252,11 @@ def _to_row(point: UsagePoint) -> tuple[object, ...]:
         point.idempotency_key,
         point.event,
         point.host,
-        point.succeeded,
+        bool(point.succeeded),  # of a deferred point its state says that there is no outcome yet
         point.is_still,
         point.is_production,
         point.occurred_at.timestamp(),
+        (State.DEFERRED if point.succeeded is None else State.PENDING).value,
     )
 
 

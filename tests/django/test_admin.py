@@ -398,13 +398,14 @@ def test_the_csv_is_streamed_under_asgi():
 
 def test_the_summary_counts_states():
     """
-    All four, also those without points.
+    All of them, also those without points.
     """
     make_stuck("a")
     make("b")
     make("c")
 
     assert dict(Summary(UsagePointRecord.objects.all()).states) == {
+        "deferred": 0,
         "pending": 0,
         "registered": 2,
         "rejected": 1,

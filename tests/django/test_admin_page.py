@@ -89,6 +89,7 @@ def test_counts_stand_above_the_list(open_list):
     found = counts(open_list())
 
     assert [name for _, name in found] == [
+        "deferred",
         "pending",
         "registered",
         "rejected",

@@ -12,7 +12,7 @@ import pytest
 from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import Counts, State
 from remotion_licensing_integrations.outbox.base import MAX_DELAY, MAX_ERROR_LENGTH
-from tests.outbox._values import REGISTRATION, bring, claim, keys, moment, point, points
+from tests.outbox._values import FINISHED, REGISTRATION, bring, claim, keys, moment, point, points
 
 
 def test_added_point_is_pending_and_due(outbox):
@@ -66,15 +66,79 @@ def test_keys_differ_by_case(outbox):
     assert outbox.get("render-A").point.idempotency_key == "render-A"
 
 
-@pytest.mark.parametrize("state", State)
-def test_known_key_is_left_as_it_is(outbox, state, clock):
+@pytest.mark.parametrize("again", [{"host": "https://other"}, {"succeeded": None}])
+@pytest.mark.parametrize("state", FINISHED)
+def test_known_key_is_left_as_it_is(outbox, state, again, clock):
     """
-    Adding a stored key again changes nothing, whatever its state.
+    Adding a stored key again changes nothing, whatever its state, and also when it comes as deferred.
     """
     bring(outbox, state, "key")
     before = outbox.get("key")
     clock.now += 5
-    outbox.add([point(host="https://other")])
+    outbox.add([point(**again)])
+
+    assert [before] == outbox.list()
+
+
+def test_deferred_point_waits_for_its_outcome(outbox):
+    """
+    A point without an outcome is stored, and nobody can claim it.
+    """
+    outbox.add([point(succeeded=None)])
+    stored = outbox.get("key")
+
+    assert (State.DEFERRED, None, moment(), False) == (
+        stored.state,
+        stored.point.succeeded,
+        stored.due,
+        stored.claimed,
+    )
+    assert (claim(outbox), outbox.next_due()) == ([], None)
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_outcome_makes_a_deferred_point_due(outbox, succeeded, clock):
+    """
+    The point that brings the outcome takes the place of the deferred one.
+    """
+    outbox.add([point(succeeded=None)])
+    clock.now += 5
+    finished = point(host="https://myapp.com", succeeded=succeeded, is_still=True, occurred_at=moment(5))
+    outbox.add([finished])
+
+    assert outbox.get("key").due == moment(5)
+    assert [finished] == [claimed.point for claimed in claim(outbox)]
+    assert len(outbox.list()) == 1
+
+
+def test_first_outcome_stands(outbox):
+    """
+    A second outcome of a deferred point changes nothing.
+    """
+    outbox.add([point(succeeded=None)])
+    outbox.add([point(succeeded=True)])
+    outbox.add([point(succeeded=False)])
+
+    assert outbox.get("key").point.succeeded is True
+
+
+def test_deferral_and_outcome_together(outbox):
+    """
+    In one call, too, a point that is first deferred and then finished is finished, in either order.
+    """
+    outbox.add([point("a", succeeded=None), point("a"), point("b"), point("b", succeeded=None)])
+
+    assert Counts(pending=2, oldest_pending=moment()) == outbox.counts()
+
+
+def test_deferral_is_not_renewed(outbox, clock):
+    """
+    A point that is deferred again keeps the moment of its first deferral.
+    """
+    outbox.add([point(succeeded=None)])
+    before = outbox.get("key")
+    clock.now += 5
+    outbox.add([point(succeeded=None, occurred_at=moment(5))])
 
     assert [before] == outbox.list()
 
@@ -267,28 +331,33 @@ def test_retry_all(outbox):
     """
     Without keys everything rejected or held is retried, and nothing else; with an empty list nothing.
     """
-    for state in (State.REGISTERED, State.REJECTED, State.HELD):
+    for state in (State.REGISTERED, State.REJECTED, State.HELD, State.DEFERRED):
         bring(outbox, state, state.value)
     outbox.add([point("pending")])
 
     assert [outbox.retry([]), outbox.retry()] == [0, 2]
-    assert Counts(pending=3, registered=1, oldest_pending=moment()) == outbox.counts()
+    assert (
+        Counts(deferred=1, pending=3, registered=1, oldest_pending=moment(), oldest_deferred=moment())
+        == outbox.counts()
+    )
 
 
-@pytest.mark.parametrize("state", [State.PENDING, State.REGISTERED])
+@pytest.mark.parametrize("state", [State.PENDING, State.REGISTERED, State.DEFERRED])
 def test_retry_leaves_others(outbox, state):
     """
-    A point that is pending or registered cannot be retried.
+    A point that is pending, registered or deferred cannot be retried.
     """
     bring(outbox, state, "key")
 
     assert outbox.retry(["key"]) == 0
 
 
-@pytest.mark.parametrize(("state", "number"), [("pending", 0), ("registered", 0), ("rejected", 1), ("held", 1)])
+@pytest.mark.parametrize(
+    ("state", "number"), [("pending", 0), ("registered", 0), ("rejected", 1), ("held", 1), ("deferred", 1)]
+)
 def test_discard(outbox, state, number):
     """
-    Only a point that is rejected or held can be discarded, by its key.
+    Only a point that is rejected, held or deferred can be discarded, by its key.
     """
     bring(outbox, State(state), "key")
 

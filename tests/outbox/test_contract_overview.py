@@ -18,9 +18,19 @@ def test_counts(outbox):
     for state in (State.REGISTERED, State.REJECTED, State.HELD):
         bring(outbox, state, state.value)
     outbox.add([point("new", occurred_at=moment(-5)), point("older", occurred_at=moment(-9)), point("newest")])
+    outbox.add([point("open", succeeded=None), point("longer open", succeeded=None, occurred_at=moment(-7))])
     claim(outbox, 1)
 
-    assert Counts(pending=3, claimed=1, registered=1, rejected=1, held=1, oldest_pending=moment(-9)) == outbox.counts()
+    assert outbox.counts() == Counts(
+        deferred=2,
+        pending=3,
+        claimed=1,
+        registered=1,
+        rejected=1,
+        held=1,
+        oldest_pending=moment(-9),
+        oldest_deferred=moment(-7),
+    )
 
 
 def test_claims_that_ran_out_are_not_counted(outbox, clock):
@@ -47,6 +57,18 @@ def test_list(outbox):
     ] == [["c", "b", "a"], ["b", "a"], ["c", "b"], []]
 
 
+def test_list_of_what_occurred_before(outbox):
+    """
+    Points can be listed up to a moment, which is left out itself.
+    """
+    outbox.add([point(str(second), occurred_at=moment(second)) for second in range(4)])
+    outbox.add([point("open", succeeded=None, occurred_at=moment(1))])
+
+    assert keys(outbox.list(before=moment(2))) == ["open", "1", "0"]
+    assert keys(outbox.list(State.DEFERRED, before=moment(2))) == ["open"]
+    assert keys(outbox.list(before=moment(2), limit=1)) == ["open"]
+
+
 @pytest.mark.parametrize("key", ["", "unknown", "é", "\ud800", "\0"])
 def test_get_unknown(outbox, key):
     """
@@ -61,14 +83,14 @@ def test_prune(outbox, clock):
     """
     Only what was registered long enough ago is deleted.
     """
-    for state in (State.REGISTERED, State.REJECTED, State.HELD):
+    for state in (State.REGISTERED, State.REJECTED, State.HELD, State.DEFERRED):
         bring(outbox, state, state.value)
     clock.now += 100
     bring(outbox, State.REGISTERED, "young")
     outbox.add([point("pending")])
 
     assert [outbox.prune(100), outbox.prune(99), outbox.prune(99)] == [0, 1, 0]
-    assert keys(outbox.list()) == ["pending", "young", "held", "rejected"]
+    assert keys(outbox.list()) == ["pending", "young", "deferred", "held", "rejected"]
 
 
 def test_pruned_key_is_forgotten(outbox):

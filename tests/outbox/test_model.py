@@ -56,13 +56,18 @@ class Stores(RuleBasedStateMachine):
         self.store.close()
         shutil.rmtree(self.place)
 
-    @rule(keys=KEYS)
-    def add(self, keys):
+    @rule(keys=KEYS, succeeded=st.sampled_from([True, False, None]))
+    def add(self, keys, succeeded):
         """
-        Both take the same points.
+        Both take the same points, finished or deferred.
         """
         for outbox in (self.model, self.store):
-            outbox.add([point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0) for key in keys])
+            outbox.add(
+                [
+                    point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0, succeeded=succeeded)
+                    for key in keys
+                ]
+            )
 
     @rule(seconds=SECONDS, sign=st.sampled_from([1, 1, -1]))
     def turn_clock(self, seconds, sign):
