@@ -15,6 +15,7 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
+from .default import default_recorder, set_default_recorder
 from .errors import (
     APIError,
     CertificateError,
@@ -34,7 +35,7 @@ from .errors import (
 from .models import EventCount, Registration, Usage, UsagePoint
 from .recorder import RecorderCounts, UsageRecorder
 from .settings import Settings
-from .usage import PendingUsage, current_usage, usage_point
+from .usage import PendingUsage, conversion, conversion_job, current_usage, usage_point
 
 __version__ = "0.1.0"
 
@@ -66,9 +67,13 @@ __all__ = [
     "aget_usage",
     "aregister_usage_event",
     "aregister_usage_point",
+    "conversion",
+    "conversion_job",
     "current_usage",
+    "default_recorder",
     "get_usage",
     "register_usage_event",
     "register_usage_point",
+    "set_default_recorder",
     "usage_point",
 ]

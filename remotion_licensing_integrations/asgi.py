@@ -12,13 +12,15 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Unpack
 
+from .default import offer_default_recorder
 from .endpoints import EndpointRules
 from .models import UsagePoint
 from .origin import OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .pointlog import log_point
 from .recorder import UsageRecorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, PendingUsage, marked_options
+from .usage.endpoint import marked_options
+from .usage.pending import CURRENT, PendingUsage
 
 __all__ = ["UsageMiddleware"]
 
@@ -75,6 +77,8 @@ class UsageMiddleware:
             raise TypeError(msg)
         self.app = app
         self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
+        # For threads and jobs of this process, which see no request.
+        offer_default_recorder(lambda: self.recorder)
         self._rules = EndpointRules(endpoints or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

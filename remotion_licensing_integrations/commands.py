@@ -14,16 +14,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from .client import get_usage, register_usage_event
 from .delivery import Delivery
-from .doctor import examine
+from .doctor import OVERDUE, examine
 from .errors import ConfigurationError, LicensingError
 from .masking import mask
-from .models import EVENTS, UsagePoint
+from .models import EVENTS, UsagePoint, utc_now
 from .outbox import State, StoredPoint
 from .pointlog import read_point
 from .recorder import SECONDS_PER_DAY, UsageRecorder
@@ -34,6 +34,7 @@ Command = Callable[[argparse.Namespace, UsageRecorder], int]
 
 _IMPORT_BATCH: Final = 500  # points in one transaction
 _MAX_LISTED: Final = 1_000_000  # points
+_MAX_OVERDUE: Final = 20  # points
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -47,7 +48,7 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         command.set_defaults(command=run)
         return command
 
-    status_parser = add("status", status, "show how many usage points are in each state")
+    status_parser = add("status", status, "show how many usage points are in each state, and which wait for too long")
     status_parser.add_argument("--json", action="store_true", help="print JSON")
     list_parser = add("list", list_points, "show the latest usage points")
     list_parser.add_argument("--state", choices=list(State), help="only these")
@@ -55,6 +56,12 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     list_parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     deliver_parser = add("deliver", deliver, "deliver usage points until stopped")
     deliver_parser.add_argument("--once", action="store_true", help="deliver what is due now, then end")
+    complete_parser = add("complete", complete, "end deferred usage points whose work nobody has reported")
+    complete_parser.add_argument("keys", nargs="+", metavar="KEY", help="idempotency keys")
+    outcome = complete_parser.add_mutually_exclusive_group(required=True)
+    outcome.add_argument("--succeeded", dest="outcome", action="store_true", help="the work succeeded")
+    outcome.add_argument("--failed", dest="outcome", action="store_false", help="it failed, and is not billed")
+    outcome.add_argument("--forget", dest="outcome", action="store_const", const=None, help="it never began")
     retry_parser = add("retry", retry, "make rejected and held usage points due again, with the same key")
     retry_parser.add_argument("keys", nargs="*", metavar="KEY", help="idempotency keys")
     retry_parser.add_argument("--all", action="store_true", help="all of them")
@@ -81,20 +88,26 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Print the counts.
+    Print the counts, and the points whose work should have ended long ago.
     """
     counts = recorder.outbox.counts()
+    overdue = recorder.outbox.list(State.DEFERRED, before=datetime.now(UTC) - OVERDUE, limit=_MAX_OVERDUE)
     if arguments.json:
-        _print(json.dumps(asdict(counts), default=datetime.isoformat))
+        keys = [stored.point.idempotency_key for stored in overdue]
+        _print(json.dumps({**asdict(counts), "overdue": keys}, default=datetime.isoformat))
         return 0
     _print(f"Outbox    {recorder.outbox!r}")
     _print(f"Delivery  {recorder.settings.delivery} to {recorder.settings.base_url}")
-    for name in ("pending", "registered", "rejected", "held"):
-        _print(f"  {name:<11}{getattr(counts, name):>9,}")
+    for state in State:
+        _print(f"  {state:<11}{getattr(counts, state):>9,}")
     if counts.oldest_pending is not None:
         _print(f"Oldest pending point: {_age(counts.oldest_pending)} old")
     if counts.rejected or counts.held:
         _print("See `list --state rejected`, `list --state held`; `retry` makes them due again.")
+    if overdue:
+        _print("Deferred for more than a day; has their work ended? `complete KEY` ends them:")
+    for stored in overdue:
+        _print(_line(stored))
     return 0
 
 
@@ -137,6 +150,20 @@ def _work(recorder: UsageRecorder, delivery: Delivery) -> None:
     _print(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
     signal.sigwait(_STOP_SIGNALS)
     worker.stop(recorder.settings.shutdown_timeout)
+
+
+def complete(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Give deferred points their outcome, or forget them; status 1 when one of the keys is no deferred point's.
+    """
+    found = [recorder.outbox.get(key) for key in arguments.keys]
+    deferred = [stored.point for stored in found if stored is not None and stored.state is State.DEFERRED]
+    if arguments.outcome is None:
+        recorder.outbox.discard([point.idempotency_key for point in deferred])
+    else:
+        recorder.outbox.add([replace(point, succeeded=arguments.outcome, occurred_at=utc_now()) for point in deferred])
+    _print(f"{len(deferred)} usage points are no longer deferred.")
+    return 0 if len(deferred) == len(arguments.keys) else 1
 
 
 def retry(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
@@ -275,7 +302,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 
 #: Commands that make no sense without points that were recorded before.
-NEED_OUTBOX: Final[frozenset[Command]] = frozenset({status, list_points, retry, prune, reconcile})
+NEED_OUTBOX: Final[frozenset[Command]] = frozenset({status, list_points, complete, retry, prune, reconcile})
 
 
 def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
@@ -337,7 +364,7 @@ def _line(stored: StoredPoint) -> str:
         point.idempotency_key,
         point.event,
         point.host or "no host",
-        "succeeded" if point.succeeded else "failed",
+        {True: "succeeded", False: "failed", None: "no outcome"}[point.succeeded],
         f"attempts {stored.attempts}",
         (stored.registration and stored.registration.classification) or "",
         stored.last_error or "",

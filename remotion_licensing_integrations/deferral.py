@@ -29,9 +29,9 @@ def encode_token(point: UsagePoint) -> str:
     return _PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
 
 
-def decode_token(token: str, *, succeeded: bool) -> UsagePoint:
+def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
     """
-    Return the usage point of *token* as finished now with this outcome.
+    Return the usage point of *token* as finished now with this outcome, or as still deferred.
 
     Raises:
         InvalidTokenError: *token* is damaged, cut, or of another version.

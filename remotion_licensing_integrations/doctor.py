@@ -24,6 +24,8 @@ from .settings import ENVIRONMENT, FREE_LICENSE, Settings
 
 Level = Literal["ok", "warning", "error"]
 
+#: How long deferred work is expected to take at the most.
+OVERDUE: Final = timedelta(days=1)
 _STALE: Final = timedelta(hours=1)
 _CONNECT_TIMEOUT: Final = 3.0  # seconds
 # File systems on which SQLite's shared memory does not reach the other users of a file.
@@ -98,6 +100,8 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         )
     if counts.rejected or counts.held:
         yield Finding("warning", f"{counts.rejected} points are rejected and {counts.held} held; see `list --state`.")
+    if counts.oldest_deferred and datetime.now(UTC) - counts.oldest_deferred > OVERDUE:
+        yield Finding("warning", "Points are deferred for more than a day; see `status`. Has their work ended?")
     if isinstance(recorder.outbox, SQLiteOutbox):
         yield from _examine_file(recorder.outbox.path)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from .errors import ConfigurationError
 from .models import check_event
-from .usage import UsageOptions
+from .usage.pending import UsageOptions
 
 _RULE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
 _PARAMETER: Final = re.compile(r"\{[^{}/]+\}")

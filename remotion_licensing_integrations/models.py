@@ -80,10 +80,17 @@ def _check_host(host: object) -> None:
         raise ConfigurationError(msg)
 
 
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        msg = f"{name}: expected True or False, got {value!r:.80}"
-        raise ConfigurationError(msg)
+def check_flag(name: str, value: object) -> bool:
+    """
+    Return *value*, of the field *name*, when it is `True` or `False`.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    msg = f"{name}: expected True or False, got {value!r:.80}"
+    raise ConfigurationError(msg)
 
 
 class EventFields(TypedDict):
@@ -130,9 +137,9 @@ class UsagePoint:
         check_event(self.event)
         _check_host(self.host)
         if self.succeeded is not None:
-            _check_flag("succeeded", self.succeeded)
+            check_flag("succeeded", self.succeeded)
         for name in ("is_still", "is_production"):
-            _check_flag(name, getattr(self, name))
+            check_flag(name, getattr(self, name))
         check_idempotency_key(self.idempotency_key)
         if not isinstance(self.occurred_at, datetime) or self.occurred_at.tzinfo is None:
             msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"

@@ -24,9 +24,9 @@ from ._testrun import is_test_run
 from .deferral import decode_token
 from .delivery import Delivery
 from .errors import OutboxError
-from .models import UsagePoint
+from .models import UsagePoint, check_flag
 from .origin import AllowedOrigins, ResolvedHost
-from .outbox import Counts, MemoryOutbox, Outbox, open_outbox
+from .outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
 from .settings import DEFAULT_OUTBOX, Settings
 from .worker import Worker
 from .writer import Notify, Writer, store_or_log
@@ -167,11 +167,15 @@ class UsageRecorder:
             threads.stop(stop_at)
         self.outbox.close()
 
-    def record(self, point: UsagePoint) -> bool:
+    def record(self, point: UsagePoint, *, wait: float | None = None) -> bool:
         """
-        Store *point*, waiting for its commit 0.25 s at the most; return whether it is committed.
+        Store *point*, and return whether it is committed.
 
-        A point that is not committed by then stays with this process, which goes on trying. Never raises.
+        A point that is not committed in time stays with this process, which goes on trying. Never raises.
+
+        Args:
+            point: What has finished, or is deferred.
+            wait: Seconds to wait for the commit at the most; defaults to 0.25, what a request can be asked for.
         """
         if not self.enabled:
             return False
@@ -183,11 +187,11 @@ class UsageRecorder:
             done.set()
 
         self._submit(point, notify)
-        if not done.wait(COMMIT_WAIT):
+        if not done.wait(COMMIT_WAIT if wait is None else wait):
             self._count_late()
         return bool(outcome and outcome[0])
 
-    async def arecord(self, point: UsagePoint) -> bool:
+    async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:
         """
         Same as `record`, but lets the event loop run meanwhile.
         """
@@ -196,29 +200,53 @@ class UsageRecorder:
         loop = asyncio.get_running_loop()
         committed: asyncio.Future[bool] = loop.create_future()
         self._submit(point, partial(_resolve_soon, loop, committed))
-        bound = loop.call_later(COMMIT_WAIT, self._resolve_late, committed)
+        bound = loop.call_later(COMMIT_WAIT if wait is None else wait, self._resolve_late, committed)
         try:
             return await committed
         finally:
             bound.cancel()
 
-    def complete(self, token: str, *, succeeded: bool) -> bool:
+    def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
         Record the usage point that `PendingUsage.defer()` put off, now that its work has ended; see `record`.
 
         Completing one token twice counts once, and the first outcome stands: complete it when the job has ended for
-        good, not after each try.
+        good, not after each try. Of a failure that is not to be reported only the deferral is forgotten.
 
         Raises:
+            ConfigurationError: *succeeded* is not a flag.
             InvalidTokenError: *token* is not from `defer()`.
         """
-        return self.record(decode_token(token, succeeded=succeeded))
+        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
+        if not self._reports(point):
+            self.forget_deferred(point.idempotency_key)
+            return False
+        return self.record(point, wait=wait)
 
-    async def acomplete(self, token: str, *, succeeded: bool) -> bool:
+    async def acomplete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
         Same as `complete`, but lets the event loop run meanwhile.
         """
-        return await self.arecord(decode_token(token, succeeded=succeeded))
+        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
+        if not self._reports(point):
+            await asyncio.to_thread(self.forget_deferred, point.idempotency_key)
+            return False
+        return await self.arecord(point, wait=wait)
+
+    def _reports(self, point: UsagePoint) -> bool:
+        return bool(point.succeeded) or self.settings.report_failures
+
+    def forget_deferred(self, idempotency_key: str) -> None:
+        """
+        Let the deferred point with this key go: its work has ended, and there is no outcome to record. Never raises.
+        """
+        try:
+            stored = self.outbox.get(idempotency_key)
+            if stored is not None and stored.state is State.DEFERRED:
+                self.outbox.discard([idempotency_key])
+        except OutboxError as error:
+            # It stays visible as deferred, for somebody to see to.
+            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
 
     def deliver(self, timeout: float | None = None) -> int:
         """

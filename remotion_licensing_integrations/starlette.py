@@ -5,6 +5,6 @@ For Starlette apps: `Middleware(UsageMiddleware, license_key=…)` and `@usage_p
 from __future__ import annotations
 
 from .asgi import UsageMiddleware
-from .usage import current_usage, usage_point
+from .usage import conversion, conversion_job, current_usage, usage_point
 
-__all__ = ["UsageMiddleware", "current_usage", "usage_point"]
+__all__ = ["UsageMiddleware", "conversion", "conversion_job", "current_usage", "usage_point"]

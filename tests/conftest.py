@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from remotion_licensing_integrations import set_default_recorder
+
 pytest_plugins = ["pytester", "tests._django"]
 
 
@@ -15,3 +17,5 @@ def _clean_place(monkeypatch, tmp_path):
         if name.startswith("REMOTION_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    yield
+    set_default_recorder(None)

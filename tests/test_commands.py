@@ -34,6 +34,7 @@ def test_status_of_an_empty_outbox(run, outbox) -> None:
     ran = run("status")
 
     assert [line.split() for line in ran.out.splitlines()[2:]] == [
+        ["deferred", "0"],
         ["pending", "0"],
         ["registered", "0"],
         ["rejected", "0"],
@@ -51,7 +52,7 @@ def test_status_counts_by_state(run, outbox) -> None:
     ran = run("status")
 
     assert ran.status == 0
-    assert re.findall(r"^  (\w+) +(\d+)$", ran.out, re.MULTILINE)[:2] == [("pending", "1"), ("registered", "2")]
+    assert re.findall(r"^  (\w+) +(\d+)$", ran.out, re.MULTILINE)[1:3] == [("pending", "1"), ("registered", "2")]
 
 
 def test_status_names_outbox_and_api(run, outbox, file, refused) -> None:
@@ -83,6 +84,53 @@ def test_status_says_what_to_do(where, run, outbox) -> None:
     assert "`retry` makes them due again" in run("status").out
 
 
+def test_status_lists_what_is_deferred_for_long(run, outbox) -> None:
+    """
+    Points deferred for more than a day are shown, younger ones only counted.
+    """
+    now = datetime.now(UTC)
+    outbox.add([point("old", succeeded=None, occurred_at=now - timedelta(days=1, minutes=1))])
+    outbox.add([point("young", succeeded=None, occurred_at=now - timedelta(hours=23))])
+
+    assert json.loads(run("status", "--json").out)["overdue"] == ["old"]
+    shown = run("status").out
+    assert ("old" in shown.split(), "young" in shown.split(), "deferred           2" in shown) == (True, False, True)
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("--succeeded", True), ("--failed", False)])
+def test_complete_ends_a_deferred_point(how, outcome, run, outbox) -> None:
+    """
+    A deferred point gets its outcome by hand, and is due then.
+    """
+    outbox.add([point("render-1", succeeded=None, host="https://myapp.com")])
+
+    assert run("complete", "render-1", how).status == 0
+    stored = outbox.get("render-1")
+    assert (stored.state, stored.point.succeeded, stored.point.host) == (State.PENDING, outcome, "https://myapp.com")
+
+
+def test_complete_forgets_what_never_began(run, outbox) -> None:
+    """
+    A deferred point can be let go.
+    """
+    outbox.add([point("render-1", succeeded=None)])
+
+    assert run("complete", "render-1", "--forget").status == 0
+    assert outbox.get("render-1") is None
+
+
+@pytest.mark.parametrize("how", ["--succeeded", "--forget"])
+def test_complete_leaves_other_points(how, run, outbox) -> None:
+    """
+    Only deferred points can be completed; other keys are status 1, and stay as they are.
+    """
+    bring(outbox, State.HELD, "held")
+    before = outbox.list()
+
+    assert run("complete", "held", "unknown", how).status == 1
+    assert outbox.list() == before
+
+
 def test_status_json(run, outbox) -> None:
     """
     The counts as JSON have the oldest pending moment in ISO form.
@@ -98,6 +146,7 @@ def test_status_json(run, outbox) -> None:
         "held": 0,
         "oldest_pending": "2023-11-14T22:13:20+00:00",
         "oldest_deferred": None,
+        "overdue": [],
     }
 
 

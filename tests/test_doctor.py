@@ -30,6 +30,12 @@ from .outbox._values import bring, point
 ROOT_MOUNT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 
 
+@pytest.fixture(autouse=True)
+def _without_remotion_lambda(monkeypatch):
+    # Installed for other tests, and something to warn of.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
 @pytest.fixture
 def mounts(monkeypatch, tmp_path):
     """

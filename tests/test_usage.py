@@ -18,7 +18,8 @@ import pytest
 from remotion_licensing_integrations import ConfigurationError, Settings, UsageRecorder, current_usage, usage_point
 from remotion_licensing_integrations.deferral import decode_token
 from remotion_licensing_integrations.origin import ResolvedHost
-from remotion_licensing_integrations.usage import CURRENT, PendingUsage, UsageOptions, marked_options
+from remotion_licensing_integrations.usage.endpoint import marked_options
+from remotion_licensing_integrations.usage.pending import CURRENT, PendingUsage, UsageOptions
 
 from ._asgi import QUIET
 

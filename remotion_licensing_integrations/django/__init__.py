@@ -8,6 +8,6 @@ Add `"remotion_licensing_integrations.django"` to `INSTALLED_APPS`,
 
 from __future__ import annotations
 
-from ..usage import current_usage, usage_point
+from ..usage import conversion, conversion_job, current_usage, usage_point
 
-__all__ = ["current_usage", "usage_point"]
+__all__ = ["conversion", "conversion_job", "current_usage", "usage_point"]

@@ -17,9 +17,9 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from .. import usage
 from ..errors import ConfigurationError
 from ..outbox import open_outbox
+from ..usage import endpoint
 from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings
 
 TAG: Final = "remotion_licensing"
@@ -80,7 +80,7 @@ def _has_decorated_views() -> bool:
             _ = get_resolver().url_patterns  # imports the views
         except Exception:  # noqa: BLE001 - Django's own checks report a broken URL configuration
             return False
-    return usage.decorated > 0
+    return endpoint.decorated > 0
 
 
 @register(TAG)

@@ -14,12 +14,10 @@ from django.http.response import HttpResponseBase
 
 from ..models import UsagePoint
 from ..recorder import UsageRecorder
-from ..usage import PendingUsage
+from ..usage.pending import PendingUsage, Settle
 from .origins import resolve_request_host
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
-
-Settle = Callable[[str, int], UsagePoint | None]
 
 
 class Exchange:

@@ -32,13 +32,13 @@ class TestRecorder(UsageRecorder):
 
     __test__ = False  # no class of tests
 
-    def record(self, point: UsagePoint) -> bool:
+    def record(self, point: UsagePoint, *, wait: float | None = None) -> bool:  # noqa: ARG002 - as declared
         """
         Store *point* from the calling thread.
         """
         return self.enabled and store_or_log(self.outbox, point)
 
-    async def arecord(self, point: UsagePoint) -> bool:
+    async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:  # noqa: ARG002 - as declared
         """
         Same as `record`, but from the thread of synchronous code.
         """

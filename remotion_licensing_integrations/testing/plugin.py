@@ -18,19 +18,32 @@ class RecordedUsage:
     The usage points recorded while a test runs.
 
     Attributes:
-        points: Oldest first.
+        points: Those with an outcome, oldest first.
+        deferred: Those whose outcome is still to come, oldest first.
     """
 
     def __init__(self) -> None:
         self.points: list[UsagePoint] = []
+        self.deferred: list[UsagePoint] = []
 
     def record(self, point: UsagePoint) -> bool:
         """
-        Keep *point* as an outbox would: one for each idempotency key.
+        Keep *point* as an outbox would: one for each idempotency key, and an outcome in the place of a deferral.
         """
-        if all(point.idempotency_key != known.idempotency_key for known in self.points):
-            self.points.append(point)
+        known = {each.idempotency_key for each in self.points}
+        if point.succeeded is not None:
+            self.forget_deferred(point.idempotency_key)
+        else:
+            known |= {each.idempotency_key for each in self.deferred}
+        if point.idempotency_key not in known:
+            (self.deferred if point.succeeded is None else self.points).append(point)
         return True
+
+    def forget_deferred(self, idempotency_key: str) -> None:
+        """
+        Let a deferral go.
+        """
+        self.deferred[:] = [each for each in self.deferred if each.idempotency_key != idempotency_key]
 
 
 @pytest.fixture
@@ -42,11 +55,14 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
 
     recorded = RecordedUsage()
 
-    def record(_: UsageRecorder, point: UsagePoint) -> bool:
+    def record(_: UsageRecorder, point: UsagePoint, *, wait: float | None = None) -> bool:  # noqa: ARG001 - as declared
         return recorded.record(point)
 
-    async def arecord(_: UsageRecorder, point: UsagePoint) -> bool:
+    async def arecord(_: UsageRecorder, point: UsagePoint, *, wait: float | None = None) -> bool:  # noqa: ARG001 - as declared
         return recorded.record(point)
+
+    def forget_deferred(_: UsageRecorder, idempotency_key: str) -> None:
+        recorded.forget_deferred(idempotency_key)
 
     def nothing(_: UsageRecorder, timeout: float | None = None) -> None:
         """
@@ -58,6 +74,7 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
 
     monkeypatch.setattr(UsageRecorder, "record", record)
     monkeypatch.setattr(UsageRecorder, "arecord", arecord)
+    monkeypatch.setattr(UsageRecorder, "forget_deferred", forget_deferred)
     monkeypatch.setattr(UsageRecorder, "deliver", deliver)
     monkeypatch.setattr(UsageRecorder, "start", nothing)
     monkeypatch.setattr(UsageRecorder, "stop", nothing)

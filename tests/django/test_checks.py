@@ -17,9 +17,9 @@ from django.db import connections
 from django.test import override_settings
 from django.urls import get_resolver
 
-from remotion_licensing_integrations import usage
 from remotion_licensing_integrations.django import checks
 from remotion_licensing_integrations.django.middleware import UsageMiddleware
+from remotion_licensing_integrations.usage import endpoint
 from tests._django import add_database
 
 NAME = "remotion_licensing_integrations.django.middleware.UsageMiddleware"
@@ -101,7 +101,7 @@ def test_no_middleware(settings, monkeypatch, decorated, expected):
     W002: views are decorated, but the middleware is missing.
     """
     assert get_resolver().url_patterns  # imported, or the views would be decorated while the check looks
-    monkeypatch.setattr(usage, "decorated", decorated)
+    monkeypatch.setattr(endpoint, "decorated", decorated)
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware", "tests.nowhere.Middleware"]
 
     assert found() == expected
@@ -112,7 +112,7 @@ def test_no_views_to_look_at(settings, monkeypatch, urls):
     """
     Without URLs, or with broken ones, which Django reports, the decorators that are known decide.
     """
-    monkeypatch.setattr(usage, "decorated", 0)
+    monkeypatch.setattr(endpoint, "decorated", 0)
     settings.MIDDLEWARE, settings.ROOT_URLCONF = [], urls
 
     assert found() == []

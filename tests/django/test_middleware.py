@@ -144,7 +144,7 @@ def test_deferred(kind):
     before = outcomes()
     recorder_module.get_recorder().complete(token, succeeded=True)
 
-    assert (before, outcomes()) == ([], [True])
+    assert (before, outcomes()) == ([None], [True])
 
 
 @KINDS

@@ -1,0 +1,205 @@
+"""
+The decorator that marks an endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from ..models import check_event
+from ..origin import check_origin
+from .pending import CURRENT, PendingUsage, UsageOptions
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_OK: Final = 200
+_MARKER: Final = "__remotion_usage_point__"
+
+#: How many decorators this process has made; tells whether an app counts anything.
+decorated = 0
+
+
+def usage_point(
+    event: str, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """
+    Count each run of the decorated endpoint as one usage point, registered with the outcome of its response.
+
+    Goes directly on the function, below the framework's own decorators; works on sync and async functions, generators
+    and methods, and leaves the signature as it is.
+
+    Args:
+        event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
+        host: Fixed origin of the frontend, instead of the request's.
+        is_still: Whether a still image is rendered.
+        is_production: Whether the point may be billed; defaults to the setting.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+        TypeError: The decorated object is not a function or method.
+    """
+    global decorated  # noqa: PLW0603 - only ever counted up
+    if callable(event):
+        msg = 'usage_point needs an event: @usage_point("cloud-render")'
+        raise TypeError(msg)
+    check_event(event)
+    options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
+    decorated += 1
+    return functools.partial(_decorate, options)
+
+
+def marked_options(endpoint: object) -> UsageOptions | None:
+    """
+    Return the options of a function that was decorated but is called undecorated: the decorator stands too far out.
+    """
+    try:
+        options = getattr(endpoint, _MARKER, None)
+    except Exception:  # noqa: BLE001 - an endpoint is anybody's object
+        return None
+    return options if isinstance(options, UsageOptions) else None
+
+
+def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]:
+    if inspect.isclass(function) or not callable(function):
+        msg = f"usage_point: {function!r} is not a function or method; decorate the methods that convert"
+        raise TypeError(msg)
+    wrapper: Any = _wrapper(options, function)
+    # Frameworks name operations after these; partial objects and instances have none, so they go by their class.
+    wrapper.__name__ = getattr(function, "__name__", type(function).__name__)
+    # `wraps` copies attributes: a mark of ours among them is of another use of the same function.
+    wrapper.__dict__.pop(_MARKER, None)
+    # FastAPI before 0.123.5 looks postponed annotations up in this module instead of the function's.
+    with suppress(Exception):  # what only a type checker sees stays as it is
+        wrapper.__signature__ = inspect.signature(function, eval_str=True)
+    with suppress(AttributeError):  # bound methods and built-in functions take no attributes
+        setattr(function, _MARKER, options)
+    return cast("Callable[P, R]", wrapper)
+
+
+def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..., Any]:
+    kind = _called(function)
+    if inspect.isasyncgenfunction(kind):
+
+        @functools.wraps(function)
+        async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with _watched(_entered(options, function)):
+                async with aclosing(function(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
+
+        return stream_async
+    if inspect.isgeneratorfunction(kind):
+
+        @functools.wraps(function)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with _watched(_entered(options, function)):
+                yield from function(*args, **kwargs)
+
+        return stream
+    if inspect.iscoroutinefunction(kind):
+
+        @functools.wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            usage = _entered(options, function)
+            return _watch_body(await function(*args, **kwargs), usage)
+
+        return call_async
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        usage = _entered(options, function)
+        result = _run(usage, function, args, kwargs)
+        return _finish(result, usage) if inspect.isawaitable(result) else _watch_body(result, usage)
+
+    return call
+
+
+def _run(
+    usage: PendingUsage | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if usage is None:
+        return function(*args, **kwargs)
+    usage.running = True
+    status = 0
+    try:
+        result = function(*args, **kwargs)
+        status = getattr(result, "status_code", _OK)
+        return result
+    finally:
+        usage.leave(status)
+
+
+def _called(function: Any) -> Any:
+    # An instance is as synchronous or asynchronous as its class's `__call__`.
+    return type(function).__call__ if _is_instance(function) else function
+
+
+def _is_instance(function: object) -> bool:
+    return not hasattr(function, "__name__") and not isinstance(function, functools.partial)
+
+
+async def _finish(result: Any, usage: PendingUsage | None) -> Any:
+    return _watch_body(await result, usage)
+
+
+_reported: set[str] = set()
+
+
+def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsage | None:
+    usage = CURRENT.get()
+    if usage is not None:
+        usage.enter(options)
+        return usage
+    name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+    if name not in _reported:
+        _reported.add(name)
+        logger.error(
+            "%s ran outside a request that UsageMiddleware handles, so its usage point is not recorded. "
+            "Has the app the middleware?",
+            name,
+            extra={"action": "middleware_missing"},
+        )
+    return None
+
+
+def _watch_body(response: Any, usage: PendingUsage | None) -> Any:
+    # A middleware between us and the endpoint may end a broken stream as if it were whole (Starlette's
+    # BaseHTTPMiddleware does), so the failure is noted where it happens.
+    body = getattr(response, "body_iterator", None)
+    if usage is not None and hasattr(body, "__aiter__"):
+        with suppress(AttributeError):  # read-only in somebody's own response class
+            response.body_iterator = _watch_stream(body, usage)
+    return response
+
+
+async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
+    with _watched(usage):
+        async for chunk in body:
+            yield chunk
+
+
+@contextmanager
+def _watched(usage: PendingUsage | None) -> Generator[None]:
+    if usage is None:
+        yield
+        return
+    usage.streaming = True
+    try:
+        yield
+    except (GeneratorExit, asyncio.CancelledError):
+        usage.aborted = True
+        raise
+    except BaseException:
+        usage.failed = True
+        raise
+    finally:
+        usage.streaming = False

@@ -1,0 +1,269 @@
+"""
+Counting work that is no request: job functions, and blocks of code around a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final, TypeVar, cast
+
+from ..default import default_recorder
+from ..deferral import decode_token
+from ..errors import ConfigurationError, InvalidTokenError
+from ..models import UsagePoint, check_event
+from ..origin import ResolvedHost, check_origin
+from ..recorder import UsageRecorder
+from . import queues
+from .pending import CURRENT, PendingUsage, UsageOptions
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+R = TypeVar("R")
+
+#: Seconds that a job waits for its point's commit at the most: no client waits, and afterwards its queue forgets it.
+JOB_COMMIT_WAIT: Final = 10.0
+
+#: What a job function can be called with, beside its own arguments.
+_KEYWORDS: Final = ("usage_token", "usage_host", "usage_key")
+
+_OK: Final = 200
+
+
+class Conversion:
+    """
+    Code that counts as one usage point, from its begin to its end; for `with` and `async with`, once.
+    """
+
+    def __init__(self, usage: PendingUsage, run: queues.Run | None = None) -> None:
+        self._usage = usage
+        self._run = run or queues.Run()
+        self._token: Token[PendingUsage | None] | None = None
+        self._wait: float | None = None
+        self._again = False  # whether its outcome is still to come
+
+    def __enter__(self) -> PendingUsage:
+        if self._token is not None:
+            msg = "conversion: a block counts once; make a new one"
+            raise RuntimeError(msg)
+        around = CURRENT.get()
+        # Within a request a client waits, too.
+        self._wait = JOB_COMMIT_WAIT if around is None or around.settled else None
+        self._token = CURRENT.set(self._usage)
+        return self._usage
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        point, recorder = self._end(error), self._usage.recorder
+        if point is not None and recorder is not None:
+            recorder.record(point, wait=self._wait)
+        elif self._leaves_deferral and recorder is not None:
+            recorder.forget_deferred(self._usage.idempotency_key)
+
+    async def __aenter__(self) -> PendingUsage:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        point, recorder = self._end(error), self._usage.recorder
+        if point is not None and recorder is not None:
+            await recorder.arecord(point, wait=self._wait)
+        elif self._leaves_deferral and recorder is not None:
+            await asyncio.to_thread(recorder.forget_deferred, self._usage.idempotency_key)
+
+    def returned(self, result: R) -> R:
+        """
+        Note what the code has returned.
+        """
+        self._again = queues.is_no_result(result)
+        return result
+
+    @property
+    def _leaves_deferral(self) -> bool:
+        # It was skipped, or has failed and failures are not reported: nobody must wait for its outcome.
+        return self._usage.resumed and not self._again
+
+    def _end(self, error: BaseException | None) -> UsagePoint | None:
+        if self._token is not None:
+            with suppress(ValueError):  # ended in another context than begun, as fixtures are
+                CURRENT.reset(self._token)
+        try:
+            return self._settle(error)
+        except Exception:
+            logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
+            self._again = True
+            return None
+
+    def _settle(self, error: BaseException | None) -> UsagePoint | None:
+        usage = self._usage
+        if error is not None:
+            # An interrupted job is started again by its queue, or by nobody.
+            interrupted = not queues.is_failure(error)
+            self._again = interrupted or self._run.retries(error)
+            if interrupted:
+                return usage.abort("", 0)
+        if self._again:
+            return None
+        return usage.complete("", _OK) if error is None else usage.fail("", 0)
+
+
+def conversion(
+    event: str,
+    *,
+    host: str | None = None,
+    is_still: bool = False,
+    is_production: bool | None = None,
+    idempotency_key: str | None = None,
+    recorder: UsageRecorder | None = None,
+) -> Conversion:
+    """
+    Count a block of code as one usage point, failed when it raises.
+
+    `with conversion("cloud-render") as usage:` or `async with …`; *usage* is a `PendingUsage`. A host or key that is
+    unusable is logged and ignored.
+
+    Args:
+        event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
+        host: Origin of the frontend; defaults to the current request's, then to the setting.
+        is_still: Whether a still image is rendered.
+        is_production: Whether the point may be billed; defaults to the setting.
+        idempotency_key: Names the work, so that its repeats count once; defaults to a fresh one.
+        recorder: Defaults to the current request's, then to `default_recorder()`.
+
+    Raises:
+        ConfigurationError: *event* is none that the licensing API counts.
+    """
+    options = UsageOptions(check_event(event), is_still=is_still, is_production=is_production)
+    return Conversion(_new_usage(options, recorder, host=host, key=idempotency_key))
+
+
+def conversion_job(
+    event: str,
+    *,
+    host: str | None = None,
+    is_still: bool = False,
+    is_production: bool | None = None,
+    recorder: UsageRecorder | None = None,
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """
+    Count each job that runs the decorated function as one usage point, failed when it raises.
+
+    Goes directly on the function, below the queue's own decorator. Beside its own arguments the job takes
+    `usage_token=`, what `defer()` returned, or `usage_host=` and `usage_key=`; the function gets those of them that it
+    declares. A job that runs again (a retry, a redelivery) is one point, see `docs/jobs.md`.
+
+    Args:
+        event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`; a token has its own.
+        host: Fixed origin of the frontend, for jobs without a token or host.
+        is_still: Whether a still image is rendered.
+        is_production: Whether the point may be billed; defaults to the setting.
+        recorder: Defaults to the current request's, then to `default_recorder()`.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+        TypeError: The decorated object is not a function, or a generator.
+    """
+    if callable(event):
+        msg = 'conversion_job needs an event: @conversion_job("cloud-render")'
+        raise TypeError(msg)
+    check_event(event)
+    options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
+    return functools.partial(_decorate, options, recorder)
+
+
+def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: Callable[..., R]) -> Callable[..., R]:
+    if not inspect.isroutine(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        msg = f"conversion_job: {function!r} is not a function that ends by returning"
+        raise TypeError(msg)
+    signature = inspect.signature(function)
+
+    def begin(keywords: dict[str, Any]) -> Conversion:
+        token, host, key = (
+            keywords.get(name) if name in signature.parameters else keywords.pop(name, None) for name in _KEYWORDS
+        )
+        run = queues.current_run(function)
+        return Conversion(_new_usage(options, recorder, token=token, host=host, key=key or run.key), run)
+
+    wrapper = _wrapper(function, begin)
+    # Queues check the arguments of a job by it when they are enqueued.
+    wrapper.__signature__ = signature.replace(parameters=list(_with_keywords(signature)))
+    return cast("Callable[..., R]", wrapper)
+
+
+def _wrapper(function: Callable[..., Any], begin: Callable[[dict[str, Any]], Conversion]) -> Any:
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def work_async(*args: Any, **keywords: Any) -> Any:
+            async with (block := begin(keywords)):
+                return block.returned(await function(*args, **keywords))
+
+        return work_async
+
+    @functools.wraps(function)
+    def work(*args: Any, **keywords: Any) -> Any:
+        with (block := begin(keywords)):
+            return block.returned(function(*args, **keywords))
+
+    return work
+
+
+def _with_keywords(signature: inspect.Signature) -> Iterable[inspect.Parameter]:
+    parameters = list(signature.parameters.values())
+    rest = [each for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD]
+    added = [name for name in _KEYWORDS if name not in signature.parameters]
+    yield from parameters[: len(parameters) - len(rest)]
+    yield from (inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in added)
+    yield from rest
+
+
+def _new_usage(
+    options: UsageOptions,
+    recorder: UsageRecorder | None,
+    *,
+    token: str | None = None,
+    host: str | None = None,
+    key: str | None = None,
+) -> PendingUsage:
+    around = CURRENT.get()
+    recorder = recorder or (around and around.recorder) or _default_recorder()
+    configured = recorder.settings.host if recorder else None
+    usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
+    if token is not None:
+        _resume(usage, token)
+    usage.enter(options)
+    if not usage.resumed:
+        if host is not None:
+            usage.host = host
+        if key is not None:
+            usage.idempotency_key = key
+    return usage
+
+
+def _configured(host: str | None) -> ResolvedHost:
+    return ResolvedHost(host, "configured" if host else "unknown")
+
+
+def _resume(usage: PendingUsage, token: str) -> None:
+    try:
+        usage.resume(decode_token(token))
+    except InvalidTokenError as error:
+        # The job itself must not fail for it; its point is recorded, as if there were no token.
+        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
+
+
+def _default_recorder() -> UsageRecorder | None:
+    try:
+        return default_recorder()
+    except ConfigurationError as error:
+        # What the job does must not fail for it.
+        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - as above
+        return None

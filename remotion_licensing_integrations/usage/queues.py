@@ -1,0 +1,115 @@
+"""
+What job queues know of the job that runs just now: a name that stays the same when it runs again, and whether it will.
+
+Nothing is imported: a queue whose worker runs us is loaded already.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: Errors by which a job says that this was not its end. Celery: `Retry`, `Ignore`, `Reject`.
+_NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate"), ("arq.worker", "Retry"), ("arq.worker", "RetryJob")}
+#: Errors that are failures though no `Exception`.
+_FAILURES: Final = {("dramatiq.middleware.time_limit", "TimeLimitExceeded")}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    One run of a job.
+
+    Attributes:
+        key: Idempotency key that all runs of this job share; `None` when the queue tells no name.
+        retries: Whether the job runs again after it has ended with this error.
+    """
+
+    key: str | None = None
+    retries: Callable[[BaseException], bool] = lambda _: False
+
+
+def current_run(function: Callable[..., Any]) -> Run:
+    """
+    Return what is known of the run that has called *function*, when it is a job's own function and no helper of one.
+    """
+    for find in (_celery, _rq, _dramatiq):
+        run = find(inspect.unwrap(function))
+        if run is not None:
+            return run
+    return Run()
+
+
+def is_failure(error: BaseException) -> bool:
+    """
+    Whether a job that ended by *error* has failed, and was neither interrupted nor put off.
+    """
+    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    return names.isdisjoint(_NO_OUTCOME) and (isinstance(error, Exception) or not names.isdisjoint(_FAILURES))
+
+
+def is_no_result(result: object) -> bool:
+    """
+    Whether a job asks by its *result* to run again, as RQ's do.
+    """
+    return (type(result).__module__, type(result).__name__) == ("rq.job", "Retry")
+
+
+def _celery(function: Callable[..., Any]) -> Run | None:
+    celery = sys.modules.get("celery._state")
+    task = celery.get_current_task() if celery else None
+    if task is None or task.request.called_directly or not _runs(task.run, function):
+        return None
+
+    def retries(error: BaseException) -> bool:
+        # As `celery.app.autoretry` decides it, around the task's function.
+        never = tuple(getattr(task, "dont_autoretry_for", ()))
+        wanted = isinstance(error, tuple(getattr(task, "autoretry_for", ()))) and not isinstance(error, never)
+        most = getattr(task, "retry_kwargs", {}).get("max_retries", task.max_retries)
+        most = getattr(task, "override_max_retries", most)
+        return wanted and (most is None or task.request.retries < most)
+
+    return Run(f"celery-{task.request.id}", retries)
+
+
+def _rq(function: Callable[..., Any]) -> Run | None:
+    rq = sys.modules.get("rq.job")
+    job = rq.get_current_job() if rq else None
+    if job is None or not _runs(job.func, function):
+        return None
+    return Run(f"rq-{job.id}", lambda _: bool(job.should_retry))
+
+
+def _dramatiq(function: Callable[..., Any]) -> Run | None:
+    dramatiq = sys.modules.get("dramatiq")
+    if dramatiq is None or type(threading.current_thread()).__module__ != "dramatiq.worker":
+        return None
+    message = dramatiq.middleware.CurrentMessage.get_current_message()
+    if message is None:
+        # Without that middleware nobody can tell a last try from others.
+        return Run(retries=lambda _: True)
+    broker = dramatiq.get_broker()
+    actor = broker.get_actor(message.actor_name)
+    if not _runs(actor.fn, function):
+        return None
+
+    def retries(error: BaseException) -> bool:
+        # As `dramatiq.middleware.Retries` decides it, after the actor's function.
+        middleware = next((each for each in broker.middleware if isinstance(each, dramatiq.middleware.Retries)), None)
+        throws = message.options.get("throws") or actor.options.get("throws")
+        if middleware is None or (throws and isinstance(error, throws)):
+            return False
+        done = message.options.get("retries", 0)
+        wanted = actor.options.get("retry_when", middleware.retry_when)
+        most = message.options.get("max_retries", actor.options.get("max_retries", middleware.max_retries))
+        return bool(wanted(done, error)) if wanted is not None else most is None or done < most
+
+    return Run(f"dramatiq-{message.message_id}", retries)
+
+
+def _runs(run: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    return inspect.unwrap(getattr(run, "__func__", run)) is function
