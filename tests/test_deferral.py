@@ -6,6 +6,7 @@ The token between a 202 Accepted and the end of its work.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -16,9 +17,10 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from remotion_licensing_integrations import InvalidTokenError, Settings, UsagePoint, UsageRecorder
+from remotion_licensing_integrations import ConfigurationError, InvalidTokenError, Settings, UsagePoint, UsageRecorder
 from remotion_licensing_integrations.deferral import decode_token, encode_token
 from remotion_licensing_integrations.models import EVENTS
+from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.starlette import current_usage, usage_point
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
@@ -144,6 +146,19 @@ def test_deferred_request(status: int, remotion_usage) -> None:
     assert remotion_usage.points == []
 
 
+@pytest.mark.parametrize(("status", "number"), [(200, 1), (202, 1), (404, 0), (500, 0)])
+def test_deferred_request_can_be_seen(status: int, number: int, remotion_usage) -> None:
+    """
+    A request that put its work off leaves a deferred point, unless it failed and so has told its client.
+    """
+    tokens: list[str] = []
+    exchange(starlette_app(accepting(tokens, status=status)))
+
+    assert [decode_token(token).idempotency_key for token in tokens] * number == [
+        point.idempotency_key for point in remotion_usage.deferred
+    ]
+
+
 @pytest.mark.parametrize("succeeded", [True, False])
 def test_complete(succeeded: bool, remotion_usage) -> None:
     """
@@ -172,6 +187,29 @@ def test_complete_in_background(remotion_usage) -> None:
     assert [point.succeeded for point in remotion_usage.points] == [True]
 
 
+@pytest.mark.parametrize("complete", ["complete", "acomplete"])
+def test_unreported_failure(complete: str) -> None:
+    """
+    A failure that is not to be reported ends the deferral, and leaves no point.
+    """
+    outbox = MemoryOutbox()
+    outbox.add([decode_token(TOKEN)])
+    recorder = UsageRecorder(Settings(**{**QUIET, "report_failures": False}), outbox=outbox)
+    ended = getattr(recorder, complete)(TOKEN, succeeded=False)
+
+    assert (asyncio.run(ended) if complete == "acomplete" else ended) is False
+    assert list(outbox.list()) == []
+
+
+@pytest.mark.parametrize("succeeded", [None, 1, "yes"])
+def test_complete_without_outcome(succeeded: Any) -> None:
+    """
+    A token cannot be completed without saying how.
+    """
+    with pytest.raises(ConfigurationError, match="succeeded: expected True or False"):
+        UsageRecorder(Settings(**QUIET)).complete(TOKEN, succeeded=succeeded)
+
+
 def test_complete_twice(remotion_usage) -> None:
     """
     Completing one token twice counts once.
@@ -183,6 +221,7 @@ def test_complete_twice(remotion_usage) -> None:
     assert len(remotion_usage.points) == 1
 
 
+@pytest.mark.usefixtures("remotion_usage")
 def test_refused_host() -> None:
     """
     A deferred point whose origin is not allowed has no host, and is counted as such.

@@ -86,20 +86,22 @@ def _rq(function: Callable[..., Any]) -> Run | None:
 
 def _dramatiq(function: Callable[..., Any]) -> Run | None:
     dramatiq = sys.modules.get("dramatiq")
-    if dramatiq is None or type(threading.current_thread()).__module__ != "dramatiq.worker":
+    worker: Any = threading.current_thread()
+    if dramatiq is None or type(worker).__module__ != "dramatiq.worker":
         return None
     message = dramatiq.middleware.CurrentMessage.get_current_message()
     if message is None:
         # Without that middleware nobody can tell a last try from others.
         return Run(retries=lambda _: True)
-    broker = dramatiq.get_broker()
-    actor = broker.get_actor(message.actor_name)
+    actor = worker.broker.get_actor(message.actor_name)
     if not _runs(actor.fn, function):
         return None
 
+    kind = dramatiq.middleware.Retries
+    middleware = next((each for each in worker.broker.middleware if isinstance(each, kind)), None)
+
     def retries(error: BaseException) -> bool:
-        # As `dramatiq.middleware.Retries` decides it, after the actor's function.
-        middleware = next((each for each in broker.middleware if isinstance(each, dramatiq.middleware.Retries)), None)
+        # As that middleware decides it, after the actor's function.
         throws = message.options.get("throws") or actor.options.get("throws")
         if middleware is None or (throws and isinstance(error, throws)):
             return False

@@ -1,0 +1,503 @@
+"""
+Job functions and blocks of code that count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
+from typing import Any
+
+import pytest
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from remotion_licensing_integrations import (
+    ConfigurationError,
+    Settings,
+    UsagePoint,
+    UsageRecorder,
+    conversion,
+    conversion_job,
+    current_usage,
+    default_recorder,
+    set_default_recorder,
+    usage,
+    usage_point,
+)
+from remotion_licensing_integrations.deferral import encode_token
+from remotion_licensing_integrations.outbox import MemoryOutbox
+
+from ._asgi import ORIGIN, QUIET, exchange, starlette_app
+from ._outboxes import SlowOutbox
+
+POINT = UsagePoint(event="web-render", host=ORIGIN, succeeded=None, is_still=True, idempotency_key="render-1")
+TOKEN = encode_token(POINT)
+
+#: How a block or a job is run: as synchronous code, or by an event loop.
+BOTH = pytest.mark.parametrize("how", ["sync", "async"])
+
+ENDS = pytest.mark.parametrize(
+    ("error", "outcomes"),
+    [(None, [True]), (ValueError, [False]), (KeyboardInterrupt, []), (asyncio.CancelledError, [])],
+)
+
+
+def make_recorder(**settings: Any) -> UsageRecorder:
+    return UsageRecorder(Settings(**{**QUIET, **settings}), outbox=MemoryOutbox())
+
+
+@pytest.fixture
+def recorder() -> UsageRecorder:
+    """
+    The recorder of code that was given none.
+    """
+    recorder = make_recorder()
+    set_default_recorder(recorder)
+    return recorder
+
+
+def run_block(how: str, block: Any, work: Callable[[Any], object] = lambda _: None) -> None:
+    """
+    Run *work* in *block*, and swallow what the work raises.
+    """
+
+    async def run() -> None:
+        async with block as point:
+            work(point)
+
+    with suppress(ValueError, KeyboardInterrupt, asyncio.CancelledError):
+        if how == "async":
+            asyncio.run(run())
+        else:
+            with block as point:
+                work(point)
+
+
+def make_job(how: str, work: Callable[..., object], **options: Any) -> Callable[..., Any]:
+    """
+    Return a counted job that does *work*, to be called as a queue would.
+    """
+
+    async def render_async(*args: Any, **keywords: Any) -> Any:
+        return work(*args, **keywords)
+
+    def render(*args: Any, **keywords: Any) -> Any:
+        return work(*args, **keywords)
+
+    if how == "sync":
+        return conversion_job("cloud-render", **options)(render)
+    counted = conversion_job("cloud-render", **options)(render_async)
+    return lambda *args, **keywords: asyncio.run(counted(*args, **keywords))
+
+
+def end(error: type[BaseException] | None) -> None:
+    if error is not None:
+        raise error
+
+
+@BOTH
+@ENDS
+def test_block(how, error, outcomes, recorder, remotion_usage) -> None:
+    """
+    A block succeeds by ending and fails by an error; one that was interrupted has no outcome.
+    """
+    run_block(how, conversion("cloud-render", host=ORIGIN), lambda _: end(error))
+
+    assert [(point.event, point.host, point.succeeded) for point in remotion_usage.points] == [
+        ("cloud-render", ORIGIN, outcome) for outcome in outcomes
+    ]
+
+
+@BOTH
+def test_interrupted_block_can_be_reported(how, remotion_usage) -> None:
+    """
+    With `report_aborted` an interrupted block counts as failed.
+    """
+    block = conversion("cloud-render", recorder=make_recorder(report_aborted=True))
+    run_block(how, block, lambda _: end(KeyboardInterrupt))
+
+    assert [point.succeeded for point in remotion_usage.points] == [False]
+
+
+@BOTH
+def test_block_is_adjusted_as_a_request_is(how, recorder, remotion_usage) -> None:
+    """
+    Inside a block its usage point can be changed, by its name or as the current one.
+    """
+
+    def work(point: Any) -> None:
+        point.succeeded = False
+        current_usage().is_still = True
+        current_usage().idempotency_key = "render-2"
+
+    run_block(how, conversion("cloud-render"), work)
+
+    [point] = remotion_usage.points
+    assert (point.succeeded, point.is_still, point.idempotency_key) == (False, True, "render-2")
+
+
+@BOTH
+def test_skipped_block(how, recorder, remotion_usage) -> None:
+    """
+    A skipped block gives no point.
+    """
+    run_block(how, conversion("cloud-render"), lambda point: point.skip())
+
+    assert remotion_usage.points == []
+
+
+@BOTH
+def test_deferred_block(how, recorder, remotion_usage) -> None:
+    """
+    A block can put its outcome off, too.
+    """
+    tokens: list[str] = []
+    run_block(how, conversion("cloud-render"), lambda point: tokens.append(point.defer()))
+    recorder.complete(tokens[0], succeeded=True)
+
+    assert ([point.succeeded for point in remotion_usage.points], remotion_usage.deferred) == ([True], [])
+
+
+def test_block_takes_the_options_of_a_decorator(recorder, remotion_usage) -> None:
+    """
+    Flags and key can be given where the block begins.
+    """
+    with conversion("web-render", is_still=True, is_production=False, idempotency_key="render-3"):
+        pass
+
+    [point] = remotion_usage.points
+    assert (point.event, point.is_still, point.is_production, point.idempotency_key) == (
+        "web-render",
+        True,
+        False,
+        "render-3",
+    )
+
+
+@pytest.mark.parametrize("options", [{"host": "not an origin"}, {"idempotency_key": "é"}])
+def test_unusable_value_of_a_block(options, recorder, remotion_usage, caplog) -> None:
+    """
+    A host or key that comes from outside cannot break the block; it is logged and left out.
+    """
+    with conversion("cloud-render", **options):
+        pass
+
+    [point] = remotion_usage.points
+    assert (point.host, [record.action for record in caplog.records]) == (None, ["bad_adjustment"])
+
+
+def test_unknown_event() -> None:
+    """
+    An event that the licensing API does not know is an error at once, for blocks and jobs.
+    """
+    with pytest.raises(ConfigurationError, match="event: 'render'"):
+        conversion("render")
+    with pytest.raises(ConfigurationError, match="event: 'render'"):
+        conversion_job("render")
+
+
+def test_block_runs_once(recorder) -> None:
+    """
+    A block that was used cannot be used again, as its key would count once.
+    """
+    block = conversion("cloud-render")
+    run_block("sync", block, lambda point: point.skip())
+
+    with pytest.raises(RuntimeError, match="make a new one"):
+        block.__enter__()
+
+
+def test_blocks_within_blocks(recorder, remotion_usage) -> None:
+    """
+    An inner block counts by itself, and the outer one is current again afterwards.
+    """
+    with conversion("cloud-render") as outer:
+        with conversion("web-render"):
+            pass
+        same = current_usage() is outer
+
+    assert ([point.event for point in remotion_usage.points], same) == (["web-render", "cloud-render"], True)
+
+
+def test_block_in_a_request(remotion_usage) -> None:
+    """
+    In a request that does not count itself, a block has the request's host and recorder.
+    """
+
+    async def endpoint(_: Any) -> PlainTextResponse:
+        async with conversion("cloud-render"):
+            return PlainTextResponse("done")
+
+    exchange(starlette_app(Route("/convert", endpoint, methods=["POST"])), headers={"Origin": ORIGIN})
+
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
+
+
+def test_block_has_the_configured_host(remotion_usage) -> None:
+    """
+    Outside a request a block has the host of the settings.
+    """
+    with conversion("cloud-render", recorder=make_recorder(host=ORIGIN)):
+        pass
+
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
+
+
+def test_point_is_another_name() -> None:
+    """
+    `usage.point` is `conversion`.
+    """
+    assert usage.point is conversion
+
+
+@BOTH
+@ENDS
+def test_job(how, error, outcomes, recorder, remotion_usage) -> None:
+    """
+    A job succeeds by returning and fails by an error; one that was interrupted has no outcome yet.
+    """
+    job = make_job(how, lambda: end(error))
+    with pytest.raises(error) if error else nullcontext():
+        job(usage_host=ORIGIN, usage_key="render-4")
+
+    assert [(point.host, point.idempotency_key, point.succeeded) for point in remotion_usage.points] == [
+        (ORIGIN, "render-4", outcome) for outcome in outcomes
+    ]
+
+
+@BOTH
+def test_job_with_a_token(how, recorder, remotion_usage) -> None:
+    """
+    A token says all that the job's own decorator leaves open, and the event.
+    """
+    make_job(how, lambda: None)(usage_token=TOKEN)
+
+    [point] = remotion_usage.points
+    assert (point.event, point.host, point.is_still, point.idempotency_key, point.succeeded) == (
+        *("web-render", ORIGIN, True, "render-1"),
+        True,
+    )
+
+
+@BOTH
+def test_job_returns_what_its_function_does(how, recorder) -> None:
+    """
+    Arguments and result go through as they are.
+    """
+    job = make_job(how, lambda *args, **keywords: (args, keywords))
+
+    assert job(1, "two", three=3) == ((1, "two"), {"three": 3})
+
+
+def test_function_gets_the_keywords_that_it_declares(recorder, remotion_usage) -> None:
+    """
+    A function that wants the token for itself has it, and its point is completed all the same.
+    """
+
+    @conversion_job("cloud-render")
+    def render(video: int, usage_token: str) -> str:
+        return usage_token
+
+    assert render(7, usage_token=TOKEN) == TOKEN
+    assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
+
+
+def test_signature_has_the_keywords() -> None:
+    """
+    A queue that checks a job's arguments finds ours beside the function's own.
+    """
+
+    @conversion_job("cloud-render")
+    def render(video: int, *, usage_host: str = "", **rest: int) -> None: ...
+
+    assert list(inspect.signature(render).parameters) == ["video", "usage_host", "usage_token", "usage_key", "rest"]
+
+
+@pytest.mark.parametrize("token", ["garbage", "ru1.", 7, TOKEN[:-1]])
+def test_damaged_token(token, recorder, remotion_usage, caplog) -> None:
+    """
+    A damaged token is logged; the job runs, and counts without it.
+    """
+    make_job("sync", lambda: None)(usage_token=token)
+
+    assert [(point.event, point.succeeded) for point in remotion_usage.points] == [("cloud-render", True)]
+    assert [record.action for record in caplog.records] == ["bad_token"]
+
+
+def test_token_ends_its_deferral(recorder) -> None:
+    """
+    In the outbox the deferred point gets its outcome.
+    """
+    recorder.outbox.add([POINT])
+    make_job("sync", lambda: None)(usage_token=TOKEN)
+    recorder.stop()
+
+    assert [stored.point.succeeded for stored in recorder.outbox.list()] == [True]
+
+
+@BOTH
+@pytest.mark.parametrize("work", [lambda: current_usage().skip(), lambda: end(ValueError)])
+def test_nothing_to_record_ends_the_deferral(how, work, remotion_usage) -> None:
+    """
+    A job that is skipped, or whose failure is not to be reported, leaves nothing deferred.
+    """
+    remotion_usage.record(POINT)
+    job = make_job(how, work, recorder=make_recorder(report_failures=False))
+    with suppress(ValueError):
+        job(usage_token=TOKEN)
+
+    assert (remotion_usage.points, remotion_usage.deferred) == ([], [])
+
+
+@BOTH
+def test_interrupted_job_stays_deferred(how, recorder, remotion_usage) -> None:
+    """
+    A job that was interrupted is still to be done.
+    """
+    remotion_usage.record(POINT)
+    with pytest.raises(KeyboardInterrupt):
+        make_job(how, lambda: end(KeyboardInterrupt))(usage_token=TOKEN)
+
+    assert (remotion_usage.points, remotion_usage.deferred) == ([], [POINT])
+
+
+def test_job_that_is_called_twice(recorder, remotion_usage) -> None:
+    """
+    A second run with the same token counts nothing.
+    """
+    job = make_job("sync", lambda: None)
+    job(usage_token=TOKEN)
+    job(usage_token=TOKEN)
+
+    assert len(remotion_usage.points) == 1
+
+
+def test_job_is_adjusted_as_a_request_is(recorder, remotion_usage) -> None:
+    """
+    Inside a job its usage point is the current one.
+    """
+
+    def work() -> None:
+        current_usage().succeeded = False
+
+    make_job("sync", work)()
+
+    assert [point.succeeded for point in remotion_usage.points] == [False]
+
+
+def test_endpoint_decorator_inside_a_job(recorder, remotion_usage) -> None:
+    """
+    A function that counts as an endpoint counts nothing more when a job calls it.
+    """
+    make_job("sync", usage_point("web-render")(lambda: None))()
+
+    assert [point.event for point in remotion_usage.points] == ["cloud-render"]
+
+
+def test_job_has_its_own_options(remotion_usage) -> None:
+    """
+    Without a token the decorator's host and flags count, but a host of this very job goes first.
+    """
+    options = {"host": "https://fixed.com", "is_still": True, "is_production": False, "recorder": make_recorder()}
+    job = make_job("sync", lambda: None, **options)
+    job()
+    job(usage_host=ORIGIN)
+
+    assert [(point.host, point.is_still, point.is_production) for point in remotion_usage.points] == [
+        ("https://fixed.com", True, False),
+        (ORIGIN, True, False),
+    ]
+
+
+@pytest.mark.parametrize("how", ["background", "thread"])
+def test_work_after_the_response(how, remotion_usage) -> None:
+    """
+    A token given to a background task or a plain thread is completed there, with the app's recorder.
+    """
+    job = make_job("sync", lambda: None)
+
+    @usage_point("cloud-render")
+    async def endpoint(_: Any) -> PlainTextResponse:
+        work = partial(job, usage_token=current_usage().defer())
+        if how == "background":
+            return PlainTextResponse("later", 202, background=BackgroundTasks([BackgroundTask(work)]))
+        threads.append(threading.Thread(target=work))
+        return PlainTextResponse("later", 202)
+
+    threads: list[threading.Thread] = []
+    exchange(starlette_app(Route("/convert", endpoint, methods=["POST"])), headers={"Origin": ORIGIN})
+    for thread in threads:
+        thread.start()
+        thread.join()
+
+    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
+
+
+@pytest.mark.parametrize("thing", [7, type, [lambda: (yield)][0]])
+def test_what_cannot_be_a_job(thing) -> None:
+    """
+    Only a function that ends by returning can be a job.
+    """
+    with pytest.raises(TypeError, match="is not a function that ends by returning"):
+        conversion_job("cloud-render")(thing)
+
+
+def test_forgotten_event() -> None:
+    """
+    The decorator without an event says what is missing.
+    """
+    with pytest.raises(TypeError, match="needs an event"):
+        conversion_job(lambda: None)
+
+
+def test_job_waits_longer_than_a_request() -> None:
+    """
+    A job is not over before its point is committed, also by a slow store.
+    """
+    outbox = SlowOutbox()
+    outbox.gate.clear()
+    recorder = UsageRecorder(Settings(**QUIET), outbox=outbox)
+    threading.Timer(0.5, outbox.gate.set).start()
+    make_job("sync", lambda: None, recorder=recorder)(usage_token=TOKEN)
+
+    assert outbox.keys == ["render-1"]
+    recorder.stop()
+
+
+def test_unusable_environment(monkeypatch, caplog) -> None:
+    """
+    A job whose process is badly configured does its work, and the log says what to mend.
+    """
+    monkeypatch.setenv("REMOTION_LICENSING_LEASE", "long")
+
+    assert make_job("sync", lambda: "done")() == "done"
+    assert [record.action for record in caplog.records] == ["bad_settings"]
+
+
+def test_default_recorder_is_one(monkeypatch) -> None:
+    """
+    Code without a recorder shares one, made from the environment.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "rm_pub_env")
+
+    assert default_recorder() is default_recorder()
+    assert default_recorder().settings.license_key == "rm_pub_env"
+
+
+def test_default_recorder_is_the_first_apps() -> None:
+    """
+    In an app's process it is the one of the first middleware, unless another was named.
+    """
+    first, second = make_recorder(), make_recorder()
+    for recorder in (first, second):
+        exchange(starlette_app(recorder=recorder))
+    offered = default_recorder()
+    set_default_recorder(second)
+
+    assert (offered, default_recorder()) == (first, second)
