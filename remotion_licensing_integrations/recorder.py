@@ -197,7 +197,10 @@ class UsageRecorder:
         """
         if not self.enabled:
             return False
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self.record(point, wait=wait)  # the loop of another library, which cannot be told
         committed: asyncio.Future[bool] = loop.create_future()
         self._submit(point, partial(_resolve_soon, loop, committed))
         bound = loop.call_later(COMMIT_WAIT if wait is None else wait, self._resolve_late, committed)

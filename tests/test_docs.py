@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from textwrap import dedent, indent
@@ -126,23 +127,41 @@ def test_starlette_example(remotion_usage) -> None:
 
 def test_endpoint_example(remotion_usage) -> None:
     """
-    The example for the inside of an endpoint runs: what it calls is there, and the deferred point is completed.
+    The example for the inside of an endpoint runs: what it calls is there.
     """
 
     class Named:
         id = "render-1"
 
-    recorder = package.UsageRecorder()
-    execute(blocks(README)[4], render=Named, recorder=recorder)
+    with package.conversion("cloud-render") as usage:
+        execute(blocks(README)[4], render=Named)
 
-    assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
+    assert (usage.succeeded, usage.idempotency_key, remotion_usage.points) == (False, "render-1", [])
+
+
+def test_job_example(remotion_usage) -> None:
+    """
+    The example of a job runs: the request defers its point, and the job brings the outcome.
+    """
+    jobs: list[Any] = []
+    names = execute(blocks(README)[0], render=lambda _: "/done.mp4")
+    execute(
+        blocks(README)[5], **names, enqueue=lambda job, *args, **keywords: jobs.append(partial(job, *args, **keywords))
+    )
+    with TestClient(names["app"]) as client:
+        response = client.post("/render?url=a.mp4", headers={"Origin": ORIGIN})
+    before = list(remotion_usage.points)
+    jobs[0]()
+
+    assert (response.status_code, before) == (202, [])
+    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
 
 
 def test_test_example(remotion_usage) -> None:
     """
     The test shown in the README passes.
     """
-    test = execute(blocks(README)[5])["test_convert_is_counted"]
+    test = execute(blocks(README)[6])["test_convert_is_counted"]
     with TestClient(starlette_app()) as client:
         test(client, remotion_usage)
 

@@ -219,6 +219,18 @@ def test_deliver_from_many_requests(make) -> None:
     assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.usefixtures("patient")
+def test_loop_of_another_library(make, outbox) -> None:
+    """
+    A coroutine that no asyncio loop runs stores its point all the same.
+    """
+    coroutine = make().arecord(new_point())
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+
+    assert (ended.value.value, outbox.keys) == (True, ["0"])
+
+
 TOKEN = encode_token(new_point("deferred"))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 #: Errors by which a job says that this was not its end. Celery: `Retry`, `Ignore`, `Reject`.
-_NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate"), ("arq.worker", "Retry"), ("arq.worker", "RetryJob")}
+_NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate")}
 #: Errors that are failures though no `Exception`.
 _FAILURES: Final = {("dramatiq.middleware.time_limit", "TimeLimitExceeded")}
 
