@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from . import __version__, commands
+from .arguments import add_commands
 from .errors import ConfigurationError, LicensingError
 from .outbox import Outbox
 from .outbox.sqlite import SQLiteOutbox
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--outbox", metavar="URL", help=f"where the usage points are [{ENVIRONMENT['outbox']}]")
     added = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_commands(added.add_parser)
+    add_commands(added.add_parser)
     summary = "run a local licensing server for development and tests"
     sandbox_parser = added.add_parser("sandbox", help=summary, description=f"{summary.capitalize()}.")
     sandbox_parser.set_defaults(sandbox=True)

@@ -29,7 +29,7 @@ LEVELS = [
     ["asgi"],
     ["starlette", "fastapi"],
     ["testing.sandbox", "testing.plugin", "testing"],
-    ["doctor", "commands", "cli", "__main__"],
+    ["doctor", "commands", "arguments", "cli", "__main__"],
     ["django"],
 ]
 ORDER = [module for level in LEVELS for module in level]

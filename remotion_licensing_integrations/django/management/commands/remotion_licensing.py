@@ -10,7 +10,8 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ....commands import add_commands, run
+from ....arguments import add_commands
+from ....commands import run
 from ....errors import LicensingError
 from ...recorder import get_recorder
 
