@@ -15,7 +15,16 @@ import pytest
 from tests.processes.servers import DEADLINE, eventually
 
 ROUNDS = 10
-NAMES = ["uvicorn", "uvicorn-4", "gunicorn", "gunicorn-4", "gunicorn-preload", "gunicorn-4-preload"]
+NAMES = [
+    "uvicorn",
+    "uvicorn-4",
+    "gunicorn",
+    "gunicorn-4",
+    "gunicorn-preload",
+    "gunicorn-4-preload",
+    "hypercorn",
+    "granian",
+]
 LATER = {"HOURS_LATER": "1"}
 #: Past 0.25 s a response does not wait for its commit, on purpose. A busy machine must not bring that into these tests.
 PATIENT = {"COMMIT_WAIT": "15"}

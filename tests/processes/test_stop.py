@@ -21,6 +21,8 @@ EXIT_CODES = {
     "gunicorn": 0,
     "gunicorn-4": 0,
     "gunicorn-4-preload": 0,
+    "hypercorn": 0,
+    "granian": 0,
 }
 #: Time for everything, also where four workers load an HTTP library at once on a busy machine.
 PATIENT = {"REMOTION_LICENSING_SHUTDOWN_TIMEOUT": "30", "COMMIT_WAIT": "15"}
@@ -45,6 +47,17 @@ def test_five_calls_then_sigterm_are_five_points(name, serve, sandbox):
     with serve(name, base_url=sandbox.url, environment=PATIENT) as server:
         keys = [server.convert()["idempotency_key"] for _ in range(5)]
         server.stop()
+        assert sorted(keys_of(sandbox.points())) == sorted(keys)
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "uvicorn-4", "hypercorn", "granian"])
+def test_five_calls_then_ctrl_c_are_five_points(name, serve, sandbox):
+    """
+    What was converted before SIGINT is registered before the server has ended, too.
+    """
+    with serve(name, base_url=sandbox.url, environment=PATIENT) as server:
+        keys = [server.convert()["idempotency_key"] for _ in range(5)]
+        server.stop(signal.SIGINT)
         assert sorted(keys_of(sandbox.points())) == sorted(keys)
 
 
