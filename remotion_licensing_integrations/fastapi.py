@@ -4,6 +4,6 @@ For FastAPI apps: `app.add_middleware(UsageMiddleware, license_key=…)` and `@u
 
 from __future__ import annotations
 
-from .starlette import UsageMiddleware, conversion, conversion_job, current_usage, usage_point
+from .starlette import UsageMiddleware, conversion, conversion_job, current_usage, remotion_webhook, usage_point
 
-__all__ = ["UsageMiddleware", "conversion", "conversion_job", "current_usage", "usage_point"]
+__all__ = ["UsageMiddleware", "conversion", "conversion_job", "current_usage", "remotion_webhook", "usage_point"]

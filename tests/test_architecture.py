@@ -25,9 +25,9 @@ LEVELS = [
     ["_http", "_calls", "client"],
     ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
     ["senders", "pace", "delivery", "worker", "writer", "recorder", "default"],
-    ["usage.pending", "usage.endpoint", "usage.queues", "usage.job", "usage", "endpoints"],
+    ["usage.pending", "usage.endpoint", "usage.queues", "usage.job", "usage", "endpoints", "webhooks"],
     ["asgi"],
-    ["starlette", "fastapi"],
+    ["_starlette_webhook", "starlette", "fastapi"],
     ["testing.sandbox", "testing.plugin", "testing"],
     ["doctor", "commands", "arguments", "cli", "__main__"],
     ["django"],
@@ -37,6 +37,7 @@ ORDER = [module for level in LEVELS for module in level]
 #: Adapters, and what each may know of other packages' frameworks.
 FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
 ALLOWED_FRAMEWORK = {
+    "_starlette_webhook": {"starlette"},
     "starlette": {"starlette"},
     "fastapi": {"starlette", "fastapi"},
     "testing.sandbox": {"starlette"},

@@ -7,7 +7,9 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import hmac
 import inspect
+import json
 import logging
 import re
 import sys
@@ -19,7 +21,9 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, get_args
 
+import httpx2
 import pytest
+from remotion_lambda import RemotionClient, RenderMediaResponse
 from starlette.testclient import TestClient
 
 import remotion_licensing_integrations as package
@@ -30,6 +34,7 @@ from remotion_licensing_integrations.models import UsagePoint
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox.failures import MODES
+from remotion_licensing_integrations.webhooks import SECRET_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
@@ -224,6 +229,30 @@ def test_sandbox_example() -> None:
     execute(first + second.replace("    ...\n", indent(dedent(app), "    ")), UsagePoint=UsagePoint)
 
 
+def test_webhook_examples(remotion_usage, monkeypatch) -> None:
+    """
+    The request of the example defers its point, and the webhook that it asks for records it.
+    """
+    started: list[Any] = []
+
+    def start(_: RemotionClient, params: Any) -> Any:
+        started.append(params.webhook)
+        return RenderMediaResponse(bucket_name="bucket", render_id="render-1")
+
+    monkeypatch.setattr(RemotionClient, "render_media_on_lambda", start)
+    [source] = [block for block in blocks(ROOT / "docs" / "jobs.md") if "render_media_on_lambda" in block]
+    app = execute(source)["app"]
+    with TestClient(app) as client:
+        client.post("/render?title=a", headers={"Origin": ORIGIN})
+        body = json.dumps({"type": "success", "renderId": "render-1", "customData": started[0].customData}).encode()
+        signature = hmac.new(started[0].secret.encode(), body, "sha512").hexdigest()
+        url = httpx2.URL(started[0].url).path
+        response = client.post(url, content=body, headers={"X-Remotion-Signature": f"sha512={signature}"})
+
+    assert response.json() == {"success": True}
+    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
+
+
 def shown_default(name: str) -> str:
     [default] = [field.default for field in fields(Settings) if field.name == name]
     if default is None:
@@ -356,7 +385,7 @@ def test_variables(path: Path) -> None:
     """
     Each environment variable in the text is one that is read; the other such name is Django's dict.
     """
-    known = {*settings.ENVIRONMENT.values(), "REMOTION_LICENSING"}
+    known = {*settings.ENVIRONMENT.values(), SECRET_VARIABLE, "REMOTION_LICENSING"}
 
     assert set(re.findall(r"\bREMOTION_[A-Z_]+\b", path.read_text())) <= known
 
@@ -377,7 +406,7 @@ def test_named_files(path: Path) -> None:
     Each script and module that the text names by its path is there.
     """
     text = path.read_text()
-    names = re.findall(r"\b(?:scripts|tests|docs|example_projects)/[\w./-]*\w", text)
+    names = re.findall(r"(?<![/\w])(?:scripts|tests|docs|example_projects)/[\w./-]*\w", text)
 
     assert [name for name in names if not (ROOT / name).exists()] == []
 

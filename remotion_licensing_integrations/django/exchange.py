@@ -73,9 +73,7 @@ class Exchange:
         Deliver when the server closes *response*, where neither a thread nor another process does.
         """
         if self.usage.event is not None and self._recorder.settings.delivery == "inline":
-            # What Django closes after the body; a signal would not say which response it is of.
-            closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001
-            closers.append(self._deliver)
+            run_after(response, self._deliver)
 
     def _deliver(self) -> None:
         try:
@@ -85,6 +83,15 @@ class Exchange:
 
     def _settled(self, settle: Settle, status: int) -> UsagePoint | None:
         return None if self.usage.settled else settle(self.request.method or "", status)
+
+
+def run_after(response: HttpResponseBase, work: Callable[[], object]) -> None:
+    """
+    Have *work* done when the server closes *response*, after its last byte.
+    """
+    # What Django closes after the body; a signal would not say which response it is of.
+    closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001
+    closers.append(work)
 
 
 def _report() -> None:

@@ -234,7 +234,7 @@ def _new_usage(
     key: str | None = None,
 ) -> PendingUsage:
     around = CURRENT.get()
-    recorder = recorder or (around and around.recorder) or _default_recorder()
+    recorder = find_recorder(recorder)
     configured = recorder.settings.host if recorder else None
     usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
     if token is not None:
@@ -260,10 +260,16 @@ def _resume(usage: PendingUsage, token: str) -> None:
         logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
 
 
-def _default_recorder() -> UsageRecorder | None:
+def find_recorder(given: UsageRecorder | None) -> UsageRecorder | None:
+    """
+    Return the recorder for code of the app: the one it was *given*, else the current request's, else the default one.
+
+    `None` when there are no usable settings to make one from, which is logged.
+    """
+    around = CURRENT.get()
     try:
-        return default_recorder()
+        return given or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
-        # What the job does must not fail for it.
+        # What the app does must not fail for it.
         logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - as above
         return None

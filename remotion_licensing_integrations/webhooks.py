@@ -1,0 +1,300 @@
+"""
+Webhooks of Remotion Lambda, from raw bytes to the usage point of their render; the adapters move the bytes.
+
+Remotion posts one when a render on Lambda has ended, as JSON with `type` ("success", "error" or "timeout"), `renderId`,
+and `customData` as the app gave it (https://www.remotion.dev/docs/lambda/webhooks). Stills have none. With a secret,
+`X-Remotion-Signature` is `sha512=` and the hex HMAC-SHA512 of the body as it was sent; without, it is the text
+`NO_SECRET_PROVIDED`. The other headers are not signed. The sender (`invoke-webhook.js` in `@remotion/serverless`
+4.0.527) waits 10 seconds for an answer and follows redirects; what is not a 2xx it tries twice more, 0.5 and 1 second
+later. Of a timeout it tells one second before its own end, so that a second try is unlikely.
+"""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypedDict, TypeGuard, cast
+
+from .deferral import decode_token, encode_token
+from .errors import ConfigurationError, InvalidTokenError
+from .models import UsagePoint, check_event, check_idempotency_key
+from .origin import check_origin
+from .recorder import UsageRecorder
+from .usage.job import find_recorder
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+SECRET_VARIABLE: Final = "REMOTION_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
+SIGNATURE_HEADER: Final = "X-Remotion-Signature"
+MODE_HEADER: Final = "X-Remotion-Mode"
+#: Where the token of a deferred point stands in `customData`.
+TOKEN_FIELD: Final = "usage_token"  # noqa: S105 - a name, no secret
+
+MAX_BODY: Final = 2_621_440  # bytes, with room for many error stacks; what Django, too, takes by default
+#: Seconds to wait for a commit; half of what the sender waits for an answer, the rest is the app's.
+WEBHOOK_COMMIT_WAIT: Final = 5.0
+
+OnWebhook = Callable[[dict[str, Any]], object]
+
+_UNSIGNED: Final = "NO_SECRET_PROVIDED"
+_SUCCEEDED: Final = {"success": True, "error": False, "timeout": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """
+    A verified webhook about the end of a render.
+
+    Attributes:
+        payload: Its JSON object, whole.
+        succeeded: Whether the render did.
+        token: From `PendingUsage.defer()`, if the app sent it along and it is sound.
+        key: Idempotency key of a point without a token, made from the render's id so that its repeats count once.
+    """
+
+    payload: dict[str, Any]
+    succeeded: bool
+    token: str | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What the sender is told.
+
+    Attributes:
+        error: What was wrong with the request, or with us.
+        after: To be called when the answer has gone out.
+    """
+
+    status: int
+    error: str | None = None
+    after: Callable[[], object] | None = None
+
+    @property
+    def content(self) -> dict[str, object]:
+        """
+        The JSON body, in the form of Remotion's own helpers for JavaScript.
+        """
+        return {"success": True} if self.error is None else {"success": False, "error": self.error}
+
+
+_UNRECORDED: Final = Answer(503, "the usage point is not recorded yet")
+
+
+class WebhookOptions(TypedDict, total=False):
+    """
+    Keywords of `WebhookReceiver`.
+    """
+
+    recorder: UsageRecorder | None
+    event: str
+    host: str | None
+    on_webhook: OnWebhook | None
+    max_body: int
+
+
+class WebhookReceiver:
+    """
+    Verifies webhooks and records the usage points of their renders.
+
+    Args:
+        secret: The one that renders are given with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
+        recorder: Defaults to the middleware's, then to `default_recorder()`.
+        event: Kind of a render whose webhook brings no `usage_token`.
+        host: Origin of its frontend; defaults to the setting.
+        on_webhook: The app's own work, a function or a coroutine function. Called with each verified payload once its
+            point is recorded, so again for each repeat. When it raises, the app answers as to any error, and the
+            webhook comes again.
+        max_body: Bytes; a longer webhook is refused.
+
+    Raises:
+        ConfigurationError: An argument is unusable, or there is no secret.
+    """
+
+    def __init__(
+        self,
+        secret: str | None,
+        *,
+        recorder: UsageRecorder | None = None,
+        event: str = "cloud-render",
+        host: str | None = None,
+        on_webhook: OnWebhook | None = None,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        # The secret itself is not kept: error pages and trackers show attributes.
+        self._mac = hmac.new(_secret_bytes(secret), digestmod="sha512")
+        self._recorder = recorder
+        self._event = check_event(event)
+        self._host = None if host is None else check_origin("host", host)
+        self.on_webhook = on_webhook
+        if not isinstance(max_body, int) or max_body < 1:
+            msg = f"max_body: expected a number of bytes, got {max_body!r:.80}"
+            raise ConfigurationError(msg)
+        self.max_body = max_body
+        self._refused: set[str] = set()
+
+    def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | Answer:
+        """
+        Return the webhook of a request, or how to answer what is none; *body* may be cut after `max_body + 1` bytes.
+        """
+        if len(body) > self.max_body:
+            return self._refuse(413, f"its body has more than {self.max_body} bytes")
+        if signature is None or signature == _UNSIGNED:
+            return self._refuse(401, "it is not signed; has the render's webhook a secret?")
+        if not self._is_signed(body, signature):
+            return self._refuse(401, "its signature is wrong")
+        if mode == "demo":
+            return _ignore("it is a demo")
+        return self._understand(body)
+
+    def record(self, webhook: Webhook) -> Answer:
+        """
+        Record the render's usage point and return the answer: 503 when the webhook should come again. Never raises.
+        """
+        recorder = find_recorder(self._recorder)
+        if recorder is None:
+            return _UNRECORDED
+        committed = False
+        with _logged_crash():
+            token = self._token(webhook, recorder)
+            committed = recorder.complete(token, succeeded=webhook.succeeded, wait=WEBHOOK_COMMIT_WAIT)
+        return _answer(recorder, webhook, committed=committed)
+
+    async def arecord(self, webhook: Webhook) -> Answer:
+        """
+        Same as `record`, but lets the event loop run meanwhile.
+        """
+        recorder = find_recorder(self._recorder)
+        if recorder is None:
+            return _UNRECORDED
+        committed = False
+        with _logged_crash():
+            token = self._token(webhook, recorder)
+            committed = await recorder.acomplete(token, succeeded=webhook.succeeded, wait=WEBHOOK_COMMIT_WAIT)
+        return _answer(recorder, webhook, committed=committed)
+
+    def _is_signed(self, body: bytes, signature: str) -> bool:
+        mac = self._mac.copy()
+        mac.update(body)
+        # As bytes: texts that are not ASCII cannot be compared in constant time.
+        return hmac.compare_digest(f"sha512={mac.hexdigest()}".encode(), signature.encode(errors="replace"))
+
+    def _understand(self, body: bytes) -> Webhook | Answer:
+        payload = _parse(body)
+        if payload is None:
+            return self._refuse(400, "its body is not a JSON object")
+        kind = payload.get("type")
+        succeeded = _SUCCEEDED.get(kind) if isinstance(kind, str) else None
+        if succeeded is None:
+            return _ignore(f"its type {kind!r:.80} is unknown")
+        webhook = Webhook(payload=payload, succeeded=succeeded, token=_sound_token(payload), key=_key(payload))
+        if not (webhook.token or webhook.key):
+            return self._refuse(400, "neither renderId nor customData says which render it is about")
+        return webhook
+
+    def _refuse(self, status: int, reason: str) -> Answer:
+        # Anybody can send such requests, so they must not fill the log.
+        if reason not in self._refused:
+            self._refused.add(reason)
+            logger.warning("A Remotion webhook is refused (said once): %s", reason, extra={"action": "webhook_refused"})
+        return Answer(status, reason)
+
+    def _token(self, webhook: Webhook, recorder: UsageRecorder) -> str:
+        if webhook.token is not None:
+            return webhook.token
+        settings = recorder.settings
+        point = UsagePoint(
+            event=self._event,
+            host=self._host or settings.host,
+            succeeded=None,
+            is_production=settings.is_production,
+            idempotency_key=webhook.key,
+        )
+        return encode_token(point)
+
+
+def is_asynchronous(function: OnWebhook) -> TypeGuard[Callable[[dict[str, Any]], Awaitable[object]]]:
+    """
+    Whether a call of *function*, which may be a partial object or an instance, is to be awaited.
+    """
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _secret_bytes(secret: object) -> bytes:
+    if secret is None:
+        secret = os.environ.get(SECRET_VARIABLE)
+        if not secret:
+            msg = f"secret: a Remotion webhook needs one; give it, or set {SECRET_VARIABLE}"
+            raise ConfigurationError(msg)
+    if not isinstance(secret, str) or not secret:
+        # Never the value. What was meant for the endpoint itself, such as a request, comes here, too.
+        msg = f"secret: expected a text that is not empty, as in remotion_webhook(secret); got {type(secret).__name__}"
+        raise ConfigurationError(msg)
+    return secret.encode(errors="surrogatepass")
+
+
+def _ignore(reason: str) -> Answer:
+    logger.warning("A Remotion webhook is ignored: %s.", reason, extra={"action": "webhook_ignored"})
+    return Answer(200)
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    try:
+        return _as_object(json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _sound_token(payload: dict[str, Any]) -> str | None:
+    token = (_as_object(payload.get("customData")) or {}).get(TOKEN_FIELD)
+    if token is None:
+        return None
+    try:
+        decode_token(token)
+    except InvalidTokenError as error:
+        # The render has ended all the same: its point is recorded as if there were no token.
+        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
+        return None
+    return str(token)
+
+
+def _key(payload: dict[str, Any]) -> str:
+    render_id = payload.get("renderId")
+    try:
+        return check_idempotency_key(f"remotion-lambda-{render_id}") if render_id and isinstance(render_id, str) else ""
+    except ConfigurationError:
+        return ""
+
+
+def _answer(recorder: UsageRecorder, webhook: Webhook, *, committed: bool) -> Answer:
+    wanted = recorder.enabled and (webhook.succeeded or recorder.settings.report_failures)
+    if wanted and not committed:
+        return _UNRECORDED
+    inline = committed and recorder.settings.delivery == "inline"
+    return Answer(200, after=partial(_deliver, recorder) if inline else None)
+
+
+def _deliver(recorder: UsageRecorder) -> None:
+    with _logged_crash():
+        recorder.deliver(recorder.settings.timeout)
+
+
+@contextmanager
+def _logged_crash() -> Generator[None]:
+    try:
+        yield
+    except Exception:
+        logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
