@@ -110,7 +110,7 @@ class UsageMiddleware:
         finally:
             CURRENT.reset(token)
             scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
-            if usage.event is not None or not usage.settled:
+            if usage.event is not None or usage.recorded or not usage.settled:
                 await exchange.finish(gone=gone)
 
     def _lifespan_send(self, send: Send) -> Send:
@@ -182,8 +182,8 @@ class _Exchange:
                 await self._record(usage.abort if gone or usage.aborted else usage.fail)
         # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
         # And not before the 500 of an unhandled error, which the server sends after us.
-        if self._sent and self._recorder.settings.delivery == "inline":
-            await _guard(asyncio.to_thread(self._recorder.deliver, self._recorder.settings.timeout))
+        if (self._sent or usage.recorded) and self._recorder.settings.delivery == "inline":
+            await asyncio.to_thread(self._recorder.deliver_inline)
 
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]

@@ -232,12 +232,18 @@ class UsageRecorder:
         """
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         if not self._reports(point):
-            await asyncio.to_thread(self.forget_deferred, point.idempotency_key)
+            await self.aforget_deferred(point.idempotency_key)
             return False
         return await self.arecord(point, wait=wait)
 
     def _reports(self, point: UsagePoint) -> bool:
         return bool(point.succeeded) or self.settings.report_failures
+
+    async def aforget_deferred(self, idempotency_key: str) -> None:
+        """
+        Same as `forget_deferred`, but lets the event loop run meanwhile.
+        """
+        await asyncio.to_thread(self.forget_deferred, idempotency_key)
 
     def forget_deferred(self, idempotency_key: str) -> None:
         """
@@ -264,6 +270,16 @@ class UsageRecorder:
         if self.settings.delivery == "off" or not self.enabled:
             return 0
         return self._running().delivery.deliver(timeout)
+
+    def deliver_inline(self) -> None:
+        """
+        Deliver what is due for `settings.timeout` seconds at most, where nobody else does. Never raises.
+        """
+        try:
+            self.deliver(self.settings.timeout)
+        except Exception:
+            # What is not delivered now stays in the outbox.
+            logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
     def counts(self) -> RecorderCounts:
         """

@@ -19,7 +19,6 @@ import os
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
 from .deferral import decode_token, encode_token
@@ -284,12 +283,7 @@ def _answer(recorder: UsageRecorder, webhook: Webhook, *, committed: bool) -> An
     if wanted and not committed:
         return _UNRECORDED
     inline = committed and recorder.settings.delivery == "inline"
-    return Answer(200, after=partial(_deliver, recorder) if inline else None)
-
-
-def _deliver(recorder: UsageRecorder) -> None:
-    with _logged_crash():
-        recorder.deliver(recorder.settings.timeout)
+    return Answer(200, after=recorder.deliver_inline if inline else None)
 
 
 @contextmanager

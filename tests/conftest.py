@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from remotion_licensing_integrations import set_default_recorder
+from remotion_licensing_integrations import default, set_default_recorder
 
 pytest_plugins = ["pytester", "tests._django"]
 
@@ -17,5 +17,7 @@ def _clean_place(monkeypatch, tmp_path):
         if name.startswith("REMOTION_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    # Once Django is set up in this process, it would be asked by all tests.
+    monkeypatch.setattr(default, "_ask", None)
     yield
     set_default_recorder(None)

@@ -34,6 +34,7 @@ from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.outbox import MemoryOutbox
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
+from ._delivery import OK, Api
 from ._outboxes import SlowOutbox
 
 POINT = UsagePoint(event="web-render", host=ORIGIN, succeeded=None, is_still=True, idempotency_key="render-1")
@@ -468,6 +469,39 @@ def test_job_waits_longer_than_a_request() -> None:
 
     assert outbox.keys == ["render-1"]
     recorder.stop()
+
+
+@BOTH
+def test_inline_delivery(how) -> None:
+    """
+    Where nobody else delivers, a job does so itself when it has ended.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+    make_job(how, lambda: None, recorder=recorder)(usage_token=TOKEN)
+    recorder.stop()
+
+    assert api.keys == ["render-1"]
+
+
+def test_inline_delivery_in_a_request() -> None:
+    """
+    In a request the middleware delivers what a block has recorded, once the response has gone out.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+    before: list[int] = []
+
+    async def endpoint(_: Any) -> PlainTextResponse:
+        async with conversion("cloud-render", idempotency_key="render-1"):
+            pass
+        before.append(len(api.keys))
+        return PlainTextResponse("done")
+
+    exchange(starlette_app(Route("/convert", endpoint, methods=["POST"]), recorder=recorder))
+    recorder.stop()
+
+    assert (before, api.keys) == ([0], ["render-1"])
 
 
 def test_unusable_environment(monkeypatch, caplog) -> None:

@@ -540,7 +540,7 @@ def test_inline_that_fails(make, outbox, monkeypatch, caplog) -> None:
     assert after is not None
     after()
 
-    assert actions(caplog) == ["record_crashed"]
+    assert actions(caplog) == ["delivery_crashed"]
 
 
 def test_token_fits() -> None:

@@ -72,14 +72,9 @@ class Exchange:
         """
         Deliver when the server closes *response*, where neither a thread nor another process does.
         """
-        if self.usage.event is not None and self._recorder.settings.delivery == "inline":
-            run_after(response, self._deliver)
-
-    def _deliver(self) -> None:
-        try:
-            self._recorder.deliver(self._recorder.settings.timeout)
-        except Exception:  # noqa: BLE001 - what is not delivered now stays in the outbox
-            _report()
+        recorded = self.usage.event is not None or self.usage.recorded
+        if recorded and self._recorder.settings.delivery == "inline":
+            run_after(response, self._recorder.deliver_inline)
 
     def _settled(self, settle: Settle, status: int) -> UsagePoint | None:
         return None if self.usage.settled else settle(self.request.method or "", status)

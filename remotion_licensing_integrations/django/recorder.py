@@ -44,6 +44,12 @@ class TestRecorder(UsageRecorder):
         """
         return await sync_to_async(self.record)(point)
 
+    async def aforget_deferred(self, idempotency_key: str) -> None:
+        """
+        Same as `forget_deferred`, but from the thread of synchronous code.
+        """
+        await sync_to_async(self.forget_deferred)(idempotency_key)
+
     def start(self) -> None:
         """
         Start nothing.

@@ -72,10 +72,16 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
     def deliver(*_: object, **__: object) -> int:
         return 0
 
-    monkeypatch.setattr(UsageRecorder, "record", record)
-    monkeypatch.setattr(UsageRecorder, "arecord", arecord)
-    monkeypatch.setattr(UsageRecorder, "forget_deferred", forget_deferred)
-    monkeypatch.setattr(UsageRecorder, "deliver", deliver)
-    monkeypatch.setattr(UsageRecorder, "start", nothing)
-    monkeypatch.setattr(UsageRecorder, "stop", nothing)
+    methods = {
+        "record": record,
+        "arecord": arecord,
+        "forget_deferred": forget_deferred,
+        "deliver": deliver,
+        "start": nothing,
+        "stop": nothing,
+    }
+    # A Django project's recorder of a test run has methods of its own.
+    for kind in (UsageRecorder, *UsageRecorder.__subclasses__()):
+        for name, method in methods.items():
+            monkeypatch.setattr(kind, name, method)
     return recorded

@@ -45,7 +45,7 @@ class Conversion:
         self._usage = usage
         self._run = run or queues.Run()
         self._token: Token[PendingUsage | None] | None = None
-        self._wait: float | None = None
+        self._request: PendingUsage | None = None  # around it, with a client that waits
         self._again = False  # whether its outcome is still to come
 
     def __enter__(self) -> PendingUsage:
@@ -53,8 +53,7 @@ class Conversion:
             msg = "conversion: a block counts once; make a new one"
             raise RuntimeError(msg)
         around = CURRENT.get()
-        # Within a request a client waits, too.
-        self._wait = JOB_COMMIT_WAIT if around is None or around.settled else None
+        self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._usage)
         return self._usage
 
@@ -64,6 +63,8 @@ class Conversion:
         point, recorder = self._end(error), self._usage.recorder
         if point is not None and recorder is not None:
             recorder.record(point, wait=self._wait)
+            if self._delivers(recorder):
+                recorder.deliver_inline()
         elif self._leaves_deferral and recorder is not None:
             recorder.forget_deferred(self._usage.idempotency_key)
 
@@ -76,8 +77,10 @@ class Conversion:
         point, recorder = self._end(error), self._usage.recorder
         if point is not None and recorder is not None:
             await recorder.arecord(point, wait=self._wait)
+            if self._delivers(recorder):
+                await asyncio.to_thread(recorder.deliver_inline)
         elif self._leaves_deferral and recorder is not None:
-            await asyncio.to_thread(recorder.forget_deferred, self._usage.idempotency_key)
+            await recorder.aforget_deferred(self._usage.idempotency_key)
 
     def returned(self, result: R) -> R:
         """
@@ -85,6 +88,15 @@ class Conversion:
         """
         self._again = queues.is_no_result(result)
         return result
+
+    @property
+    def _wait(self) -> float | None:
+        return JOB_COMMIT_WAIT if self._request is None else None
+
+    def _delivers(self, recorder: UsageRecorder) -> bool:
+        if self._request is not None:
+            self._request.recorded = True  # its middleware delivers, once the response has gone out
+        return self._request is None and recorder.settings.delivery == "inline"
 
     @property
     def _leaves_deferral(self) -> bool:

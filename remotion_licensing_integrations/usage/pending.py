@@ -70,6 +70,8 @@ class PendingUsage:
     aborted = False
     #: Whether the endpoint's stream has begun and not ended.
     streaming = False
+    #: Whether points were recorded within the request, beside its own.
+    recorded = False
     #: Whether this is the rest of a deferred point.
     resumed = False
     #: Whether a synchronous endpoint runs just now.

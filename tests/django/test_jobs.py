@@ -95,3 +95,13 @@ def test_task(tasks, fails, outcome) -> None:
     task.enqueue(fails=fails, usage_token=TOKEN)
 
     assert [(each.idempotency_key, each.succeeded) for each in UsagePointRecord.objects.all()] == [("key", outcome)]
+
+
+@KINDS
+def test_fixture_of_the_plugin(kind, remotion_usage) -> None:
+    """
+    With `remotion_usage` the points of a project go to the test instead of the database.
+    """
+    request(kind, "post", "/sync/200")
+
+    assert ([point.succeeded for point in remotion_usage.points], outcomes()) == ([True], [])
