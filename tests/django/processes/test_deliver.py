@@ -30,6 +30,7 @@ def settings(database, sandbox):
         REMOTION_LICENSING_DELIVERY="external",
         REMOTION_LICENSING_TIMEOUT="2",
         REMOTION_LICENSING_LEASE="6",
+        REMOTION_LICENSING_SHUTDOWN_TIMEOUT="20",
     )
 
 
