@@ -208,13 +208,16 @@ class PendingUsage:
         self._record_late = record_late
         return self.running or not self.entered
 
-    def leave(self, status: int) -> None:
+    def leave(self, status: int, *, streams: bool = False) -> None:
         """
         Note that the synchronous endpoint has ended, with the status of its response or 0 for an exception.
+
+        A response that *streams* is sent to nobody when the request was abandoned.
         """
         self.running = False
         if self._record_late is not None:
-            self._record_late(self.complete if status else self.fail, status)
+            settle = self.complete if status else self.fail
+            self._record_late(self.abort if streams else settle, status)
 
     def _outcome(self, method: str, status: int, *, succeeded: bool) -> UsagePoint | None:
         if self._skipped or self._deferred or self.event is None or self._recorder is None:
@@ -367,13 +370,18 @@ def _run(
     if usage is None:
         return function(*args, **kwargs)
     usage.running = True
-    status = 0
+    status, streams = 0, False
     try:
         result = function(*args, **kwargs)
-        status = getattr(result, "status_code", _OK)
+        status, streams = getattr(result, "status_code", _OK), _streams(result)
         return result
     finally:
-        usage.leave(status)
+        usage.leave(status, streams=streams)
+
+
+def _streams(response: object) -> bool:
+    # In Django's words; a file, other than a stream, is there already.
+    return getattr(response, "streaming", False) is True and not hasattr(response, "file_to_stream")
 
 
 def _called(function: Any) -> Any:
