@@ -25,7 +25,7 @@ from .deferral import decode_token
 from .delivery import Delivery
 from .errors import OutboxError
 from .models import UsagePoint
-from .origin import AllowedOrigins, ResolvedHost
+from .origin import AllowedOrigins, ResolvedHost, is_local
 from .outbox import Counts, MemoryOutbox, Outbox, open_outbox
 from .settings import DEFAULT_OUTBOX, Settings
 from .worker import Worker
@@ -119,6 +119,8 @@ class UsageRecorder:
         listed = self.settings.allowed_hosts
         #: Whether an origin may be a point's host; `None` when any may.
         self.allows_host = None if listed is None else AllowedOrigins(listed)
+        #: Whether a server's own address as host is worth a warning when it is local; not in development.
+        self.warns_of_local_hosts = self.settings.is_production
         self._transport = transport
         self._threads: _Threads | None = None
         self._late = 0
@@ -253,9 +255,16 @@ class UsageRecorder:
 
     def count_host(self, host: ResolvedHost) -> None:
         """
-        Note how a host was chosen, and say so when a request named one that is not allowed.
+        Note how a host was chosen, and say so when it is not allowed, or most likely not the page's.
         """
         self._hosts[host.source] += 1
+        if host.source == "own" and host.value and self.warns_of_local_hosts and is_local(host.value):
+            self.warn_once(
+                "host_local",
+                f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
+                "development and does not bill it. Behind a proxy, set host, or have the proxy hand on Host and "
+                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
+            )
         if host.source == "refused":
             self.warn_once(
                 "host_refused",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
+from django.conf import settings as project
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
@@ -74,7 +75,9 @@ def get_recorder() -> UsageRecorder:
 def _make_recorder() -> UsageRecorder:
     settings = read_settings()
     kind = TestRecorder if is_test_run() else UsageRecorder
-    return kind(settings, outbox=make_outbox(settings))
+    recorder = kind(settings, outbox=make_outbox(settings))
+    recorder.warns_of_local_hosts &= not project.DEBUG
+    return recorder
 
 
 def make_outbox(settings: Settings) -> Outbox:
