@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 from .masking import mask
@@ -32,6 +33,7 @@ _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
 _IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 # A last label that the URL standard reads as a number makes the whole name an IPv4 address, canonical or invalid.
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_LOCAL_SUFFIXES: Final = (".localhost", ".local", ".test", ".internal")
 _REFERER: Final = re.compile(r"(https?://[^/?#\\@\s]+)/[\x21-\x7e]*")
 
 
@@ -176,6 +178,17 @@ class ResolvedHost:
 
     value: str | None
     source: HostSource
+
+
+def is_local(origin: str) -> bool:
+    """
+    Whether *origin* names a place on this machine or in a private network, where no public page is.
+    """
+    name = (urlsplit(origin).hostname or "").removesuffix(".")
+    try:
+        return not ipaddress.ip_address(name).is_global
+    except ValueError:
+        return "." not in name or name.endswith(_LOCAL_SUFFIXES)
 
 
 def own_origin(scheme: str, host: str | None) -> str | None:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from .deferral import decode_token
 from .delivery import Delivery
 from .errors import OutboxError
 from .models import UsagePoint, check_flag
-from .origin import AllowedOrigins, ResolvedHost
+from .origin import AllowedOrigins, ResolvedHost, is_local
 from .outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
 from .settings import DEFAULT_OUTBOX, Settings
 from .worker import Worker
@@ -68,12 +68,12 @@ class _Threads:
     What a recorder has running in one process.
     """
 
-    def __init__(self, outbox: Outbox, delivery: Delivery, settings: Settings) -> None:
+    def __init__(self, outbox: Outbox, delivery: Delivery, settings: Settings, on_commit: Callable[[], object]) -> None:
         self.pid = os.getpid()
         self.delivery = delivery
         retention = settings.retention * SECONDS_PER_DAY
         self.worker = Worker(outbox, delivery, retention=retention) if settings.delivery == "worker" else None
-        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else lambda: None)
+        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else on_commit)
         self.writer.start()
         if self.worker:
             self._start(self.worker)
@@ -109,17 +109,27 @@ class UsageRecorder:
         settings: Defaults to `Settings.from_env()`.
         outbox: Defaults to the one that `settings.outbox` names.
         transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
+        on_commit: Called after each commit of points that this process leaves to others to deliver, from the thread
+            that commits; it must neither wait nor raise.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, outbox: Outbox | None = None, transport: Any = None
+        self,
+        settings: Settings | None = None,
+        *,
+        outbox: Outbox | None = None,
+        transport: Any = None,
+        on_commit: Callable[[], object] = lambda: None,
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.outbox = _default_outbox(self.settings) if outbox is None else outbox
         listed = self.settings.allowed_hosts
         #: Whether an origin may be a point's host; `None` when any may.
         self.allows_host = None if listed is None else AllowedOrigins(listed)
+        #: Whether a server's own address as host is worth a warning when it is local; not in development.
+        self.warns_of_local_hosts = self.settings.is_production
         self._transport = transport
+        self._on_commit = on_commit
         self._threads: _Threads | None = None
         self._late = 0
         self._hosts: Counter[str] = Counter()
@@ -281,6 +291,17 @@ class UsageRecorder:
             # What is not delivered now stays in the outbox.
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
+    def next_due(self) -> float | None:
+        """
+        Return the seconds until `deliver` has something to send, as far as this process knows, or `None`.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        due = self.outbox.next_due()
+        threads = self._own_threads()
+        return due if due is None or threads is None else max(due, threads.delivery.hold_seconds)
+
     def counts(self) -> RecorderCounts:
         """
         Count the points of the outbox and what this process has seen.
@@ -300,9 +321,16 @@ class UsageRecorder:
 
     def count_host(self, host: ResolvedHost) -> None:
         """
-        Note how a host was chosen, and say so when a request named one that is not allowed.
+        Note how a host was chosen, and say so when it is not allowed, or most likely not the page's.
         """
         self._hosts[host.source] += 1
+        if host.source == "own" and host.value and self.warns_of_local_hosts and is_local(host.value):
+            self.warn_once(
+                "host_local",
+                f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
+                "development and does not bill it. Behind a proxy, set host, or have the proxy hand on Host and "
+                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
+            )
         if host.source == "refused":
             self.warn_once(
                 "host_refused",
@@ -333,7 +361,7 @@ class UsageRecorder:
                 threads = self._own_threads()
                 if threads is None:
                     delivery = Delivery(self.outbox, self.settings, transport=self._transport)
-                    threads = _Threads(self.outbox, delivery, self.settings)
+                    threads = _Threads(self.outbox, delivery, self.settings, self._on_commit)
                     self._threads = threads
         return threads
 

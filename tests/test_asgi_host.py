@@ -172,6 +172,51 @@ def test_refused_is_logged(remotion_usage, caplog) -> None:
     assert "attacker" not in caplog.text
 
 
+def own_host(name: str, **options: Any) -> UsageRecorder:
+    """
+    Return the recorder of three requests that a page of the server itself has sent to *name*.
+    """
+    recorder = UsageRecorder(Settings(**{**QUIET, **options}))
+    for _ in range(3):
+        exchange(app_of(recorder=recorder), headers={"Host": name, "Sec-Fetch-Site": "same-origin"})
+    return recorder
+
+
+def test_local_own_host_is_logged(remotion_usage, caplog) -> None:
+    """
+    A server that is asked under a local address, as behind a proxy that rewrites Host, says so once, and what to set.
+    """
+    own_host("127.0.0.1:8000")
+
+    (record,) = caplog.records
+    assert (record.action, record.levelno) == ("host_local", logging.WARNING)
+    assert "http://127.0.0.1:8000" in record.message
+    assert "set host" in record.message
+    assert hosts(remotion_usage) == ["http://127.0.0.1:8000"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("myapp.com", {}), ("127.0.0.1:8000", {"is_production": False}), ("localhost", {"host": OTHER})],
+)
+def test_own_host_that_is_right(name: str, options: dict[str, Any], remotion_usage, caplog) -> None:
+    """
+    A public name, points of development, and a configured host are no reason for a warning.
+    """
+    own_host(name, **options)
+
+    assert caplog.records == []
+
+
+def test_local_page_is_no_surprise(remotion_usage, caplog) -> None:
+    """
+    A page that says itself that it is local is one of development.
+    """
+    exchange(app_of(), headers={"Origin": "http://localhost:3000"})
+
+    assert caplog.records == []
+
+
 def start_up(**options: Any) -> None:
     with TestClient(Starlette(middleware=[Middleware(UsageMiddleware, **options)])):
         pass

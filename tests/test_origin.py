@@ -23,6 +23,7 @@ from remotion_licensing_integrations.origin import (
     OriginHeaders,
     ResolvedHost,
     check_origin,
+    is_local,
     is_origin,
     origin_of_referer,
     own_origin,
@@ -315,6 +316,44 @@ def test_repeated_header_counts_as_absent(name: bytes, times: int) -> None:
     A header that comes more than once says nothing, even when the values agree.
     """
     assert OriginHeaders.from_asgi([(name, b"same-origin")] * times) == OriginHeaders()
+
+
+@pytest.mark.parametrize(
+    ("origin", "local"),
+    [
+        ("http://localhost", True),
+        ("http://localhost.:8000", True),
+        ("http://app.localhost:3000", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://0.0.0.0", True),
+        ("https://10.1.2.3", True),
+        ("https://172.16.0.1", True),
+        ("https://192.168.1.10:8443", True),
+        ("https://169.254.1.1", True),
+        ("http://[::1]:3000", True),
+        ("http://[fd00::1]", True),
+        ("http://[fe80::1]", True),
+        ("http://[::ffff:7f00:1]", True),
+        ("http://backend", True),
+        ("http://backend:8000", True),
+        ("http://app.default.svc.cluster.local", True),
+        ("http://ip-10-0-0-5.ec2.internal", True),
+        ("http://app.test", True),
+        ("https://myapp.com", False),
+        ("https://localhost.com", False),
+        ("https://mylocal", True),
+        ("https://my.locals", False),
+        ("https://8.8.8.8", False),
+        ("https://172.32.0.1", False),
+        ("https://[2606:4700::1111]", False),
+    ],
+)
+def test_local(origin: str, *, local: bool) -> None:
+    """
+    Names and addresses that no public page has are local.
+    """
+    assert is_origin(origin)
+    assert is_local(origin) is local
 
 
 @pytest.mark.parametrize("host", [None, "", "Example.com", "example.com/", "a@b", "example.com:80", "a,b"])

@@ -168,11 +168,20 @@ def test_script_is_valid(path: Path) -> None:
 
 def test_ci_runs_everything() -> None:
     """
-    What must hold before a change lands is the check and the tests, in that order.
+    What must hold before a change lands is the check and the tests, in that order, the tests of Django on each version.
     """
-    commands = (ROOT / ".ci" / "run").read_text().splitlines()[-2:]
+    commands = (ROOT / ".ci" / "run").read_text().splitlines()[-3:]
 
-    assert commands == ["scripts/check", "scripts/test"]
+    assert commands == ["scripts/check", "scripts/test", "scripts/test-django"]
+
+
+def test_supported_djangos() -> None:
+    """
+    Each Django that the package declares is one that the tests run on.
+    """
+    declared = re.findall(r"Framework :: Django :: (.+)", "\n".join(PROJECT["project"]["classifiers"]))
+
+    assert re.findall(r"3\.\d+/([\d.]+)", (ROOT / "scripts" / "test-django").read_text()) == declared
 
 
 @pytest.mark.parametrize("path", PROGRAMS[:-1], ids=lambda path: path.name)
@@ -180,7 +189,7 @@ def test_groups_of_scripts(path: Path) -> None:
     """
     A script installs a dependency group that exists.
     """
-    assert re.findall(r"^group=(\w+)$", path.read_text(), re.MULTILINE)[0] in PROJECT["dependency-groups"]
+    assert re.findall(r"^group=([\w-]+)$", path.read_text(), re.MULTILINE)[0] in PROJECT["dependency-groups"]
 
 
 @pytest.fixture(scope="module")

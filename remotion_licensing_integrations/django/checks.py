@@ -20,7 +20,8 @@ from django.utils.module_loading import import_string
 from ..errors import ConfigurationError
 from ..outbox import open_outbox
 from ..usage import endpoint
-from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings
+from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings, sends_by_tasks
+from .sender import load_task
 
 TAG: Final = "remotion_licensing"
 _MIDDLEWARE: Final = "remotion_licensing_integrations.django.middleware.UsageMiddleware"
@@ -37,6 +38,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         database_alias()
         if found.outbox != OWN_DATABASE:
             open_outbox(found.outbox)
+        if sends_by_tasks():
+            load_task()
     except (ConfigurationError, TypeError) as error:
         return [Error(str(error), hint=f"Mend {NAME} in your settings.", id=f"{TAG}.E001")]
     if found.license_key is None:

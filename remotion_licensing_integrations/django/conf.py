@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django import VERSION, get_version
 from django.conf import settings
 from django.db import connections
 
@@ -20,7 +21,10 @@ NAME: Final = "REMOTION_LICENSING"
 OWN_DATABASE: Final = "django://"
 
 #: Keys of the dict that only Django has.
-DJANGO_KEYS: Final = frozenset({"DATABASE"})
+DJANGO_KEYS: Final = frozenset({"DATABASE", "SENDER"})
+
+#: The one value of `SENDER`.
+TASKS: Final = "django.tasks"
 
 
 def read_dict() -> Mapping[str, Any]:
@@ -52,7 +56,33 @@ def read_settings() -> Settings:
     values = {key.lower(): value for key, value in read_dict().items() if key not in DJANGO_KEYS}
     if values.get("outbox") is None and not os.environ.get(ENVIRONMENT["outbox"]):
         values["outbox"] = OWN_DATABASE
+    if sends_by_tasks():
+        values["delivery"] = _external(values.get("delivery") or os.environ.get(ENVIRONMENT["delivery"]))
     return Settings.from_env(**values)
+
+
+def sends_by_tasks() -> bool:
+    """
+    Whether tasks of Django deliver, because `SENDER` says so.
+
+    Raises:
+        ConfigurationError: `SENDER` is something else, or Django has no tasks.
+    """
+    found = read_dict().get("SENDER")
+    if found not in (None, TASKS):
+        msg = f"{NAME}: SENDER: expected {TASKS!r} or None, got {found!r:.80}"
+        raise ConfigurationError(msg)
+    if found and VERSION < (6, 0):
+        msg = f"{NAME}: SENDER: {TASKS!r} needs Django 6.0 or newer, this is Django {get_version()}"
+        raise ConfigurationError(msg)
+    return found is not None
+
+
+def _external(delivery: str | None) -> str:
+    if delivery not in (None, "", "external"):
+        msg = f"{NAME}: SENDER: with {TASKS!r} tasks deliver; leave DELIVERY out, it cannot be {delivery!r:.80}"
+        raise ConfigurationError(msg)
+    return "external"
 
 
 def database_alias() -> str | None:

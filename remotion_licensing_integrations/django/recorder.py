@@ -4,9 +4,11 @@ The one recorder of a Django process, made when it is first needed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
+from django.conf import settings as project
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
@@ -17,7 +19,7 @@ from ..outbox import Outbox, open_outbox
 from ..recorder import UsageRecorder
 from ..settings import Settings
 from ..writer import store_or_log
-from .conf import NAME, OWN_DATABASE, database_alias, read_settings
+from .conf import NAME, OWN_DATABASE, database_alias, read_settings, sends_by_tasks
 
 _recorder: UsageRecorder | None = None
 _lock: Final = ForkLock()
@@ -80,7 +82,18 @@ def get_recorder() -> UsageRecorder:
 def _make_recorder() -> UsageRecorder:
     settings = read_settings()
     kind = TestRecorder if is_test_run() else UsageRecorder
-    return kind(settings, outbox=make_outbox(settings))
+    recorder = kind(settings, outbox=make_outbox(settings), on_commit=_make_sender())
+    recorder.warns_of_local_hosts &= not project.DEBUG
+    return recorder
+
+
+def _make_sender() -> Callable[[], object]:
+    if not sends_by_tasks():
+        return lambda: None
+    from .sender import TaskSender, load_task  # noqa: PLC0415 - the task uses this module
+
+    load_task()  # so that what is wrong with it is known at the start
+    return TaskSender().wake
 
 
 def make_outbox(settings: Settings) -> Outbox:

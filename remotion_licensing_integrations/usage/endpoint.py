@@ -129,13 +129,18 @@ def _run(
     if usage is None:
         return function(*args, **kwargs)
     usage.running = True
-    status = 0
+    status, streams = 0, False
     try:
         result = function(*args, **kwargs)
-        status = getattr(result, "status_code", _OK)
+        status, streams = getattr(result, "status_code", _OK), _streams(result)
         return result
     finally:
-        usage.leave(status)
+        usage.leave(status, streams=streams)
+
+
+def _streams(response: object) -> bool:
+    # In Django's words; a file, other than a stream, is there already.
+    return getattr(response, "streaming", False) is True and not hasattr(response, "file_to_stream")
 
 
 def _called(function: Any) -> Any:

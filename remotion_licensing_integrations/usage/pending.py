@@ -226,13 +226,16 @@ class PendingUsage:
         self._record_late = record_late
         return self.running or not self.entered
 
-    def leave(self, status: int) -> None:
+    def leave(self, status: int, *, streams: bool = False) -> None:
         """
         Note that the synchronous endpoint has ended, with the status of its response or 0 for an exception.
+
+        A response that *streams* is sent to nobody when the request was abandoned.
         """
         self.running = False
         if self._record_late is not None:
-            self._record_late(self.complete if status else self.fail, status)
+            settle = self.complete if status else self.fail
+            self._record_late(self.abort if streams else settle, status)
 
     def _deferral(self) -> UsagePoint | None:
         # Recorded without an outcome, so that work which never ends can be seen.

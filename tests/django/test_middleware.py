@@ -20,7 +20,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.middleware import UsageMiddleware
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.usage import current_usage
+from remotion_licensing_integrations.usage import PendingUsage, current_usage
 from tests.django._kinds import CLIENTS, outcomes, request
 from tests.django.project import views
 
@@ -392,19 +392,32 @@ def points(monkeypatch):
     return lambda: told.acquire(timeout=10) and recorded
 
 
-def test_client_leaves_a_synchronous_view(points, gates, settings):
+@pytest.fixture
+def gate_opens_late(gates, monkeypatch):
     """
-    A view that goes on in its thread after its client has gone settles when it ends.
+    The gate of slow views opens when the middleware has seen that the client has gone.
     """
+    abandon = PendingUsage.abandon
+
+    def abandon_and_open(usage, record_late):
+        try:
+            return abandon(usage, record_late)
+        finally:
+            views.gate.set()
+
+    monkeypatch.setattr(PendingUsage, "abandon", abandon_and_open)
+
+
+@pytest.mark.parametrize(("path", "succeeded"), [("/slow", True), ("/slow-file", True), ("/slow-stream", False)])
+def test_client_leaves_a_synchronous_view(path, succeeded, points, gate_opens_late, settings):
+    """
+    A view that goes on in its thread after its client has gone settles when it ends; a stream has nobody to go to.
+    """
+    settings.REMOTION_LICENSING = {**settings.REMOTION_LICENSING, "REPORT_ABORTED": True}
     settings.MIDDLEWARE = [settings.MIDDLEWARE[-1]]
+    async_to_sync(_leave)(path)
 
-    async def leave_and_finish():
-        threading.Timer(0.2, views.gate.set).start()
-        await _leave("/slow")
-
-    async_to_sync(leave_and_finish)()
-
-    assert [point.succeeded for point in points()] == [True]
+    assert [point.succeeded for point in points()] == [succeeded]
 
 
 # Trouble

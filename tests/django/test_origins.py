@@ -141,3 +141,16 @@ def test_development(settings, origin, trusted):
     settings.DEBUG, settings.ALLOWED_HOSTS = True, []
 
     assert is_trusted(origin) is trusted
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("debug", "expected"), [(False, ["host_local"]), (True, [])])
+def test_local_own_host(settings, caplog, client, debug, expected):
+    """
+    A project that is asked under a local address says so once, but not while DEBUG is on.
+    """
+    settings.DEBUG = debug
+    for _ in range(2):
+        client.post("/sync/200", headers={"Sec-Fetch-Site": "same-origin"})
+
+    assert [record.action for record in caplog.records if hasattr(record, "action")] == expected

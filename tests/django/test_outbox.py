@@ -5,10 +5,11 @@ The outbox in a Django project's database, beyond what every outbox promises.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 from remotion_licensing_integrations.django.models import UsagePointRecord
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
@@ -19,112 +20,135 @@ from remotion_licensing_integrations.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._django import add_database, emptied
 from tests.outbox._values import claim, keys, moment, point, points
+from tests.processes.servers import eventually
 
 SQLITE = {"ENGINE": "django.db.backends.sqlite3"}
 
 
-@pytest.fixture(params=["sqlite_alias", "postgresql_alias"])
+SERVERS = ["postgresql_alias", "mariadb_alias"]
+
+
+@pytest.fixture(params=["sqlite_alias", *SERVERS])
 def outbox(request):
     with emptied(request, request.param, None) as outbox:
         yield outbox
 
 
-@pytest.fixture
-def postgresql_outbox(request):
-    with emptied(request, "postgresql_alias", None) as outbox:
+@pytest.fixture(params=SERVERS)
+def server_outbox(request):
+    with emptied(request, request.param, None) as outbox:
         yield outbox
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def unmigrated(request, tmp_path, django_db_blocker, django_db_setup):
     """
     An outbox in a database without our table.
     """
     entry = {**SQLITE, "NAME": tmp_path / "empty.sqlite3"}
-    if request.param == "postgresql":
-        entry = {**request.getfixturevalue("postgresql"), "NAME": "template1"}
+    # Databases that each server has from the start.
+    system = {"postgresql": "template1", "mariadb": "mysql"}.get(request.param)
+    if system:
+        entry = {**request.getfixturevalue(request.param), "NAME": system}
     with django_db_blocker.unblock(), add_database("unmigrated", entry, migrated=False) as alias:
         yield DjangoOutbox(alias)
 
 
+#: Statements that find the other sessions of a server, and that end one of them.
+SESSIONS = {
+    "postgresql": (
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend(%s)",
+    ),
+    "mysql": ("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = 'root'", "KILL %s"),
+}
+
+
 def end_sessions(alias):
     """
-    End every session of the PostgreSQL server, the caller's last.
+    End every session of the server, the caller's included.
     """
     with ThreadPoolExecutor(1) as executor:
         executor.submit(_end_other_sessions, alias).result()
 
 
 def _end_other_sessions(alias):
+    find, end = SESSIONS[connections[alias].vendor]
     with connections[alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+
+        def all_ended():
+            cursor.execute(find)
+            for session in cursor.fetchall():
+                with suppress(DatabaseError):  # it has ended meanwhile
+                    cursor.execute(end, session)
+            cursor.execute(find)
+            return not cursor.fetchall()
+
+        eventually(all_ended)
     connections[alias].close()
 
 
-def test_clock_is_the_database_servers(postgresql_outbox, monkeypatch):
+def test_clock_is_the_database_servers(server_outbox, monkeypatch):
     """
-    On PostgreSQL a machine whose clock is wrong claims neither too early nor too late.
+    With a database server, a machine whose clock is wrong claims neither too early nor too late.
     """
     monkeypatch.setattr("remotion_licensing_integrations.django.outbox.time.time", lambda: 0.0)
-    postgresql_outbox.add([point()])
+    server_outbox.add([point()])
 
-    assert postgresql_outbox.get("key").due.year >= 2024
-    assert keys(claim(postgresql_outbox)) == ["key"]
+    assert server_outbox.get("key").due.year >= 2024
+    assert keys(claim(server_outbox)) == ["key"]
 
 
-def test_claim_passes_locked_points(postgresql_outbox):
+def test_claim_passes_locked_points(server_outbox):
     """
     A point that another session holds locked is left out, not waited for.
     """
-    postgresql_outbox.add(points(2))
-    alias = postgresql_outbox.alias
+    server_outbox.add(points(2))
+    alias = server_outbox.alias
     with ThreadPoolExecutor(1) as executor, transaction.atomic(using=alias):
         UsagePointRecord.objects.using(alias).select_for_update().get(idempotency_key="key-0")
-        claimed = executor.submit(claim, postgresql_outbox).result(timeout=10)
+        claimed = executor.submit(claim, server_outbox).result(timeout=10)
 
     assert keys(claimed) == ["key-1"]
 
 
-def test_eight_threads_claim(postgresql_outbox):
+def test_eight_threads_claim(server_outbox):
     """
-    Eight threads that claim from PostgreSQL at once get every point, and each once.
+    Eight threads that claim from a server at once get every point, and each once.
     """
-    postgresql_outbox.add(points(400))
+    server_outbox.add(points(400))
 
     def take(_):
-        return [key for _ in range(100) for key in keys(claim(postgresql_outbox, 5))]
+        return [key for _ in range(100) for key in keys(claim(server_outbox, 5))]
 
     with ThreadPoolExecutor(8) as executor:
         taken = [key for found in executor.map(take, range(8)) for key in found]
     assert sorted(taken) == sorted(each.idempotency_key for each in points(400))
 
 
-def test_ended_session(postgresql_outbox):
+def test_ended_session(server_outbox):
     """
     After the server has ended the sessions the next call has a new one, and succeeds.
     """
-    postgresql_outbox.add([point("before")])
-    end_sessions(postgresql_outbox.alias)
-    postgresql_outbox.add([point("after")])
+    server_outbox.add([point("before")])
+    end_sessions(server_outbox.alias)
+    server_outbox.add([point("after")])
 
-    assert keys(postgresql_outbox.list()) == ["after", "before"]
+    assert keys(server_outbox.list()) == ["after", "before"]
 
 
-def test_session_that_ends_in_a_call(postgresql_outbox):
+def test_session_that_ends_in_a_call(server_outbox):
     """
     A session that ends in the midst of a call is an error of the outbox, and the next call succeeds.
     """
-    alias = postgresql_outbox.alias
-    with pytest.raises(OutboxError, match=alias), postgresql_outbox._session():  # noqa: PT012 - what ends is inside
+    alias = server_outbox.alias
+    with pytest.raises(OutboxError, match=alias), server_outbox._session():  # noqa: PT012 - what ends is inside
         connections[alias].ensure_connection()
         end_sessions(alias)
-        postgresql_outbox._rows.count()
-    postgresql_outbox.add([point()])
+        server_outbox._rows.count()
+    server_outbox.add([point()])
 
-    assert keys(postgresql_outbox.list()) == ["key"]
+    assert keys(server_outbox.list()) == ["key"]
 
 
 def open_connections(outbox):

@@ -58,3 +58,7 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if os.environ.get("TEST_SENDER") == "django.tasks":
+    REMOTION_LICENSING = {"SENDER": "django.tasks"}
+    INSTALLED_APPS.append("django_tasks_db")
+    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("--threads=4", "--workers=4", "--preload"),
     ),
     "uvicorn-4": ("uvicorn", f"{PROJECT}.asgi:application", "--workers=4"),
+    "runserver": ("django", "runserver"),
 }
+#: How each program is told its port.
+LISTEN = {"gunicorn": "--bind=127.0.0.1:{}", "uvicorn": "--port={}", "django": "127.0.0.1:{}"}
 
 
 def environment(database: Path | Mapping[str, Any], **changes: str) -> dict[str, str]:
@@ -80,8 +83,7 @@ class Server:
         place = place or Path(str(database)).parent
         self._log = place / f"server-{self.port}.log"
         program = COMMANDS[name]
-        listen = f"--port={self.port}" if program[0] == "uvicorn" else f"--bind=127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", *program, listen]
+        self._command = [sys.executable, "-m", *program, LISTEN[program[0]].format(self.port)]
         # gunicorn keeps a socket at home, which servers of other tests would share.
         self._environment = environment(database, HOME=str(place), **changes)
 
@@ -109,6 +111,13 @@ class Server:
         self.kill()
         if error is not None:
             error.add_note(self.output)
+
+    @property
+    def pid(self) -> int:
+        """
+        Process id of the server's first process.
+        """
+        return self._process.pid
 
     @property
     def output(self) -> str:

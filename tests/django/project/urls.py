@@ -23,6 +23,8 @@ urlpatterns = [
     path("thread", views.thread),
     path("athread", views.athread),
     path("slow", views.slow),
+    path("slow-stream", views.slow_stream),
+    path("slow-file", views.slow_file),
     path("aslow", views.aslow),
     path("stored", views.stored),
     path("orphan", views.orphan),

@@ -118,6 +118,20 @@ def slow(request):
 
 
 @usage_point("cloud-render")
+def slow_stream(request):
+    entered.set()
+    gate.wait(10)
+    return StreamingHttpResponse([b"video"])
+
+
+@usage_point("cloud-render")
+def slow_file(request):
+    entered.set()
+    gate.wait(10)
+    return FileResponse(io.BytesIO(b"video"))
+
+
+@usage_point("cloud-render")
 async def aslow(request):
     entered.set()
     await asyncio.Event().wait()

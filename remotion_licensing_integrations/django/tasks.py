@@ -1,0 +1,54 @@
+"""
+The task that delivers, in projects whose `SENDER` is `"django.tasks"`; in others there is none.
+
+Task queues of other kinds import a module of this name in every project, and what is wrong with a task is an error as
+soon as it is defined.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from ..recorder import UsageRecorder
+from .conf import sends_by_tasks
+from .recorder import get_recorder
+from .sender import enqueue
+
+MAX_SECONDS: Final = 30.0  # that one task delivers; queues end tasks that take too long
+MIN_WAIT: Final = 1.0  # seconds until the next task, and how far apart two of them are
+
+_again_at = 0.0
+
+if sends_by_tasks():
+    from django.tasks import task
+
+    @task
+    def deliver() -> int:
+        """
+        Deliver what is due, and return how many points were registered; what is due later gets another task.
+
+        Raises:
+            OutboxError: The store refuses; claimed points come back when their lease ends.
+        """
+        recorder = get_recorder()
+        registered = recorder.deliver(MAX_SECONDS)
+        if recorder.enabled and deliver.get_backend().supports_defer:
+            _deliver_again(recorder)
+        return registered
+
+
+def _deliver_again(recorder: UsageRecorder) -> None:
+    global _again_at  # noqa: PLW0603 - one for the process
+    wait = recorder.next_due()
+    if wait is None:
+        return
+    wait, now = max(wait, MIN_WAIT), time.time()
+    # Each process puts off one task at a time, else they would multiply as long as something is due.
+    if now < _again_at <= now + wait + MIN_WAIT:
+        return
+    if enqueue(run_after=timezone.now() + timedelta(seconds=wait)):
+        _again_at = now + wait
