@@ -60,7 +60,7 @@ class Exchange:
 
         Not for a file: it exists already, and a wrapped one could not be handed to the server whole.
         """
-        return response.streaming and self.usage.event is not None and not isinstance(response, FileResponse)
+        return response.streaming and not isinstance(response, FileResponse)
 
     def watch(self, response: StreamingHttpResponse) -> None:
         """
@@ -74,7 +74,7 @@ class Exchange:
         """
         Deliver when the server closes *response*, where neither a thread nor another process does.
         """
-        if self.usage.event is not None and self._recorder.settings.delivery == "inline":
+        if self._recorder.settings.delivery == "inline":
             # What Django closes after the body; a signal would not say which response it is of.
             closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001
             closers.append(self._deliver)
