@@ -110,7 +110,7 @@ class UsageMiddleware:
         finally:
             CURRENT.reset(token)
             scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
-            if usage.event is not None or usage.recorded or not usage.settled:
+            if usage.counts or not usage.settled:
                 await exchange.finish(gone=gone)
 
     def _lifespan_send(self, send: Send) -> Send:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
+import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -189,17 +189,13 @@ class UsageRecorder:
         """
         if not self.enabled:
             return False
-        done = threading.Event()
-        outcome: list[bool] = []
-
-        def notify(committed: bool) -> None:  # noqa: FBT001 - the writer's callback
-            outcome.append(committed)
-            done.set()
-
-        self._submit(point, notify)
-        if not done.wait(COMMIT_WAIT if wait is None else wait):
+        outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._submit(point, outcome.put)
+        try:
+            return outcome.get(timeout=COMMIT_WAIT if wait is None else wait)
+        except queue.Empty:
             self._count_late()
-        return bool(outcome and outcome[0])
+            return False
 
     async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:
         """

@@ -58,7 +58,7 @@ class Exchange:
 
         Not for a file: it exists already, and a wrapped one could not be handed to the server whole.
         """
-        return response.streaming and self.usage.event is not None and not isinstance(response, FileResponse)
+        return response.streaming and not isinstance(response, FileResponse)
 
     def watch(self, response: StreamingHttpResponse) -> None:
         """
@@ -72,8 +72,7 @@ class Exchange:
         """
         Deliver when the server closes *response*, where neither a thread nor another process does.
         """
-        recorded = self.usage.event is not None or self.usage.recorded
-        if recorded and self._recorder.settings.delivery == "inline":
+        if self._recorder.settings.delivery == "inline":
             run_after(response, self._recorder.deliver_inline)
 
     def _settled(self, settle: Settle, status: int) -> UsagePoint | None:

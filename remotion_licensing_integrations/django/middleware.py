@@ -57,6 +57,8 @@ class UsageMiddleware:
             raise
         finally:
             CURRENT.reset(token)
+        if not exchange.usage.counts:
+            return response
         if exchange.goes_on_in(response):
             exchange.watch(cast("StreamingHttpResponse", response))
         else:
@@ -78,6 +80,8 @@ class UsageMiddleware:
             raise
         finally:
             CURRENT.reset(token)
+        if not exchange.usage.counts:
+            return response
         if exchange.goes_on_in(response):
             exchange.watch(cast("StreamingHttpResponse", response))
         else:

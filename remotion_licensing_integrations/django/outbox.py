@@ -11,33 +11,31 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Case, Count, F, Min, QuerySet, When
 from django.db.models.functions import Coalesce
-from django.utils.timezone import make_naive
 
 from .._forks import ForkLock
-from ..errors import ConfigurationError, OutboxError
+from ..errors import OutboxError
 from ..masking import mask
-from ..models import Registration, UsagePoint
+from ..models import UsagePoint
 from ..outbox.base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .insertion import insert
 from .models import UsagePointRecord
+from .records import UNREADABLE, to_aware, to_moment, to_naive, to_point, to_stored
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
-#: Epoch seconds by the clock that all machines share; SQLite has none.
+#: Epoch seconds by the clock that all machines share, as an SQL expression; SQLite has none.
 _SERVER_CLOCK: Final = {
-    "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
-    "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000",
+    "postgresql": "EXTRACT(EPOCH FROM clock_timestamp())",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000",
 }
-# What a row raises that a newer version wrote, or that was edited by hand.
-_UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 _STUCK: Final = (State.REJECTED.value, State.HELD.value)
 _lock: Final = ForkLock()
 _PRUNE_STEP: Final = 1_000  # rows
@@ -81,19 +79,29 @@ class DjangoOutbox(Outbox):
         self.next_due()
 
     def add(self, points: Sequence[UsagePoint]) -> None:
-        # A savepoint inside a test's transaction, which a refused point must not spoil.
-        with self._session(), transaction.atomic(using=self.alias):
-            now = self._now()
-            records = [UsagePointRecord(**_fields(point, now)) for point in points]
-            self._rows.bulk_create(records, ignore_conflicts=True)
-            self._finish(points, now)
+        if not points:
+            return
+        connection = connections[self.alias]
+        used = connection.connection
+        with self._refusals(connection):
+            # Not asked first whether the connection lives, which would be another trip to the server in each request.
+            # To add twice is to add once.
+            try:
+                self._insert(connection, points)
+            except Error:
+                if not _is_lost(connection, used):
+                    raise
+                connection.close()
+                self._insert(connection, points)
 
-    def _finish(self, points: Sequence[UsagePoint], now: float) -> None:
-        # The insert has left deferred points as they were. Afterwards, so that no deferral can come in between.
-        outcomes = {point.idempotency_key: point for point in reversed(points) if point.succeeded is not None}
-        deferred = self._rows.filter(state=State.DEFERRED.value, idempotency_key__in=list(outcomes))
-        for key in list(deferred.values_list("idempotency_key", flat=True)):
-            deferred.filter(idempotency_key=key).update(**_fields(outcomes[key], now))
+    def _insert(self, connection: BaseDatabaseWrapper, points: Sequence[UsagePoint]) -> None:
+        if len(points) == 1 and connection.get_autocommit():
+            # One statement is a transaction by itself.
+            insert(connection, points, self._server_clock(connection) or self._now())
+            return
+        # A savepoint inside a test's transaction, which a refused point must not spoil.
+        with transaction.atomic(using=self.alias):
+            insert(connection, points, self._now())
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         with self._session():
@@ -164,8 +172,8 @@ class DjangoOutbox(Outbox):
             return Counts(
                 **{state.value: by_state.get(state.value, 0) for state in State},
                 claimed=self._pending.filter(due__gt=self._now()).exclude(token=None).count(),
-                oldest_pending=_to_aware(oldest.get(State.PENDING.value)),
-                oldest_deferred=_to_aware(oldest.get(State.DEFERRED.value)),
+                oldest_pending=to_aware(oldest.get(State.PENDING.value)),
+                oldest_deferred=to_aware(oldest.get(State.DEFERRED.value)),
             )
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
@@ -174,7 +182,7 @@ class DjangoOutbox(Outbox):
             now = self._now()
         try:
             return None if record is None else to_stored(record, now)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             msg = f"outbox in database {self.alias!r}: usage point {idempotency_key} cannot be read: {error}"
             raise OutboxError(msg) from error
 
@@ -185,7 +193,7 @@ class DjangoOutbox(Outbox):
             now = self._now()
             records = self._rows.all() if state is None else self._rows.filter(state=state.value)
             if before is not None:
-                records = records.filter(occurred_at__lt=_to_stored_moment(before))
+                records = records.filter(occurred_at__lt=to_naive(before))
             found = [_listed(record, now) for record in records.order_by("-pk")[:limit]]
             return [stored for stored in found if stored is not None]
 
@@ -229,18 +237,27 @@ class DjangoOutbox(Outbox):
 
     def _now(self) -> float:
         connection = connections[self.alias]
-        query = _SERVER_CLOCK.get(connection.vendor)
-        if self._clock is not None or query is None:
+        expression = self._server_clock(connection)
+        if expression is None:
             return (self._clock or time.time)()
         with connection.cursor() as cursor:
-            cursor.execute(query)
+            cursor.execute(f"SELECT {expression}")
             return float(cursor.fetchone()[0])
+
+    def _server_clock(self, connection: BaseDatabaseWrapper) -> str | None:
+        return _SERVER_CLOCK.get(connection.vendor) if self._clock is None else None
 
     @contextmanager
     def _session(self) -> Generator[None]:
         connection = connections[self.alias]
+        with self._refusals(connection):
+            if _is_lost(connection, connection.connection):
+                connection.close()
+            yield
+
+    @contextmanager
+    def _refusals(self, connection: BaseDatabaseWrapper) -> Generator[None]:
         try:
-            _renew_if_lost(connection)
             yield
         except (Error, ImproperlyConfigured) as error:
             if not connection.in_atomic_block:
@@ -267,19 +284,19 @@ class DjangoOutbox(Outbox):
 
     def _to_claimed(self, record: UsagePointRecord, token: str, now: float) -> ClaimedPoint | None:
         try:
-            return ClaimedPoint(record.pk, token, _to_point(record), record.attempts, _moment(record.unanswered_since))
-        except _UNREADABLE as error:
+            return ClaimedPoint(record.pk, token, to_point(record), record.attempts, to_moment(record.unanswered_since))
+        except UNREADABLE as error:
             # Written by a newer version or by hand: it must not stop the others, nor be lost.
             reason = f"cannot be read: {error}"[:MAX_ERROR_LENGTH]
             self._rows.filter(pk=record.pk).update(state=State.REJECTED.value, due=now, token=None, last_error=reason)
             return None
 
 
-def _renew_if_lost(connection: BaseDatabaseWrapper) -> None:
-    # A server that was restarted, or a proxy that hung up, leaves a connection that fails at its next use.
+def _is_lost(connection: BaseDatabaseWrapper, used: object) -> bool:
+    # A server that was restarted, or a proxy that hung up, leaves a connection that fails at its next use. After a
+    # transaction of ours Django has replaced it already; inside of somebody else's nothing can be replaced.
     ours = connection.autocommit and not connection.in_atomic_block
-    if connection.connection is not None and ours and not connection.is_usable():
-        connection.close()
+    return ours and used is not None and (connection.connection is not used or not connection.is_usable())
 
 
 def _possible(idempotency_keys: Iterable[str]) -> list[str]:
@@ -287,67 +304,10 @@ def _possible(idempotency_keys: Iterable[str]) -> list[str]:
     return [key for key in idempotency_keys if key.isascii() and key.isprintable()]
 
 
-def _fields(point: UsagePoint, now: float) -> dict[str, Any]:
-    return {
-        "idempotency_key": point.idempotency_key,
-        "event": point.event,
-        "host": point.host,
-        "succeeded": point.succeeded,
-        "is_still": point.is_still,
-        "is_production": point.is_production,
-        "occurred_at": _to_stored_moment(point.occurred_at),
-        "state": (State.DEFERRED if point.succeeded is None else State.PENDING).value,
-        "due": now,
-    }
-
-
-def _to_point(record: UsagePointRecord) -> UsagePoint:
-    return UsagePoint(
-        event=record.event,
-        host=record.host,
-        succeeded=record.succeeded,
-        is_still=record.is_still,
-        is_production=record.is_production,
-        idempotency_key=record.idempotency_key,
-        occurred_at=_to_aware(record.occurred_at),
-    )
-
-
-def _to_stored_moment(moment: datetime) -> datetime:
-    return moment if settings.USE_TZ else make_naive(moment, UTC)
-
-
-def _to_aware(stored: Any) -> Any:
-    # Naive in projects without time zones, and then in UTC, as it was stored.
-    return stored.replace(tzinfo=UTC) if stored and stored.tzinfo is None else stored
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def to_stored(record: UsagePointRecord, now: float) -> StoredPoint:
-    """
-    Return *record* as every outbox shows it.
-    """
-    state = State(record.state)
-    registered = state is State.REGISTERED
-    return StoredPoint(
-        point=_to_point(record),
-        state=state,
-        attempts=record.attempts,
-        due=datetime.fromtimestamp(record.due, UTC),
-        claimed=state is State.PENDING and record.token is not None and record.due > now,
-        registration=Registration(record.billable, record.classification) if registered else None,
-        last_error=record.last_error,
-        unanswered_since=_moment(record.unanswered_since),
-    )
-
-
 def _listed(record: UsagePointRecord, now: float) -> StoredPoint | None:
     try:
         return to_stored(record, now)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         logger.error(  # noqa: TRY400 - the message says it all
             "Usage point %r of the outbox cannot be read: %s", record.pk, error, extra={"action": "point_unreadable"}
         )

@@ -102,6 +102,13 @@ class PendingUsage:
             self._event = check_event(value)
 
     @property
+    def counts(self) -> bool:
+        """
+        Whether points may come, or have come, of the request.
+        """
+        return self._event is not None or self.recorded
+
+    @property
     def host(self) -> str | None:
         """
         Host of the point, an origin or `None`; an assignment overrules what the request says.
@@ -266,7 +273,7 @@ class PendingUsage:
         return point
 
     def _warn_undeferred(self) -> None:
-        if not self._skipped and self.recorder is not None:
+        if self.event is not None and not self._skipped and self.recorder is not None:
             self.recorder.warn_once(
                 "accepted_without_defer",
                 "An endpoint with a usage point answered 202 Accepted without current_usage().defer(): no usage point "

@@ -136,6 +136,15 @@ def test_accepted_without_deferring(kind, caplog):
 
 
 @KINDS
+def test_other_view_that_accepts(kind, caplog):
+    """
+    202 of a view that is not decorated is nobody's mistake.
+    """
+    assert request(kind, "post", "/other").status_code == 202
+    assert caplog.records == []
+
+
+@KINDS
 def test_deferred(kind):
     """
     A deferred point is recorded where its token is completed.

@@ -18,6 +18,7 @@ urlpatterns = [
     path("astream/<str:outcome>", views.astream),
     path("file", views.file),
     path("plain", views.plain),
+    path("other", views.other),
     path("accepted", views.accepted),
     path("deferred", views.deferred),
     path("thread", views.thread),

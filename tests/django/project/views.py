@@ -90,6 +90,10 @@ def plain(request):
     return HttpResponse("no conversion")
 
 
+def other(request):
+    return HttpResponse(status=202)
+
+
 @usage_point("cloud-render")
 def accepted(request):
     return HttpResponse(status=202)

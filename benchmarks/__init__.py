@@ -1,0 +1,3 @@
+"""
+Timings, see `run.py`.
+"""
