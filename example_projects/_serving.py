@@ -9,13 +9,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
 DEADLINE = 20.0  # seconds for whatever must happen sooner or later
+REPOSITORY = Path(__file__).parents[1]
 LISTENING = re.compile(r"running on (http://\S+)")
 
 
@@ -45,27 +46,36 @@ class App:
         return "".join(self.log)
 
 
-@contextmanager
-def running_app(folder: Path, target: str, *, licensing_url: str, place: Path) -> Iterator[App]:
+def make_environment(licensing_url: str, place: Path) -> dict[str, str]:
     """
-    Run the app *target*, such as `main:app`, of *folder* on a free port, and check at the end that nothing crashed.
-
-    *place* is where its outbox and its temporary files are.
+    Return what an example's processes are given; *place* is where its outbox and its temporary files are.
     """
     files = place / "temporary"
-    files.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("REMOTION_")}
-    environment |= {
+    files.mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REMOTION_")}
+    return kept | {
         "REMOTION_LICENSE_KEY": "rm_pub_example",
         "REMOTION_LICENSING_BASE_URL": licensing_url,
         "REMOTION_LICENSING_OUTBOX": f"sqlite:///{place}/usage.sqlite3",
         "TMPDIR": str(files),
-        "PYTHONPATH": str(folder.parents[1]),
+        "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@contextmanager
+def running_app(
+    folder: Path, target: str, *, licensing_url: str, place: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[App]:
+    """
+    Run the app *target*, such as `main:app`, of *folder* on a free port, and check at the end that nothing crashed.
+
+    *environment* goes before what `make_environment` returns.
+    """
+    variables = make_environment(licensing_url, place) | (environment or {})
     command = [sys.executable, "-W", "error", "-m", "uvicorn", "--app-dir", str(folder), target, "--port", "0"]
     process = subprocess.Popen(
-        command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=place, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     with process:
         log: list[str] = []
@@ -73,7 +83,7 @@ def running_app(folder: Path, target: str, *, licensing_url: str, place: Path) -
             url = _wait_for_url(process, log)
             reader = Thread(target=log.extend, args=(process.stdout,))
             reader.start()
-            app = App(url, files, process, log, reader)
+            app = App(url, Path(variables["TMPDIR"]), process, log, reader)
             yield app
             output = app.stop()
         finally:
