@@ -126,6 +126,17 @@ def test_celery_fails_at_once(app, remotion_usage) -> None:
     assert seen(remotion_usage) == [("render-1", False)]
 
 
+def test_celery_retries_as_often_as_by_default(app, remotion_usage) -> None:
+    """
+    An unset limit among the keywords of `retry()` is the task's own, after which it has failed.
+    """
+    plan["failures"] = 9
+    task = app.task(autoretry_for=(BrokenVideoError,), retry_kwargs={"max_retries": None, "countdown": 0})(render)
+    task.delay(usage_token=TOKEN)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", False)], task.max_retries + 1)
+
+
 def test_celery_excludes_errors(app, remotion_usage) -> None:
     """
     An error that is excluded from the retries is a failure.

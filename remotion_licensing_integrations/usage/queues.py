@@ -69,8 +69,8 @@ def _celery(function: Callable[..., Any]) -> Run | None:
         # As `celery.app.autoretry` decides it, around the task's function.
         never = tuple(getattr(task, "dont_autoretry_for", ()))
         wanted = isinstance(error, tuple(getattr(task, "autoretry_for", ()))) and not isinstance(error, never)
-        most = getattr(task, "retry_kwargs", {}).get("max_retries", task.max_retries)
-        most = getattr(task, "override_max_retries", most)
+        most = getattr(task, "override_max_retries", getattr(task, "retry_kwargs", {}).get("max_retries"))
+        most = task.max_retries if most is None else most
         return wanted and (most is None or task.request.retries < most)
 
     return Run(f"celery-{task.request.id}", retries)
