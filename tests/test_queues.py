@@ -14,7 +14,7 @@ import redis
 import rq
 from celery.exceptions import Ignore, Reject
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import CurrentMessage, Retries
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, conversion_job, set_default_recorder
 from remotion_licensing_integrations.deferral import encode_token
@@ -286,6 +286,45 @@ def test_dramatiq_retries(broker, failures, outcome, remotion_usage) -> None:
     send(broker, dramatiq.actor(render, broker=broker, max_retries=2, min_backoff=1, max_backoff=1))
 
     assert (seen(remotion_usage), plan["runs"]) == ([("render-1", outcome)], min(failures, 2) + 1)
+
+
+@conversion_job("cloud-render")
+async def render_async() -> str:
+    """
+    Same as `render`, as a coroutine.
+    """
+    return render.__wrapped__()
+
+
+@pytest.fixture
+def async_broker() -> Iterator[Any]:
+    """
+    Same as `broker`, for coroutines too, whose thread starts with the worker's.
+    """
+    broker = StubBroker()
+    broker.add_middleware(AsyncIO())
+    broker.add_middleware(CurrentMessage())
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
+    worker.start()
+    yield broker
+    worker.stop()
+    broker.close()
+
+
+@TRIES
+def test_dramatiq_retries_coroutines(async_broker, failures, outcome, remotion_usage) -> None:
+    """
+    A coroutine, which runs in another thread than the worker's, is one point named by its message, too.
+    """
+    plan["failures"] = failures
+    actor = dramatiq.actor(render_async, broker=async_broker, max_retries=2, min_backoff=1, max_backoff=1)
+    message = actor.send()
+    async_broker.join(actor.queue_name, fail_fast=False)
+
+    assert (seen(remotion_usage), plan["runs"]) == (
+        [(f"dramatiq-{message.message_id}", outcome)],
+        min(failures, 2) + 1,
+    )
 
 
 @pytest.mark.parametrize(

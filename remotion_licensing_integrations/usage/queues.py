@@ -86,19 +86,20 @@ def _rq(function: Callable[..., Any]) -> Run | None:
 
 def _dramatiq(function: Callable[..., Any]) -> Run | None:
     dramatiq = sys.modules.get("dramatiq")
-    worker: Any = threading.current_thread()
-    if dramatiq is None or type(worker).__module__ != "dramatiq.worker":
+    brokers = _dramatiq_brokers()
+    if dramatiq is None or not brokers:
         return None
     message = dramatiq.middleware.CurrentMessage.get_current_message()
     if message is None:
         # Without that middleware nobody can tell a last try from others.
         return Run(retries=lambda _: True)
-    actor = worker.broker.get_actor(message.actor_name)
-    if not _runs(actor.fn, function):
+    actors = [broker.actors.get(message.actor_name) for broker in brokers]
+    actor = next((each for each in actors if each is not None and _runs(each.fn, function)), None)
+    if actor is None:
         return None
 
     kind = dramatiq.middleware.Retries
-    middleware = next((each for each in worker.broker.middleware if isinstance(each, kind)), None)
+    middleware = next((each for each in actor.broker.middleware if isinstance(each, kind)), None)
 
     def retries(error: BaseException) -> bool:
         # As that middleware decides it, after the actor's function.
@@ -111,6 +112,13 @@ def _dramatiq(function: Callable[..., Any]) -> Run | None:
         return bool(wanted(done, error)) if wanted is not None else most is None or done < most
 
     return Run(f"dramatiq-{message.message_id}", retries)
+
+
+def _dramatiq_brokers() -> set[Any]:
+    # A worker's thread has one. Coroutines run in a thread that serves all workers of the process.
+    current = threading.current_thread()
+    threads: list[Any] = threading.enumerate() if type(current).__module__ == "dramatiq.asyncio" else [current]
+    return {each.broker for each in threads if type(each).__module__ == "dramatiq.worker"}
 
 
 def _runs(run: Callable[..., Any], function: Callable[..., Any]) -> bool:
