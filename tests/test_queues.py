@@ -14,7 +14,7 @@ import redis
 import rq
 from celery.exceptions import Ignore, Reject
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries, Shutdown
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, conversion_job, set_default_recorder
 from remotion_licensing_integrations.deferral import encode_token
@@ -98,6 +98,23 @@ def test_celery_task_retries(app, failures, outcome, remotion_usage) -> None:
     render_or_retry.delay(usage_token=TOKEN)
 
     assert seen(remotion_usage) == [("render-1", outcome)]
+
+
+def test_celery_retry_is_no_abort(app, remotion_usage) -> None:
+    """
+    A task that calls `retry()` has not been broken off, for `report_aborted`.
+    """
+    set_default_recorder(UsageRecorder(Settings(**QUIET, report_aborted=True), outbox=MemoryOutbox()))
+
+    @app.task(bind=True, default_retry_delay=0)
+    @conversion_job("cloud-render")
+    def render_or_retry(self) -> None:
+        if self.request.retries == 0:
+            raise self.retry()
+
+    render_or_retry.delay(usage_token=TOKEN)
+
+    assert seen(remotion_usage) == [("render-1", True)]
 
 
 @pytest.mark.parametrize("error", [Ignore, Reject])
@@ -352,6 +369,24 @@ def test_dramatiq_without_retries(broker, remotion_usage) -> None:
     send(broker, dramatiq.actor(render, broker=broker))
 
     assert seen(remotion_usage) == [("render-1", False)]
+
+
+def test_dramatiq_job_that_its_worker_stops(broker, remotion_usage) -> None:
+    """
+    A job that is interrupted by its worker's end runs again, so it is not reported as aborted.
+    """
+    set_default_recorder(UsageRecorder(Settings(**QUIET, report_aborted=True), outbox=MemoryOutbox()))
+    broker.add_middleware(CurrentMessage())
+
+    @conversion_job("cloud-render")
+    def stop_once() -> None:
+        plan["runs"] += 1
+        if plan["runs"] == 1:
+            raise Shutdown
+
+    send(broker, dramatiq.actor(stop_once, broker=broker, min_backoff=1))
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", True)], 2)
 
 
 @pytest.mark.parametrize(("failures", "points"), [(0, [("render-1", True)]), (9, [])])

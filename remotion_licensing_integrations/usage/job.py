@@ -117,10 +117,11 @@ class Conversion:
     def _settle(self, error: BaseException | None) -> UsagePoint | None:
         usage = self._usage
         if error is not None:
-            # An interrupted job is started again by its queue, or by nobody.
-            interrupted = not queues.is_failure(error)
-            self._again = interrupted or self._run.retries(error)
-            if interrupted:
+            put_off = queues.is_put_off(error) or self._run.retries(error)
+            interrupted = queues.is_interruption(error)
+            self._again = put_off or interrupted
+            # A queue starts an interrupted job again, and the first outcome would stand; other code nobody does.
+            if interrupted and not put_off and self._run.key is None:
                 return usage.abort("", 0)
         if self._again:
             return None

@@ -44,12 +44,22 @@ def current_run(function: Callable[..., Any]) -> Run:
     return Run()
 
 
-def is_failure(error: BaseException) -> bool:
+def is_put_off(error: BaseException) -> bool:
     """
-    Whether a job that ended by *error* has failed, and was neither interrupted nor put off.
+    Whether a job says by *error* that it runs again, or elsewhere, or not at all.
     """
-    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
-    return names.isdisjoint(_NO_OUTCOME) and (isinstance(error, Exception) or not names.isdisjoint(_FAILURES))
+    return not _names(error).isdisjoint(_NO_OUTCOME)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """
+    Whether *error* comes from outside the job, so that it is no failure of it.
+    """
+    return not isinstance(error, Exception) and _names(error).isdisjoint(_FAILURES)
+
+
+def _names(error: BaseException) -> set[tuple[str, str]]:
+    return {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
 
 
 def is_no_result(result: object) -> bool:
