@@ -263,6 +263,24 @@ def test_rq_job_that_returns_a_retry(work, remotion_usage) -> None:
     assert (seen(remotion_usage), plan["runs"]) == ([("render-1", True)], 2)
 
 
+@conversion_job("cloud-render")
+def ask_for_ever() -> Any:
+    """
+    A job that returns a retry each time.
+    """
+    plan["runs"] += 1
+    return rq.Retry(max=1)
+
+
+def test_rq_job_whose_retries_are_used_up(work, remotion_usage) -> None:
+    """
+    A job that asks to run again, and may not, has failed.
+    """
+    work(ask_for_ever, usage_token=TOKEN)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", False)], 2)
+
+
 def test_rq_job_without_a_token(work, remotion_usage) -> None:
     """
     Without a token the job's id names the point.

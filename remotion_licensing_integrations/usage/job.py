@@ -86,7 +86,9 @@ class Conversion:
         """
         Note what the code has returned.
         """
-        self._again = queues.is_no_result(result)
+        if queues.is_no_result(result):
+            self._again = self._run.grants(result)
+            self._usage.failed = not self._again
         return result
 
     @property

@@ -27,10 +27,12 @@ class Run:
     Attributes:
         key: Idempotency key that all runs of this job share; `None` when the queue tells no name.
         retries: Whether the job runs again after it has ended with this error.
+        grants: Whether the job runs again when it returns this wish for it.
     """
 
     key: str | None = None
     retries: Callable[[BaseException], bool] = lambda _: False
+    grants: Callable[[Any], bool] = lambda _: True
 
 
 def current_run(function: Callable[..., Any]) -> Run:
@@ -91,7 +93,13 @@ def _rq(function: Callable[..., Any]) -> Run | None:
     job = rq.get_current_job() if rq else None
     if job is None or not _runs(job.func, function):
         return None
-    return Run(f"rq-{job.id}", lambda _: bool(job.should_retry))
+
+    def grants(retry: Any) -> bool:
+        # As the worker decides it, which fails the job otherwise.
+        done = getattr(job, "number_of_retries", 0)
+        return not done or done < retry.max
+
+    return Run(f"rq-{job.id}", lambda _: bool(job.should_retry), grants)
 
 
 def _dramatiq(function: Callable[..., Any]) -> Run | None:
