@@ -283,11 +283,32 @@ def test_rq_job_whose_retries_are_used_up(work, remotion_usage) -> None:
 
 def test_rq_job_without_a_token(work, remotion_usage) -> None:
     """
-    Without a token the job's id names the point.
+    Without a token the job's id and time name the point, in all of its tries.
     """
-    work(render, job_id="4711")
+    plan["failures"] = 1
+    work(render, job_id="4711", retry=rq.Retry(max=1))
 
-    assert seen(remotion_usage) == [("rq-4711", True)]
+    [(key, succeeded)] = seen(remotion_usage)
+    assert (key.startswith("rq-4711-"), succeeded, plan["runs"]) == (True, True, 2)
+
+
+def test_rq_job_id_that_is_used_again(work, remotion_usage) -> None:
+    """
+    A later job with the id of an earlier one is another point.
+    """
+    for _ in range(2):
+        work(render, job_id="nightly")
+
+    assert [succeeded for _, succeeded in seen(remotion_usage)] == [True, True]
+
+
+def test_rq_job_that_is_repeated(work, remotion_usage) -> None:
+    """
+    A job that RQ repeats, though nothing has failed, is a point each time.
+    """
+    work(render, repeat=rq.Repeat(times=2))
+
+    assert ([succeeded for _, succeeded in seen(remotion_usage)], plan["runs"]) == ([True, True, True], 3)
 
 
 @pytest.fixture

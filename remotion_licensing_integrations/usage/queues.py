@@ -99,7 +99,9 @@ def _rq(function: Callable[..., Any]) -> Run | None:
         done = getattr(job, "number_of_retries", 0)
         return not done or done < retry.max
 
-    return Run(f"rq-{job.id}", lambda _: bool(job.should_retry), grants)
+    # An id may name several jobs, one after the other, and a job may be one of several repeats.
+    key = f"rq-{job.id}-{job.created_at.timestamp():.6f}-{getattr(job, 'repeats_left', None) or 0}"
+    return Run(key, lambda _: bool(job.should_retry), grants)
 
 
 def _dramatiq(function: Callable[..., Any]) -> Run | None:
