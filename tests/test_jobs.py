@@ -309,6 +309,19 @@ def test_function_gets_the_keywords_that_it_declares(recorder, remotion_usage) -
     assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
 
 
+def test_token_is_given_by_its_place(recorder, remotion_usage) -> None:
+    """
+    A token that the function takes among its arguments is found there, and none among those that have no name.
+    """
+
+    @conversion_job("cloud-render")
+    def render(video: int, usage_token: str, *more: object, usage_key: str = "") -> str:
+        return usage_token
+
+    assert render(7, TOKEN, "more", "and more") == TOKEN
+    assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
+
+
 def test_signature_has_the_keywords() -> None:
     """
     A queue that checks a job's arguments finds ours beside the function's own.

@@ -33,6 +33,8 @@ JOB_COMMIT_WAIT: Final = 10.0
 #: What a job function can be called with, beside its own arguments.
 _KEYWORDS: Final = ("usage_token", "usage_host", "usage_key")
 
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 _OK: Final = 200
 
 
@@ -200,10 +202,14 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
         raise TypeError(msg)
     signature = inspect.signature(function)
 
-    def begin(keywords: dict[str, Any]) -> Conversion:
-        token, host, key = (
-            keywords.get(name) if name in signature.parameters else keywords.pop(name, None) for name in _KEYWORDS
-        )
+    by_place = [each.name for each in signature.parameters.values() if each.kind in _BY_PLACE]
+
+    def begin(args: tuple[Any, ...], keywords: dict[str, Any]) -> Conversion:
+        given = {**dict(zip(by_place, args, strict=False)), **keywords}
+        for name in _KEYWORDS:
+            if name not in signature.parameters:
+                keywords.pop(name, None)
+        token, host, key = map(given.get, _KEYWORDS)
         run = queues.current_run(function)
         return Conversion(_new_usage(options, recorder, token=token, host=host, key=key or run.key), run)
 
@@ -213,19 +219,19 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
     return cast("Callable[..., R]", wrapper)
 
 
-def _wrapper(function: Callable[..., Any], begin: Callable[[dict[str, Any]], Conversion]) -> Any:
+def _wrapper(function: Callable[..., Any], begin: Callable[[tuple[Any, ...], dict[str, Any]], Conversion]) -> Any:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def work_async(*args: Any, **keywords: Any) -> Any:
-            async with (block := begin(keywords)):
+            async with (block := begin(args, keywords)):
                 return block.returned(await function(*args, **keywords))
 
         return work_async
 
     @functools.wraps(function)
     def work(*args: Any, **keywords: Any) -> Any:
-        with (block := begin(keywords)):
+        with (block := begin(args, keywords)):
             return block.returned(function(*args, **keywords))
 
     return work
