@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.starlette import current_usage, usage_point
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
+from ._outboxes import PATIENCE
 
 POINT = UsagePoint(
     event="web-render", host=ORIGIN, succeeded=False, is_still=True, is_production=False, idempotency_key="render-1"
@@ -199,6 +201,54 @@ def test_unreported_failure(complete: str) -> None:
 
     assert (asyncio.run(ended) if complete == "acomplete" else ended) is False
     assert list(outbox.list()) == []
+
+
+class FaultyOutbox(MemoryOutbox):
+    """
+    A store of somebody's own that looks nothing up before its gate is open, and then fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def get(self, idempotency_key: str) -> Any:
+        assert self.gate.wait(PATIENCE)
+        raise ZeroDivisionError(idempotency_key)
+
+
+@pytest.mark.parametrize("complete", ["complete", "acomplete"])
+def test_unreported_failure_waits_for_no_store(complete: str) -> None:
+    """
+    To end a deferral takes no longer than to record its outcome, whatever the store does.
+    """
+    outbox = FaultyOutbox()
+    recorder = UsageRecorder(Settings(**{**QUIET, "report_failures": False}), outbox=outbox)
+    ended = getattr(recorder, complete)(TOKEN, succeeded=False, wait=0)
+
+    assert (asyncio.run(ended) if complete == "acomplete" else ended) is False
+    outbox.gate.set()
+
+
+def test_store_fails_to_end_a_deferral(caplog) -> None:
+    """
+    A store that fails otherwise than it should fails nobody's work; the log has it.
+    """
+    outbox = FaultyOutbox()
+    outbox.gate.set()
+    recorder = UsageRecorder(Settings(**{**QUIET, "report_failures": False}), outbox=outbox)
+
+    assert recorder.complete(TOKEN, succeeded=False, wait=PATIENCE) is False
+    assert [record.action for record in caplog.records] == ["outbox_refused"]
+
+
+def test_no_deferral_without_a_licence_key() -> None:
+    """
+    A recorder that records nothing has no deferral to end either, and does not open its outbox.
+    """
+    recorder = UsageRecorder(Settings(report_failures=False), outbox=FaultyOutbox())
+
+    assert recorder.complete(TOKEN, succeeded=False, wait=PATIENCE) is False
 
 
 @pytest.mark.parametrize("succeeded", [None, 1, "yes"])

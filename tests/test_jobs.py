@@ -369,6 +369,23 @@ def test_nothing_to_record_ends_the_deferral(how, work, remotion_usage) -> None:
     assert (remotion_usage.points, remotion_usage.deferred) == ([], [])
 
 
+def test_skipped_job_in_the_loop_of_another_library(recorder) -> None:
+    """
+    A job that no loop of asyncio runs can end its deferral, too.
+    """
+    recorder.outbox.add([POINT])
+
+    @conversion_job("cloud-render")
+    async def render() -> str:
+        current_usage().skip()
+        return "video"
+
+    with pytest.raises(StopIteration, match="video"):
+        render(usage_token=TOKEN).send(None)
+
+    assert list(recorder.outbox.list()) == []
+
+
 @BOTH
 def test_interrupted_job_stays_deferred(how, recorder, remotion_usage) -> None:
     """

@@ -68,7 +68,7 @@ class Conversion:
             if self._delivers(recorder):
                 recorder.deliver_inline()
         elif self._leaves_deferral and recorder is not None:
-            recorder.forget_deferred(self._usage.idempotency_key)
+            recorder.forget_deferred(self._usage.idempotency_key, wait=self._wait)
 
     async def __aenter__(self) -> PendingUsage:
         return self.__enter__()
@@ -82,7 +82,7 @@ class Conversion:
             if self._delivers(recorder):
                 await asyncio.to_thread(recorder.deliver_inline)
         elif self._leaves_deferral and recorder is not None:
-            await recorder.aforget_deferred(self._usage.idempotency_key)
+            await recorder.aforget_deferred(self._usage.idempotency_key, wait=self._wait)
 
     def returned(self, result: R) -> R:
         """
