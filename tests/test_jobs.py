@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -54,13 +54,14 @@ def make_recorder(**settings: Any) -> UsageRecorder:
 
 
 @pytest.fixture
-def recorder() -> UsageRecorder:
+def recorder() -> Iterator[UsageRecorder]:
     """
     The recorder of code that was given none.
     """
     recorder = make_recorder()
     set_default_recorder(recorder)
-    return recorder
+    yield recorder
+    recorder.stop()
 
 
 def run_block(how: str, block: Any, work: Callable[[Any], object] = lambda _: None) -> None:

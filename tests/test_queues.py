@@ -34,9 +34,12 @@ plan = {"failures": 0, "runs": 0}
 
 
 @pytest.fixture(autouse=True)
-def _recorder() -> None:
+def _recorder() -> Iterator[None]:
     plan.update(failures=0, runs=0)
-    set_default_recorder(UsageRecorder(Settings(**QUIET), outbox=MemoryOutbox()))
+    recorder = UsageRecorder(Settings(**QUIET), outbox=MemoryOutbox())
+    set_default_recorder(recorder)
+    yield
+    recorder.stop()
 
 
 class BrokenVideoError(Exception):
