@@ -253,6 +253,15 @@ class UsageRecorder:
             # What is not delivered now stays in the outbox.
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
+    async def adeliver_inline(self) -> None:
+        """
+        Same as `deliver_inline`, but lets the event loop run meanwhile.
+        """
+        try:
+            await asyncio.to_thread(self.deliver_inline)
+        except RuntimeError:
+            self.deliver_inline()  # the loop of another library, or one that is about to close
+
     def counts(self) -> RecorderCounts:
         """
         Count the points of the outbox and what this process has seen.

@@ -515,6 +515,24 @@ def test_inline_delivery(how) -> None:
     assert api.keys == ["render-1"]
 
 
+def test_inline_delivery_in_the_loop_of_another_library() -> None:
+    """
+    A job that no loop of asyncio runs delivers, too.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+
+    @conversion_job("cloud-render", recorder=recorder)
+    async def render() -> str:
+        return "video"
+
+    with pytest.raises(StopIteration, match="video"):
+        render(usage_token=TOKEN).send(None)
+    recorder.stop()
+
+    assert api.keys == ["render-1"]
+
+
 def test_inline_delivery_in_a_request() -> None:
     """
     In a request the middleware delivers what a block has recorded, once the response has gone out.

@@ -4,7 +4,6 @@ Counting work that is no request: job functions, and blocks of code around a cal
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -80,7 +79,7 @@ class Conversion:
         if point is not None and recorder is not None:
             await recorder.arecord(point, wait=self._wait)
             if self._delivers(recorder):
-                await asyncio.to_thread(recorder.deliver_inline)
+                await recorder.adeliver_inline()
         elif self._leaves_deferral and recorder is not None:
             await recorder.aforget_deferred(self._usage.idempotency_key, wait=self._wait)
 
