@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -32,6 +33,7 @@ from remotion_licensing_integrations import (
 )
 from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.outbox import MemoryOutbox
+from remotion_licensing_integrations.usage.job import JOB_COMMIT_WAIT
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
 from ._delivery import OK, Api
@@ -500,6 +502,26 @@ def test_job_waits_longer_than_a_request() -> None:
 
     assert outbox.keys == ["render-1"]
     recorder.stop()
+
+
+def test_job_keeps_no_event_loop_waiting() -> None:
+    """
+    Synchronous code in an event loop waits no longer than a request, as all that the loop does waits with it.
+    """
+    outbox = SlowOutbox()
+    outbox.gate.clear()
+    recorder = UsageRecorder(Settings(**QUIET), outbox=outbox)
+
+    async def main() -> None:
+        make_job("sync", lambda: None, recorder=recorder)(usage_token=TOKEN)
+
+    began = time.monotonic()
+    asyncio.run(main())
+    waited = time.monotonic() - began
+    outbox.gate.set()
+    recorder.stop()
+
+    assert (waited < JOB_COMMIT_WAIT / 2, outbox.keys) == (True, ["render-1"])
 
 
 @BOTH

@@ -4,6 +4,7 @@ Counting work that is no request: job functions, and blocks of code around a cal
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -62,12 +63,14 @@ class Conversion:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         point, recorder = self._end(error), self._usage.recorder
+        # Where it stands in an event loop, everything there would wait, too.
+        wait = None if asyncio._get_running_loop() else self._wait  # noqa: SLF001 - public, whatever its name
         if point is not None and recorder is not None:
-            recorder.record(point, wait=self._wait)
+            recorder.record(point, wait=wait)
             if self._delivers(recorder):
                 recorder.deliver_inline()
         elif self._leaves_deferral and recorder is not None:
-            recorder.forget_deferred(self._usage.idempotency_key, wait=self._wait)
+            recorder.forget_deferred(self._usage.idempotency_key, wait=wait)
 
     async def __aenter__(self) -> PendingUsage:
         return self.__enter__()
