@@ -9,7 +9,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -432,6 +432,29 @@ def test_endpoint_decorator_inside_a_job(recorder, remotion_usage) -> None:
     make_job("sync", usage_point("web-render")(lambda: None))()
 
     assert [point.event for point in remotion_usage.points] == ["cloud-render"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_stream_inside_a_job(error, recorder, remotion_usage) -> None:
+    """
+    A job that reads a counted stream in part, or gets along without the rest, succeeds by returning.
+    """
+
+    @usage_point("web-render")
+    def frames() -> Iterator[int]:
+        yield 1
+        end(error)
+        yield 2
+
+    def work() -> None:
+        with suppress(ValueError), closing(frames()) as stream:
+            next(stream)
+            if error:
+                next(stream)
+
+    make_job("sync", work)(usage_token=TOKEN)
+
+    assert [(point.idempotency_key, point.succeeded) for point in remotion_usage.points] == [("render-1", True)]
 
 
 def test_job_has_its_own_options(remotion_usage) -> None:

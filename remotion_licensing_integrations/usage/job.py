@@ -44,6 +44,7 @@ class Conversion:
     """
 
     def __init__(self, usage: PendingUsage, run: queues.Run | None = None) -> None:
+        usage.block = True
         self._usage = usage
         self._run = run or queues.Run()
         self._token: Token[PendingUsage | None] | None = None

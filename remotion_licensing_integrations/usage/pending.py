@@ -72,6 +72,8 @@ class PendingUsage:
     streaming = False
     #: Whether points were recorded within the request, beside its own.
     recorded = False
+    #: Whether this is a block's or a job's, whose own end decides and not that of a stream within.
+    block = False
     #: Whether this is the rest of a deferred point.
     resumed = False
     #: Whether a synchronous endpoint runs just now.
