@@ -457,6 +457,38 @@ def test_stream_inside_a_job(error, recorder, remotion_usage) -> None:
     assert [(point.idempotency_key, point.succeeded) for point in remotion_usage.points] == [("render-1", True)]
 
 
+def test_key_of_a_token_stays(recorder, remotion_usage, caplog) -> None:
+    """
+    A job cannot give a deferred point another key, by which it would stay deferred and count beside.
+    """
+
+    def work() -> None:
+        current_usage().idempotency_key = "render-2"
+
+    remotion_usage.record(POINT)
+    make_job("sync", work)(usage_token=TOKEN)
+
+    assert ([point.idempotency_key for point in remotion_usage.points], remotion_usage.deferred) == (["render-1"], [])
+    assert [record.action for record in caplog.records] == ["bad_adjustment"]
+
+
+@BOTH
+def test_job_that_fails_to_pass_its_work_on(how, recorder, remotion_usage) -> None:
+    """
+    A job that has deferred its point once more, and fails, leaves it deferred: nobody knows who goes on.
+    """
+
+    def work() -> None:
+        current_usage().defer()
+        raise ValueError
+
+    remotion_usage.record(POINT)
+    with pytest.raises(ValueError):
+        make_job(how, work)(usage_token=TOKEN)
+
+    assert (remotion_usage.points, remotion_usage.deferred) == ([], [POINT])
+
+
 def test_job_has_its_own_options(remotion_usage) -> None:
     """
     Without a token the decorator's host and flags count, but a host of this very job goes first.

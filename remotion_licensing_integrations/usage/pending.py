@@ -131,7 +131,7 @@ class PendingUsage:
         """
         Names this point on every attempt; assign one of your own (a render's id) so that its repeats count once.
 
-        A value that is not 1 to 255 printable ASCII characters is logged and ignored.
+        A value that is not 1 to 255 printable ASCII characters is logged and ignored; so is any in a job with a token.
         """
         if self._key is None:
             self._key = new_idempotency_key()
@@ -140,6 +140,9 @@ class PendingUsage:
     @idempotency_key.setter
     def idempotency_key(self, value: str) -> None:
         with _logged_mistake():
+            if self.resumed and value != self._key:
+                msg = "idempotency_key: a deferred point keeps its own, under which its outcome is awaited"
+                raise ConfigurationError(msg)
             self._key = check_idempotency_key(value)
 
     def skip(self) -> None:
@@ -207,7 +210,10 @@ class PendingUsage:
         Settle for an error before the response's end, *status* being 0 when it had not started; see `complete`.
         """
         self.settled = True
-        return None if self._deferred else self._outcome(method, status, succeeded=False)
+        if self._deferred is not None:
+            # Who deferred it first still awaits the outcome.
+            return self._deferral() if self.resumed else None
+        return self._outcome(method, status, succeeded=False)
 
     def abort(self, method: str, status: int) -> UsagePoint | None:
         """
