@@ -14,6 +14,7 @@ import zlib
 from typing import Any, Final
 
 from .errors import ConfigurationError, InvalidTokenError
+from .masking import mask
 from .models import UsagePoint
 
 _PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
@@ -38,8 +39,8 @@ def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
     """
     try:
         return UsagePoint(**_read(token), succeeded=succeeded)
-    except (binascii.Error, ConfigurationError, TypeError, ValueError) as error:
-        msg = f"token: {token!r:.60} is not a deferral token: {error}"
+    except (binascii.Error, ConfigurationError, TypeError, ValueError, RecursionError) as error:
+        msg = f"token: {mask(repr(token)):.60} is not a deferral token: {error}"
         raise InvalidTokenError(msg) from error
 
 

@@ -7,8 +7,10 @@ The token between a 202 Accepted and the end of its work.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -118,6 +120,27 @@ def test_foreign(token: Any) -> None:
     """
     with pytest.raises(InvalidTokenError, match="is not a deferral token"):
         decode_token(token, succeeded=True)
+
+
+def test_nested_without_end() -> None:
+    """
+    A token that nobody here has made, too deep to be read, is refused as others are.
+    """
+    body = b"[" * 100_000
+    token = "ru1." + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).decode().rstrip("=")
+
+    with pytest.raises(InvalidTokenError):
+        decode_token(token, succeeded=True)
+
+
+def test_licence_key_instead_of_a_token() -> None:
+    """
+    A licence key in the place of a token is not repeated by the error.
+    """
+    with pytest.raises(InvalidTokenError) as caught:
+        decode_token("rm_pub_0123456789abcdef0123456789abcdef")
+
+    assert "0123456789abcdef" not in str(caught.value)
 
 
 @given(st.text(max_size=80))
