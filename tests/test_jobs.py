@@ -5,6 +5,7 @@ Job functions and blocks of code that count.
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import threading
 import time
@@ -37,7 +38,7 @@ from remotion_licensing_integrations.usage.job import JOB_COMMIT_WAIT
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
 from ._delivery import OK, Api
-from ._outboxes import SlowOutbox
+from ._outboxes import PATIENCE, SlowOutbox
 
 POINT = UsagePoint(event="web-render", host=ORIGIN, succeeded=None, is_still=True, idempotency_key="render-1")
 TOKEN = encode_token(POINT)
@@ -215,6 +216,41 @@ def test_block_runs_once(recorder) -> None:
 
     with pytest.raises(RuntimeError, match="make a new one"):
         block.__enter__()
+
+
+def test_block_that_is_forked(recorder, remotion_usage) -> None:
+    """
+    A block that ends in two processes, of which one is a copy of the other, is one point.
+    """
+    block = conversion("cloud-render")
+    block.__enter__()
+    fork = copy.copy(block)
+    fork._usage, fork._token = copy.copy(block._usage), None
+    for each in (block, fork):
+        each.__exit__(None, None, None)
+
+    assert len(remotion_usage.points) == 1
+
+
+def test_block_of_a_coroutine_that_is_closed() -> None:
+    """
+    A coroutine that is given up can be closed while an event loop runs, and its block be reported.
+    """
+    recorder = make_recorder(report_aborted=True)
+
+    async def wait() -> None:
+        async with conversion("cloud-render", recorder=recorder):
+            await asyncio.sleep(PATIENCE)
+
+    async def main() -> None:
+        waiting = wait()
+        waiting.send(None)
+        waiting.close()
+
+    asyncio.run(main())
+    recorder.stop()
+
+    assert [stored.point.succeeded for stored in recorder.outbox.list()] == [False]
 
 
 def test_blocks_within_blocks(recorder, remotion_usage) -> None:

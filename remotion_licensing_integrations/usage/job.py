@@ -58,6 +58,7 @@ class Conversion:
         around = CURRENT.get()
         self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._usage)
+        _ = self._usage.idempotency_key  # made here, as a fork within must not leave two blocks that count
         return self._usage
 
     def __exit__(
@@ -79,6 +80,10 @@ class Conversion:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, GeneratorExit):
+            # Closed from outside, it cannot wait for anything.
+            self.__exit__(kind, error, traceback)
+            return
         point, recorder = self._end(error), self._usage.recorder
         if point is not None and recorder is not None:
             await recorder.arecord(point, wait=self._wait)
