@@ -236,6 +236,9 @@ class FaultyOutbox(MemoryOutbox):
         self.gate = threading.Event()
 
     def get(self, idempotency_key: str) -> Any:
+        """
+        Wait, and fail.
+        """
         assert self.gate.wait(PATIENCE)
         raise ZeroDivisionError(idempotency_key)
 

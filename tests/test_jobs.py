@@ -32,7 +32,7 @@ from remotion_licensing_integrations import (
     usage,
     usage_point,
 )
-from remotion_licensing_integrations.deferral import encode_token
+from remotion_licensing_integrations.deferral import decode_token, encode_token
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.usage.job import JOB_COMMIT_WAIT
 
@@ -491,6 +491,23 @@ def test_stream_inside_a_job(error, recorder, remotion_usage) -> None:
     make_job("sync", work)(usage_token=TOKEN)
 
     assert [(point.idempotency_key, point.succeeded) for point in remotion_usage.points] == [("render-1", True)]
+
+
+def test_token_from_a_script(remotion_usage) -> None:
+    """
+    A token that was made where no request is counted leaves all but the key to the job and its settings.
+    """
+    recorder = make_recorder(host=ORIGIN, is_production=False)
+    token = current_usage().defer()
+    make_job("sync", lambda: None, recorder=recorder, is_still=True)(usage_token=token, usage_key="render-2")
+    web_render = conversion_job("web-render", recorder=recorder)(lambda: None)
+    web_render(usage_token=current_usage().defer())
+
+    assert [(point.event, point.host, point.is_still, point.is_production) for point in remotion_usage.points] == [
+        ("cloud-render", ORIGIN, True, False),
+        ("web-render", ORIGIN, False, False),
+    ]
+    assert remotion_usage.points[0].idempotency_key == decode_token(token).idempotency_key
 
 
 def test_key_of_a_token_stays(recorder, remotion_usage, caplog) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from ..default import default_recorder
-from ..deferral import decode_token
+from ..deferral import decode_token, is_known
 from ..errors import ConfigurationError, InvalidTokenError
 from ..models import UsagePoint, check_event
 from ..origin import ResolvedHost, check_origin
@@ -266,14 +266,13 @@ def _new_usage(
     recorder = find_recorder(recorder)
     configured = recorder.settings.host if recorder else None
     usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
+    usage.enter(options)
+    if host is not None:
+        usage.host = host
+    if key is not None:
+        usage.idempotency_key = key
     if token is not None:
         _resume(usage, token)
-    usage.enter(options)
-    if not usage.resumed:
-        if host is not None:
-            usage.host = host
-        if key is not None:
-            usage.idempotency_key = key
     return usage
 
 
@@ -283,7 +282,11 @@ def _configured(host: str | None) -> ResolvedHost:
 
 def _resume(usage: PendingUsage, token: str) -> None:
     try:
-        usage.resume(decode_token(token))
+        point = decode_token(token)
+        if is_known(token):
+            usage.resume(point)
+        else:
+            usage.idempotency_key = point.idempotency_key
     except InvalidTokenError as error:
         # The job itself must not fail for it; its point is recorded, as if there were no token.
         logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above

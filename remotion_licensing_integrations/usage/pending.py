@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..deferral import encode_token
+from ..deferral import UNKNOWN_EVENT, encode_token
 from ..errors import ConfigurationError
 from ..models import UsagePoint, check_event, check_flag, check_idempotency_key, new_idempotency_key
 from ..origin import ResolvedHost, check_origin
@@ -156,11 +156,12 @@ class PendingUsage:
         Leave the outcome to the place where the work ends, and return a token for it.
 
         Give it to a `conversion_job` as `usage_token`, or to `UsageRecorder.complete`. It is URL-safe and carries
-        event, host, flags and idempotency key. Until it is completed, the outbox has the point as deferred.
+        event, host, flags and idempotency key. Until it is completed, the outbox has the point as deferred. Where no
+        request is counted there is only the key, and the `conversion_job` knows the rest.
         """
         if self._deferred is None:
             self._deferred = self._point(succeeded=None)
-        return encode_token(self._deferred)
+        return encode_token(self._deferred, known=self.event is not None)
 
     def resume(self, point: UsagePoint) -> None:
         """
@@ -259,7 +260,7 @@ class PendingUsage:
     def _point(self, *, succeeded: bool | None) -> UsagePoint:
         default = True if self.recorder is None else self.recorder.settings.is_production
         point = UsagePoint(
-            event=self.event or "cloud-render",
+            event=self.event or UNKNOWN_EVENT,
             host=self.host,
             succeeded=succeeded,
             is_still=_flag("is_still", self.is_still, default=False),
