@@ -183,7 +183,7 @@ class _Exchange:
         # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
         # And not before the 500 of an unhandled error, which the server sends after us.
         if (self._sent or usage.recorded) and self._recorder.settings.delivery == "inline":
-            await asyncio.to_thread(self._recorder.deliver_inline)
+            await self._recorder.adeliver_inline()
 
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]

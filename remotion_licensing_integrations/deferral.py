@@ -14,17 +14,24 @@ import zlib
 from typing import Any, Final
 
 from .errors import ConfigurationError, InvalidTokenError
+from .masking import mask
 from .models import UsagePoint
 
 _PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
+#: What work counts as of which nobody says more.
+UNKNOWN_EVENT: Final = "cloud-render"
+
 _FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
 
 
-def encode_token(point: UsagePoint) -> str:
+def encode_token(point: UsagePoint, *, known: bool = True) -> str:
     """
     Return a URL-safe string from which `decode_token` makes *point* again, but for its outcome and time.
+
+    Of a point that nothing is *known* of, because no counted request was there, it says so.
     """
-    body = json.dumps([getattr(point, name) for name in _FIELDS], separators=(",", ":")).encode()
+    fields = {name: getattr(point, name) for name in _FIELDS} | ({} if known else {"event": None})
+    body = json.dumps(list(fields.values()), separators=(",", ":")).encode()
     checked = zlib.crc32(body).to_bytes(4, "big") + body
     return _PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
 
@@ -37,10 +44,20 @@ def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
         InvalidTokenError: *token* is damaged, cut, or of another version.
     """
     try:
-        return UsagePoint(**_read(token), succeeded=succeeded)
-    except (binascii.Error, ConfigurationError, TypeError, ValueError) as error:
-        msg = f"token: {token!r:.60} is not a deferral token: {error}"
+        fields = _read(token)
+        if fields["event"] is None:
+            fields["event"] = UNKNOWN_EVENT
+        return UsagePoint(**fields, succeeded=succeeded)
+    except (binascii.Error, ConfigurationError, TypeError, ValueError, RecursionError) as error:
+        msg = f"token: {mask(repr(token)):.60} is not a deferral token: {error}"
         raise InvalidTokenError(msg) from error
+
+
+def is_known(token: str) -> bool:
+    """
+    Whether a readable *token* says more than its key.
+    """
+    return _read(token)["event"] is not None
 
 
 def _read(token: object) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -187,33 +188,13 @@ class UsageRecorder:
             point: What has finished, or is deferred.
             wait: Seconds to wait for the commit at the most; defaults to 0.25, what a request can be asked for.
         """
-        if not self.enabled:
-            return False
-        outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._submit(point, outcome.put)
-        try:
-            return outcome.get(timeout=COMMIT_WAIT if wait is None else wait)
-        except queue.Empty:
-            self._count_late()
-            return False
+        return self.enabled and self._wait(partial(self._submit, point), wait)
 
     async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:
         """
         Same as `record`, but lets the event loop run meanwhile.
         """
-        if not self.enabled:
-            return False
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return self.record(point, wait=wait)  # the loop of another library, which cannot be told
-        committed: asyncio.Future[bool] = loop.create_future()
-        self._submit(point, partial(_resolve_soon, loop, committed))
-        bound = loop.call_later(COMMIT_WAIT if wait is None else wait, self._resolve_late, committed)
-        try:
-            return await committed
-        finally:
-            bound.cancel()
+        return self.enabled and await self._await(partial(self._submit, point), wait)
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
@@ -228,7 +209,7 @@ class UsageRecorder:
         """
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         if not self._reports(point):
-            self.forget_deferred(point.idempotency_key)
+            self.forget_deferred(point.idempotency_key, wait=wait)
             return False
         return self.record(point, wait=wait)
 
@@ -238,30 +219,26 @@ class UsageRecorder:
         """
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         if not self._reports(point):
-            await self.aforget_deferred(point.idempotency_key)
+            await self.aforget_deferred(point.idempotency_key, wait=wait)
             return False
         return await self.arecord(point, wait=wait)
 
     def _reports(self, point: UsagePoint) -> bool:
         return bool(point.succeeded) or self.settings.report_failures
 
-    async def aforget_deferred(self, idempotency_key: str) -> None:
+    def forget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
+        """
+        Let the deferred point with this key go, and return whether that is done within *wait* seconds; see `record`.
+
+        Its work has ended, and there is no outcome to record. Never raises.
+        """
+        return self.enabled and self._wait(partial(self._forget_apart, idempotency_key), wait)
+
+    async def aforget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
         """
         Same as `forget_deferred`, but lets the event loop run meanwhile.
         """
-        await asyncio.to_thread(self.forget_deferred, idempotency_key)
-
-    def forget_deferred(self, idempotency_key: str) -> None:
-        """
-        Let the deferred point with this key go: its work has ended, and there is no outcome to record. Never raises.
-        """
-        try:
-            stored = self.outbox.get(idempotency_key)
-            if stored is not None and stored.state is State.DEFERRED:
-                self.outbox.discard([idempotency_key])
-        except OutboxError as error:
-            # It stays visible as deferred, for somebody to see to.
-            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
+        return self.enabled and await self._await(partial(self._forget_apart, idempotency_key), wait)
 
     def deliver(self, timeout: float | None = None) -> int:
         """
@@ -286,6 +263,15 @@ class UsageRecorder:
         except Exception:
             # What is not delivered now stays in the outbox.
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
+
+    async def adeliver_inline(self) -> None:
+        """
+        Same as `deliver_inline`, but lets the event loop run meanwhile.
+        """
+        try:
+            await asyncio.to_thread(self.deliver_inline)
+        except RuntimeError:
+            self.deliver_inline()  # the loop of another library, or one that is about to close
 
     def next_due(self) -> float | None:
         """
@@ -341,6 +327,48 @@ class UsageRecorder:
         if action not in self._warned:
             self._warned.add(action)
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
+
+    def _wait(self, begin: Callable[[Notify], object], wait: float | None) -> bool:
+        outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        begin(outcome.put)
+        try:
+            return outcome.get(timeout=COMMIT_WAIT if wait is None else wait)
+        except queue.Empty:
+            self._count_late()
+            return False
+
+    async def _await(self, begin: Callable[[Notify], object], wait: float | None) -> bool:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._wait(begin, wait)  # the loop of another library, which cannot be told
+        committed: asyncio.Future[bool] = loop.create_future()
+        begin(partial(_resolve_soon, loop, committed))
+        bound = loop.call_later(COMMIT_WAIT if wait is None else wait, self._resolve_late, committed)
+        try:
+            return await committed
+        finally:
+            bound.cancel()
+
+    def _forget_apart(self, idempotency_key: str, notify: Notify) -> None:
+        # In a thread of its own, as nobody can be made to wait for the store, nor find it in his event loop or
+        # transaction.
+        work = threading.Thread(target=lambda: notify(self._forget(idempotency_key)), daemon=True)
+        try:
+            work.start()
+        except RuntimeError:
+            work.run()  # no thread can start while the interpreter shuts down
+
+    def _forget(self, idempotency_key: str) -> bool:
+        try:
+            stored = self.outbox.get(idempotency_key)
+            if stored is not None and stored.state is State.DEFERRED:
+                self.outbox.discard([idempotency_key])
+        except Exception as error:  # noqa: BLE001 - whatever the store does, nobody's work may fail for it
+            # It stays visible as deferred, for somebody to see to.
+            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
+            return False
+        return True
 
     def _submit(self, point: UsagePoint, notify: Notify) -> None:
         try:

@@ -7,7 +7,10 @@ The token between a 202 Accepted and the end of its work.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
+import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.starlette import current_usage, usage_point
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
+from ._outboxes import PATIENCE
 
 POINT = UsagePoint(
     event="web-render", host=ORIGIN, succeeded=False, is_still=True, is_production=False, idempotency_key="render-1"
@@ -118,6 +122,27 @@ def test_foreign(token: Any) -> None:
         decode_token(token, succeeded=True)
 
 
+def test_nested_without_end() -> None:
+    """
+    A token that nobody here has made, too deep to be read, is refused as others are.
+    """
+    body = b"[" * 100_000
+    token = "ru1." + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "big") + body).decode().rstrip("=")
+
+    with pytest.raises(InvalidTokenError):
+        decode_token(token, succeeded=True)
+
+
+def test_licence_key_instead_of_a_token() -> None:
+    """
+    A licence key in the place of a token is not repeated by the error.
+    """
+    with pytest.raises(InvalidTokenError) as caught:
+        decode_token("rm_pub_0123456789abcdef0123456789abcdef")
+
+    assert "0123456789abcdef" not in str(caught.value)
+
+
 @given(st.text(max_size=80))
 def test_any_text(text: str) -> None:
     """
@@ -199,6 +224,57 @@ def test_unreported_failure(complete: str) -> None:
 
     assert (asyncio.run(ended) if complete == "acomplete" else ended) is False
     assert list(outbox.list()) == []
+
+
+class FaultyOutbox(MemoryOutbox):
+    """
+    A store of somebody's own that looks nothing up before its gate is open, and then fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def get(self, idempotency_key: str) -> Any:
+        """
+        Wait, and fail.
+        """
+        assert self.gate.wait(PATIENCE)
+        raise ZeroDivisionError(idempotency_key)
+
+
+@pytest.mark.parametrize("complete", ["complete", "acomplete"])
+def test_unreported_failure_waits_for_no_store(complete: str) -> None:
+    """
+    To end a deferral takes no longer than to record its outcome, whatever the store does.
+    """
+    outbox = FaultyOutbox()
+    recorder = UsageRecorder(Settings(**{**QUIET, "report_failures": False}), outbox=outbox)
+    ended = getattr(recorder, complete)(TOKEN, succeeded=False, wait=0)
+
+    assert (asyncio.run(ended) if complete == "acomplete" else ended) is False
+    outbox.gate.set()
+
+
+def test_store_fails_to_end_a_deferral(caplog) -> None:
+    """
+    A store that fails otherwise than it should fails nobody's work; the log has it.
+    """
+    outbox = FaultyOutbox()
+    outbox.gate.set()
+    recorder = UsageRecorder(Settings(**{**QUIET, "report_failures": False}), outbox=outbox)
+
+    assert recorder.complete(TOKEN, succeeded=False, wait=PATIENCE) is False
+    assert [record.action for record in caplog.records] == ["outbox_refused"]
+
+
+def test_no_deferral_without_a_licence_key() -> None:
+    """
+    A recorder that records nothing has no deferral to end either, and does not open its outbox.
+    """
+    recorder = UsageRecorder(Settings(report_failures=False), outbox=FaultyOutbox())
+
+    assert recorder.complete(TOKEN, succeeded=False, wait=PATIENCE) is False
 
 
 @pytest.mark.parametrize("succeeded", [None, 1, "yes"])

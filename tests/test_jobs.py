@@ -5,10 +5,12 @@ Job functions and blocks of code that count.
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -30,12 +32,13 @@ from remotion_licensing_integrations import (
     usage,
     usage_point,
 )
-from remotion_licensing_integrations.deferral import encode_token
+from remotion_licensing_integrations.deferral import decode_token, encode_token
 from remotion_licensing_integrations.outbox import MemoryOutbox
+from remotion_licensing_integrations.usage.job import JOB_COMMIT_WAIT
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
 from ._delivery import OK, Api
-from ._outboxes import SlowOutbox
+from ._outboxes import PATIENCE, SlowOutbox
 
 POINT = UsagePoint(event="web-render", host=ORIGIN, succeeded=None, is_still=True, idempotency_key="render-1")
 TOKEN = encode_token(POINT)
@@ -54,13 +57,14 @@ def make_recorder(**settings: Any) -> UsageRecorder:
 
 
 @pytest.fixture
-def recorder() -> UsageRecorder:
+def recorder() -> Iterator[UsageRecorder]:
     """
     The recorder of code that was given none.
     """
     recorder = make_recorder()
     set_default_recorder(recorder)
-    return recorder
+    yield recorder
+    recorder.stop()
 
 
 def run_block(how: str, block: Any, work: Callable[[Any], object] = lambda _: None) -> None:
@@ -214,6 +218,41 @@ def test_block_runs_once(recorder) -> None:
         block.__enter__()
 
 
+def test_block_that_is_forked(recorder, remotion_usage) -> None:
+    """
+    A block that ends in two processes, of which one is a copy of the other, is one point.
+    """
+    block = conversion("cloud-render")
+    block.__enter__()
+    fork = copy.copy(block)
+    fork._usage, fork._token = copy.copy(block._usage), None
+    for each in (block, fork):
+        each.__exit__(None, None, None)
+
+    assert len(remotion_usage.points) == 1
+
+
+def test_block_of_a_coroutine_that_is_closed() -> None:
+    """
+    A coroutine that is given up can be closed while an event loop runs, and its block be reported.
+    """
+    recorder = make_recorder(report_aborted=True)
+
+    async def wait() -> None:
+        async with conversion("cloud-render", recorder=recorder):
+            await asyncio.sleep(PATIENCE)
+
+    async def main() -> None:
+        waiting = wait()
+        waiting.send(None)
+        waiting.close()
+
+    asyncio.run(main())
+    recorder.stop()
+
+    assert [stored.point.succeeded for stored in recorder.outbox.list()] == [False]
+
+
 def test_blocks_within_blocks(recorder, remotion_usage) -> None:
     """
     An inner block counts by itself, and the outer one is current again afterwards.
@@ -309,6 +348,19 @@ def test_function_gets_the_keywords_that_it_declares(recorder, remotion_usage) -
     assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
 
 
+def test_token_is_given_by_its_place(recorder, remotion_usage) -> None:
+    """
+    A token that the function takes among its arguments is found there, and none among those that have no name.
+    """
+
+    @conversion_job("cloud-render")
+    def render(video: int, usage_token: str, *more: object, usage_key: str = "") -> str:
+        return usage_token
+
+    assert render(7, TOKEN, "more", "and more") == TOKEN
+    assert [point.idempotency_key for point in remotion_usage.points] == ["render-1"]
+
+
 def test_signature_has_the_keywords() -> None:
     """
     A queue that checks a job's arguments finds ours beside the function's own.
@@ -356,6 +408,23 @@ def test_nothing_to_record_ends_the_deferral(how, work, remotion_usage) -> None:
     assert (remotion_usage.points, remotion_usage.deferred) == ([], [])
 
 
+def test_skipped_job_in_the_loop_of_another_library(recorder) -> None:
+    """
+    A job that no loop of asyncio runs can end its deferral, too.
+    """
+    recorder.outbox.add([POINT])
+
+    @conversion_job("cloud-render")
+    async def render() -> str:
+        current_usage().skip()
+        return "video"
+
+    with pytest.raises(StopIteration, match="video"):
+        render(usage_token=TOKEN).send(None)
+
+    assert list(recorder.outbox.list()) == []
+
+
 @BOTH
 def test_interrupted_job_stays_deferred(how, recorder, remotion_usage) -> None:
     """
@@ -399,6 +468,78 @@ def test_endpoint_decorator_inside_a_job(recorder, remotion_usage) -> None:
     make_job("sync", usage_point("web-render")(lambda: None))()
 
     assert [point.event for point in remotion_usage.points] == ["cloud-render"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_stream_inside_a_job(error, recorder, remotion_usage) -> None:
+    """
+    A job that reads a counted stream in part, or gets along without the rest, succeeds by returning.
+    """
+
+    @usage_point("web-render")
+    def frames() -> Iterator[int]:
+        yield 1
+        end(error)
+        yield 2
+
+    def work() -> None:
+        with suppress(ValueError), closing(frames()) as stream:
+            next(stream)
+            if error:
+                next(stream)
+
+    make_job("sync", work)(usage_token=TOKEN)
+
+    assert [(point.idempotency_key, point.succeeded) for point in remotion_usage.points] == [("render-1", True)]
+
+
+def test_token_from_a_script(remotion_usage) -> None:
+    """
+    A token that was made where no request is counted leaves all but the key to the job and its settings.
+    """
+    recorder = make_recorder(host=ORIGIN, is_production=False)
+    token = current_usage().defer()
+    make_job("sync", lambda: None, recorder=recorder, is_still=True)(usage_token=token, usage_key="render-2")
+    web_render = conversion_job("web-render", recorder=recorder)(lambda: None)
+    web_render(usage_token=current_usage().defer())
+
+    assert [(point.event, point.host, point.is_still, point.is_production) for point in remotion_usage.points] == [
+        ("cloud-render", ORIGIN, True, False),
+        ("web-render", ORIGIN, False, False),
+    ]
+    assert remotion_usage.points[0].idempotency_key == decode_token(token).idempotency_key
+
+
+def test_key_of_a_token_stays(recorder, remotion_usage, caplog) -> None:
+    """
+    A job cannot give a deferred point another key, by which it would stay deferred and count beside.
+    """
+
+    def work() -> None:
+        current_usage().idempotency_key = "render-2"
+
+    remotion_usage.record(POINT)
+    make_job("sync", work)(usage_token=TOKEN)
+
+    assert ([point.idempotency_key for point in remotion_usage.points], remotion_usage.deferred) == (["render-1"], [])
+    assert [record.action for record in caplog.records] == ["bad_adjustment"]
+
+
+@BOTH
+def test_job_that_fails_to_pass_its_work_on(how, recorder, remotion_usage) -> None:
+    """
+    A job that has deferred its point once more, and fails, leaves it deferred: nobody knows who goes on.
+    """
+
+    def work() -> None:
+        current_usage().defer()
+        raise ValueError
+
+    remotion_usage.record(POINT)
+    with pytest.raises(ValueError):
+        make_job(how, work)(usage_token=TOKEN)
+
+    assert (remotion_usage.points, remotion_usage.deferred) == ([], [POINT])
 
 
 def test_job_has_its_own_options(remotion_usage) -> None:
@@ -471,6 +612,26 @@ def test_job_waits_longer_than_a_request() -> None:
     recorder.stop()
 
 
+def test_job_keeps_no_event_loop_waiting() -> None:
+    """
+    Synchronous code in an event loop waits no longer than a request, as all that the loop does waits with it.
+    """
+    outbox = SlowOutbox()
+    outbox.gate.clear()
+    recorder = UsageRecorder(Settings(**QUIET), outbox=outbox)
+
+    async def main() -> None:
+        make_job("sync", lambda: None, recorder=recorder)(usage_token=TOKEN)
+
+    began = time.monotonic()
+    asyncio.run(main())
+    waited = time.monotonic() - began
+    outbox.gate.set()
+    recorder.stop()
+
+    assert (waited < JOB_COMMIT_WAIT / 2, outbox.keys) == (True, ["render-1"])
+
+
 @BOTH
 def test_inline_delivery(how) -> None:
     """
@@ -479,6 +640,24 @@ def test_inline_delivery(how) -> None:
     api = Api(OK)
     recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
     make_job(how, lambda: None, recorder=recorder)(usage_token=TOKEN)
+    recorder.stop()
+
+    assert api.keys == ["render-1"]
+
+
+def test_inline_delivery_in_the_loop_of_another_library() -> None:
+    """
+    A job that no loop of asyncio runs delivers, too.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+
+    @conversion_job("cloud-render", recorder=recorder)
+    async def render() -> str:
+        return "video"
+
+    with pytest.raises(StopIteration, match="video"):
+        render(usage_token=TOKEN).send(None)
     recorder.stop()
 
     assert api.keys == ["render-1"]

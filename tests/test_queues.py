@@ -14,7 +14,7 @@ import redis
 import rq
 from celery.exceptions import Ignore, Reject
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import CurrentMessage, Retries
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries, Shutdown
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, conversion_job, set_default_recorder
 from remotion_licensing_integrations.deferral import encode_token
@@ -34,9 +34,12 @@ plan = {"failures": 0, "runs": 0}
 
 
 @pytest.fixture(autouse=True)
-def _recorder() -> None:
+def _recorder() -> Iterator[None]:
     plan.update(failures=0, runs=0)
-    set_default_recorder(UsageRecorder(Settings(**QUIET), outbox=MemoryOutbox()))
+    recorder = UsageRecorder(Settings(**QUIET), outbox=MemoryOutbox())
+    set_default_recorder(recorder)
+    yield
+    recorder.stop()
 
 
 class BrokenVideoError(Exception):
@@ -100,6 +103,23 @@ def test_celery_task_retries(app, failures, outcome, remotion_usage) -> None:
     assert seen(remotion_usage) == [("render-1", outcome)]
 
 
+def test_celery_retry_is_no_abort(app, remotion_usage) -> None:
+    """
+    A task that calls `retry()` has not been broken off, for `report_aborted`.
+    """
+    set_default_recorder(UsageRecorder(Settings(**QUIET, report_aborted=True), outbox=MemoryOutbox()))
+
+    @app.task(bind=True, default_retry_delay=0)
+    @conversion_job("cloud-render")
+    def render_or_retry(self) -> None:
+        if self.request.retries == 0:
+            raise self.retry()
+
+    render_or_retry.delay(usage_token=TOKEN)
+
+    assert seen(remotion_usage) == [("render-1", True)]
+
+
 @pytest.mark.parametrize("error", [Ignore, Reject])
 def test_celery_ignores(app, error, remotion_usage) -> None:
     """
@@ -124,6 +144,17 @@ def test_celery_fails_at_once(app, remotion_usage) -> None:
     app.task(autoretry_for=(OSError,))(render).delay(usage_token=TOKEN)
 
     assert seen(remotion_usage) == [("render-1", False)]
+
+
+def test_celery_retries_as_often_as_by_default(app, remotion_usage) -> None:
+    """
+    An unset limit among the keywords of `retry()` is the task's own, after which it has failed.
+    """
+    plan["failures"] = 9
+    task = app.task(autoretry_for=(BrokenVideoError,), retry_kwargs={"max_retries": None, "countdown": 0})(render)
+    task.delay(usage_token=TOKEN)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", False)], task.max_retries + 1)
 
 
 def test_celery_excludes_errors(app, remotion_usage) -> None:
@@ -235,13 +266,52 @@ def test_rq_job_that_returns_a_retry(work, remotion_usage) -> None:
     assert (seen(remotion_usage), plan["runs"]) == ([("render-1", True)], 2)
 
 
+@conversion_job("cloud-render")
+def ask_for_ever() -> Any:
+    """
+    A job that returns a retry each time.
+    """
+    plan["runs"] += 1
+    return rq.Retry(max=1)
+
+
+def test_rq_job_whose_retries_are_used_up(work, remotion_usage) -> None:
+    """
+    A job that asks to run again, and may not, has failed.
+    """
+    work(ask_for_ever, usage_token=TOKEN)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", False)], 2)
+
+
 def test_rq_job_without_a_token(work, remotion_usage) -> None:
     """
-    Without a token the job's id names the point.
+    Without a token the job's id and time name the point, in all of its tries.
     """
-    work(render, job_id="4711")
+    plan["failures"] = 1
+    work(render, job_id="4711", retry=rq.Retry(max=1))
 
-    assert seen(remotion_usage) == [("rq-4711", True)]
+    [(key, succeeded)] = seen(remotion_usage)
+    assert (key.startswith("rq-4711-"), succeeded, plan["runs"]) == (True, True, 2)
+
+
+def test_rq_job_id_that_is_used_again(work, remotion_usage) -> None:
+    """
+    A later job with the id of an earlier one is another point.
+    """
+    for _ in range(2):
+        work(render, job_id="nightly")
+
+    assert [succeeded for _, succeeded in seen(remotion_usage)] == [True, True]
+
+
+def test_rq_job_that_is_repeated(work, remotion_usage) -> None:
+    """
+    A job that RQ repeats, though nothing has failed, is a point each time.
+    """
+    work(render, repeat=rq.Repeat(times=2))
+
+    assert ([succeeded for _, succeeded in seen(remotion_usage)], plan["runs"]) == ([True, True, True], 3)
 
 
 @pytest.fixture
@@ -277,6 +347,45 @@ def test_dramatiq_retries(broker, failures, outcome, remotion_usage) -> None:
     assert (seen(remotion_usage), plan["runs"]) == ([("render-1", outcome)], min(failures, 2) + 1)
 
 
+@conversion_job("cloud-render")
+async def render_async() -> str:
+    """
+    Same as `render`, as a coroutine.
+    """
+    return render.__wrapped__()
+
+
+@pytest.fixture
+def async_broker() -> Iterator[Any]:
+    """
+    Same as `broker`, for coroutines too, whose thread starts with the worker's.
+    """
+    broker = StubBroker()
+    broker.add_middleware(AsyncIO())
+    broker.add_middleware(CurrentMessage())
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
+    worker.start()
+    yield broker
+    worker.stop()
+    broker.close()
+
+
+@TRIES
+def test_dramatiq_retries_coroutines(async_broker, failures, outcome, remotion_usage) -> None:
+    """
+    A coroutine, which runs in another thread than the worker's, is one point named by its message, too.
+    """
+    plan["failures"] = failures
+    actor = dramatiq.actor(render_async, broker=async_broker, max_retries=2, min_backoff=1, max_backoff=1)
+    message = actor.send()
+    async_broker.join(actor.queue_name, fail_fast=False)
+
+    assert (seen(remotion_usage), plan["runs"]) == (
+        [(f"dramatiq-{message.message_id}", outcome)],
+        min(failures, 2) + 1,
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "runs"),
     [({"throws": BrokenVideoError}, 1), ({"retry_when": lambda retries, error: retries < 1, "min_backoff": 1}, 2)],
@@ -302,6 +411,24 @@ def test_dramatiq_without_retries(broker, remotion_usage) -> None:
     send(broker, dramatiq.actor(render, broker=broker))
 
     assert seen(remotion_usage) == [("render-1", False)]
+
+
+def test_dramatiq_job_that_its_worker_stops(broker, remotion_usage) -> None:
+    """
+    A job that is interrupted by its worker's end runs again, so it is not reported as aborted.
+    """
+    set_default_recorder(UsageRecorder(Settings(**QUIET, report_aborted=True), outbox=MemoryOutbox()))
+    broker.add_middleware(CurrentMessage())
+
+    @conversion_job("cloud-render")
+    def stop_once() -> None:
+        plan["runs"] += 1
+        if plan["runs"] == 1:
+            raise Shutdown
+
+    send(broker, dramatiq.actor(stop_once, broker=broker, min_backoff=1))
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", True)], 2)
 
 
 @pytest.mark.parametrize(("failures", "points"), [(0, [("render-1", True)]), (9, [])])

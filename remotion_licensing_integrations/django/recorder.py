@@ -46,11 +46,17 @@ class TestRecorder(UsageRecorder):
         """
         return await sync_to_async(self.record)(point)
 
-    async def aforget_deferred(self, idempotency_key: str) -> None:
+    def forget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:  # noqa: ARG002 - as declared
+        """
+        Let the deferral go from the calling thread.
+        """
+        return self.enabled and self._forget(idempotency_key)
+
+    async def aforget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:  # noqa: ARG002 - as declared
         """
         Same as `forget_deferred`, but from the thread of synchronous code.
         """
-        await sync_to_async(self.forget_deferred)(idempotency_key)
+        return await sync_to_async(self.forget_deferred)(idempotency_key)
 
     def start(self) -> None:
         """

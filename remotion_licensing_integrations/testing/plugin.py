@@ -39,11 +39,12 @@ class RecordedUsage:
             (self.deferred if point.succeeded is None else self.points).append(point)
         return True
 
-    def forget_deferred(self, idempotency_key: str) -> None:
+    def forget_deferred(self, idempotency_key: str) -> bool:
         """
         Let a deferral go.
         """
         self.deferred[:] = [each for each in self.deferred if each.idempotency_key != idempotency_key]
+        return True
 
 
 @pytest.fixture
@@ -61,8 +62,11 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
     async def arecord(_: UsageRecorder, point: UsagePoint, *, wait: float | None = None) -> bool:  # noqa: ARG001 - as declared
         return recorded.record(point)
 
-    def forget_deferred(_: UsageRecorder, idempotency_key: str) -> None:
-        recorded.forget_deferred(idempotency_key)
+    def forget_deferred(_: UsageRecorder, idempotency_key: str, *, wait: float | None = None) -> bool:  # noqa: ARG001 - as declared
+        return recorded.forget_deferred(idempotency_key)
+
+    async def aforget_deferred(_: UsageRecorder, idempotency_key: str, *, wait: float | None = None) -> bool:  # noqa: ARG001 - as declared
+        return recorded.forget_deferred(idempotency_key)
 
     def nothing(_: UsageRecorder, timeout: float | None = None) -> None:
         """
@@ -76,6 +80,7 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
         "record": record,
         "arecord": arecord,
         "forget_deferred": forget_deferred,
+        "aforget_deferred": aforget_deferred,
         "deliver": deliver,
         "start": nothing,
         "stop": nothing,

@@ -194,7 +194,7 @@ async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
 
 @contextmanager
 def _watched(usage: PendingUsage | None) -> Generator[None]:
-    if usage is None:
+    if usage is None or usage.block:
         yield
         return
     usage.streaming = True

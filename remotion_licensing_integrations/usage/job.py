@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from ..default import default_recorder
-from ..deferral import decode_token
+from ..deferral import decode_token, is_known
 from ..errors import ConfigurationError, InvalidTokenError
 from ..models import UsagePoint, check_event
 from ..origin import ResolvedHost, check_origin
@@ -33,6 +33,8 @@ JOB_COMMIT_WAIT: Final = 10.0
 #: What a job function can be called with, beside its own arguments.
 _KEYWORDS: Final = ("usage_token", "usage_host", "usage_key")
 
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 _OK: Final = 200
 
 
@@ -42,6 +44,7 @@ class Conversion:
     """
 
     def __init__(self, usage: PendingUsage, run: queues.Run | None = None) -> None:
+        usage.block = True
         self._usage = usage
         self._run = run or queues.Run()
         self._token: Token[PendingUsage | None] | None = None
@@ -55,18 +58,21 @@ class Conversion:
         around = CURRENT.get()
         self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._usage)
+        _ = self._usage.idempotency_key  # made here, as a fork within must not leave two blocks that count
         return self._usage
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         point, recorder = self._end(error), self._usage.recorder
+        # Where it stands in an event loop, everything there would wait, too.
+        wait = None if asyncio._get_running_loop() else self._wait  # noqa: SLF001 - public, whatever its name
         if point is not None and recorder is not None:
-            recorder.record(point, wait=self._wait)
+            recorder.record(point, wait=wait)
             if self._delivers(recorder):
                 recorder.deliver_inline()
         elif self._leaves_deferral and recorder is not None:
-            recorder.forget_deferred(self._usage.idempotency_key)
+            recorder.forget_deferred(self._usage.idempotency_key, wait=wait)
 
     async def __aenter__(self) -> PendingUsage:
         return self.__enter__()
@@ -74,19 +80,25 @@ class Conversion:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, GeneratorExit):
+            # Closed from outside, it cannot wait for anything.
+            self.__exit__(kind, error, traceback)
+            return
         point, recorder = self._end(error), self._usage.recorder
         if point is not None and recorder is not None:
             await recorder.arecord(point, wait=self._wait)
             if self._delivers(recorder):
-                await asyncio.to_thread(recorder.deliver_inline)
+                await recorder.adeliver_inline()
         elif self._leaves_deferral and recorder is not None:
-            await recorder.aforget_deferred(self._usage.idempotency_key)
+            await recorder.aforget_deferred(self._usage.idempotency_key, wait=self._wait)
 
     def returned(self, result: R) -> R:
         """
         Note what the code has returned.
         """
-        self._again = queues.is_no_result(result)
+        if queues.is_no_result(result):
+            self._again = self._run.grants(result)
+            self._usage.failed = not self._again
         return result
 
     @property
@@ -117,10 +129,11 @@ class Conversion:
     def _settle(self, error: BaseException | None) -> UsagePoint | None:
         usage = self._usage
         if error is not None:
-            # An interrupted job is started again by its queue, or by nobody.
-            interrupted = not queues.is_failure(error)
-            self._again = interrupted or self._run.retries(error)
-            if interrupted:
+            put_off = queues.is_put_off(error) or self._run.retries(error)
+            interrupted = queues.is_interruption(error)
+            self._again = put_off or interrupted
+            # A queue starts an interrupted job again, and the first outcome would stand; other code nobody does.
+            if interrupted and not put_off and self._run.key is None:
                 return usage.abort("", 0)
         if self._again:
             return None
@@ -197,10 +210,14 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
         raise TypeError(msg)
     signature = inspect.signature(function)
 
-    def begin(keywords: dict[str, Any]) -> Conversion:
-        token, host, key = (
-            keywords.get(name) if name in signature.parameters else keywords.pop(name, None) for name in _KEYWORDS
-        )
+    by_place = [each.name for each in signature.parameters.values() if each.kind in _BY_PLACE]
+
+    def begin(args: tuple[Any, ...], keywords: dict[str, Any]) -> Conversion:
+        given = {**dict(zip(by_place, args, strict=False)), **keywords}
+        for name in _KEYWORDS:
+            if name not in signature.parameters:
+                keywords.pop(name, None)
+        token, host, key = map(given.get, _KEYWORDS)
         run = queues.current_run(function)
         return Conversion(_new_usage(options, recorder, token=token, host=host, key=key or run.key), run)
 
@@ -210,19 +227,19 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
     return cast("Callable[..., R]", wrapper)
 
 
-def _wrapper(function: Callable[..., Any], begin: Callable[[dict[str, Any]], Conversion]) -> Any:
+def _wrapper(function: Callable[..., Any], begin: Callable[[tuple[Any, ...], dict[str, Any]], Conversion]) -> Any:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def work_async(*args: Any, **keywords: Any) -> Any:
-            async with (block := begin(keywords)):
+            async with (block := begin(args, keywords)):
                 return block.returned(await function(*args, **keywords))
 
         return work_async
 
     @functools.wraps(function)
     def work(*args: Any, **keywords: Any) -> Any:
-        with (block := begin(keywords)):
+        with (block := begin(args, keywords)):
             return block.returned(function(*args, **keywords))
 
     return work
@@ -249,14 +266,13 @@ def _new_usage(
     recorder = find_recorder(recorder)
     configured = recorder.settings.host if recorder else None
     usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
+    usage.enter(options)
+    if host is not None:
+        usage.host = host
+    if key is not None:
+        usage.idempotency_key = key
     if token is not None:
         _resume(usage, token)
-    usage.enter(options)
-    if not usage.resumed:
-        if host is not None:
-            usage.host = host
-        if key is not None:
-            usage.idempotency_key = key
     return usage
 
 
@@ -266,7 +282,11 @@ def _configured(host: str | None) -> ResolvedHost:
 
 def _resume(usage: PendingUsage, token: str) -> None:
     try:
-        usage.resume(decode_token(token))
+        point = decode_token(token)
+        if is_known(token):
+            usage.resume(point)
+        else:
+            usage.idempotency_key = point.idempotency_key
     except InvalidTokenError as error:
         # The job itself must not fail for it; its point is recorded, as if there were no token.
         logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above

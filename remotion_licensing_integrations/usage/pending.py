@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..deferral import encode_token
+from ..deferral import UNKNOWN_EVENT, encode_token
 from ..errors import ConfigurationError
 from ..models import UsagePoint, check_event, check_flag, check_idempotency_key, new_idempotency_key
 from ..origin import ResolvedHost, check_origin
@@ -72,6 +72,8 @@ class PendingUsage:
     streaming = False
     #: Whether points were recorded within the request, beside its own.
     recorded = False
+    #: Whether this is a block's or a job's, whose own end decides and not that of a stream within.
+    block = False
     #: Whether this is the rest of a deferred point.
     resumed = False
     #: Whether a synchronous endpoint runs just now.
@@ -136,7 +138,7 @@ class PendingUsage:
         """
         Names this point on every attempt; assign one of your own (a render's id) so that its repeats count once.
 
-        A value that is not 1 to 255 printable ASCII characters is logged and ignored.
+        A value that is not 1 to 255 printable ASCII characters is logged and ignored; so is any in a job with a token.
         """
         if self._key is None:
             self._key = new_idempotency_key()
@@ -145,6 +147,9 @@ class PendingUsage:
     @idempotency_key.setter
     def idempotency_key(self, value: str) -> None:
         with _logged_mistake():
+            if self.resumed and value != self._key:
+                msg = "idempotency_key: a deferred point keeps its own, under which its outcome is awaited"
+                raise ConfigurationError(msg)
             self._key = check_idempotency_key(value)
 
     def skip(self) -> None:
@@ -158,11 +163,12 @@ class PendingUsage:
         Leave the outcome to the place where the work ends, and return a token for it.
 
         Give it to a `conversion_job` as `usage_token`, or to `UsageRecorder.complete`. It is URL-safe and carries
-        event, host, flags and idempotency key. Until it is completed, the outbox has the point as deferred.
+        event, host, flags and idempotency key. Until it is completed, the outbox has the point as deferred. Where no
+        request is counted there is only the key, and the `conversion_job` knows the rest.
         """
         if self._deferred is None:
             self._deferred = self._point(succeeded=None)
-        return encode_token(self._deferred)
+        return encode_token(self._deferred, known=self.event is not None)
 
     def resume(self, point: UsagePoint) -> None:
         """
@@ -212,7 +218,10 @@ class PendingUsage:
         Settle for an error before the response's end, *status* being 0 when it had not started; see `complete`.
         """
         self.settled = True
-        return None if self._deferred else self._outcome(method, status, succeeded=False)
+        if self._deferred is not None:
+            # Who deferred it first still awaits the outcome.
+            return self._deferral() if self.resumed else None
+        return self._outcome(method, status, succeeded=False)
 
     def abort(self, method: str, status: int) -> UsagePoint | None:
         """
@@ -261,7 +270,7 @@ class PendingUsage:
     def _point(self, *, succeeded: bool | None) -> UsagePoint:
         default = True if self.recorder is None else self.recorder.settings.is_production
         point = UsagePoint(
-            event=self.event or "cloud-render",
+            event=self.event or UNKNOWN_EVENT,
             host=self.host,
             succeeded=succeeded,
             is_still=_flag("is_still", self.is_still, default=False),

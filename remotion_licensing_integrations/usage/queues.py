@@ -27,10 +27,12 @@ class Run:
     Attributes:
         key: Idempotency key that all runs of this job share; `None` when the queue tells no name.
         retries: Whether the job runs again after it has ended with this error.
+        grants: Whether the job runs again when it returns this wish for it.
     """
 
     key: str | None = None
     retries: Callable[[BaseException], bool] = lambda _: False
+    grants: Callable[[Any], bool] = lambda _: True
 
 
 def current_run(function: Callable[..., Any]) -> Run:
@@ -44,12 +46,22 @@ def current_run(function: Callable[..., Any]) -> Run:
     return Run()
 
 
-def is_failure(error: BaseException) -> bool:
+def is_put_off(error: BaseException) -> bool:
     """
-    Whether a job that ended by *error* has failed, and was neither interrupted nor put off.
+    Whether a job says by *error* that it runs again, or elsewhere, or not at all.
     """
-    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
-    return names.isdisjoint(_NO_OUTCOME) and (isinstance(error, Exception) or not names.isdisjoint(_FAILURES))
+    return not _names(error).isdisjoint(_NO_OUTCOME)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """
+    Whether *error* comes from outside the job, so that it is no failure of it.
+    """
+    return not isinstance(error, Exception) and _names(error).isdisjoint(_FAILURES)
+
+
+def _names(error: BaseException) -> set[tuple[str, str]]:
+    return {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
 
 
 def is_no_result(result: object) -> bool:
@@ -69,8 +81,8 @@ def _celery(function: Callable[..., Any]) -> Run | None:
         # As `celery.app.autoretry` decides it, around the task's function.
         never = tuple(getattr(task, "dont_autoretry_for", ()))
         wanted = isinstance(error, tuple(getattr(task, "autoretry_for", ()))) and not isinstance(error, never)
-        most = getattr(task, "retry_kwargs", {}).get("max_retries", task.max_retries)
-        most = getattr(task, "override_max_retries", most)
+        most = getattr(task, "override_max_retries", getattr(task, "retry_kwargs", {}).get("max_retries"))
+        most = task.max_retries if most is None else most
         return wanted and (most is None or task.request.retries < most)
 
     return Run(f"celery-{task.request.id}", retries)
@@ -81,24 +93,33 @@ def _rq(function: Callable[..., Any]) -> Run | None:
     job = rq.get_current_job() if rq else None
     if job is None or not _runs(job.func, function):
         return None
-    return Run(f"rq-{job.id}", lambda _: bool(job.should_retry))
+
+    def grants(retry: Any) -> bool:
+        # As the worker decides it, which fails the job otherwise.
+        done = getattr(job, "number_of_retries", 0)
+        return not done or done < retry.max
+
+    # An id may name several jobs, one after the other, and a job may be one of several repeats.
+    key = f"rq-{job.id}-{job.created_at.timestamp():.6f}-{getattr(job, 'repeats_left', None) or 0}"
+    return Run(key, lambda _: bool(job.should_retry), grants)
 
 
 def _dramatiq(function: Callable[..., Any]) -> Run | None:
     dramatiq = sys.modules.get("dramatiq")
-    worker: Any = threading.current_thread()
-    if dramatiq is None or type(worker).__module__ != "dramatiq.worker":
+    brokers = _dramatiq_brokers()
+    if dramatiq is None or not brokers:
         return None
     message = dramatiq.middleware.CurrentMessage.get_current_message()
     if message is None:
         # Without that middleware nobody can tell a last try from others.
         return Run(retries=lambda _: True)
-    actor = worker.broker.get_actor(message.actor_name)
-    if not _runs(actor.fn, function):
+    actors = [broker.actors.get(message.actor_name) for broker in brokers]
+    actor = next((each for each in actors if each is not None and _runs(each.fn, function)), None)
+    if actor is None:
         return None
 
     kind = dramatiq.middleware.Retries
-    middleware = next((each for each in worker.broker.middleware if isinstance(each, kind)), None)
+    middleware = next((each for each in actor.broker.middleware if isinstance(each, kind)), None)
 
     def retries(error: BaseException) -> bool:
         # As that middleware decides it, after the actor's function.
@@ -111,6 +132,13 @@ def _dramatiq(function: Callable[..., Any]) -> Run | None:
         return bool(wanted(done, error)) if wanted is not None else most is None or done < most
 
     return Run(f"dramatiq-{message.message_id}", retries)
+
+
+def _dramatiq_brokers() -> set[Any]:
+    # A worker's thread has one. Coroutines run in a thread that serves all workers of the process.
+    current = threading.current_thread()
+    threads: list[Any] = threading.enumerate() if type(current).__module__ == "dramatiq.asyncio" else [current]
+    return {each.broker for each in threads if type(each).__module__ == "dramatiq.worker"}
 
 
 def _runs(run: Callable[..., Any], function: Callable[..., Any]) -> bool:

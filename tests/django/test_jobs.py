@@ -4,12 +4,13 @@ Jobs and blocks of code in a Django project: recorder and outbox are the project
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from remotion_licensing_integrations import default_recorder
+from remotion_licensing_integrations import current_usage, default_recorder
 from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.django import conversion, conversion_job
 from remotion_licensing_integrations.django import recorder as recorder_module
@@ -62,6 +63,26 @@ def test_failing_job() -> None:
         render(fails=True, usage_token=TOKEN)
 
     assert outcomes() == [False]
+
+
+def test_skipped_job_in_an_async_view(monkeypatch) -> None:
+    """
+    Synchronous code in an event loop, where Django refuses its database, can end a deferral.
+    """
+    monkeypatch.setattr(recorder_module, "is_test_run", lambda: False)
+    default_recorder().outbox.add([UsagePoint(event="web-render", host=None, succeeded=None, idempotency_key="key")])
+
+    @conversion_job("cloud-render")
+    def skip() -> None:
+        current_usage().skip()
+
+    async def view() -> None:
+        skip(usage_token=TOKEN)
+
+    asyncio.run(view())
+    recorder_module.forget_recorder()
+
+    assert outcomes() == []
 
 
 def test_block_outlives_the_transaction_around_it(monkeypatch) -> None:
