@@ -25,8 +25,8 @@ from .masking import mask
 from .models import UsagePoint, utc_now
 from .outbox import State, StoredPoint
 from .pointlog import read_point
-from .recorder import SECONDS_PER_DAY, UsageRecorder
-from .settings import Settings, check_setting
+from .recorder import UsageRecorder
+from .settings import SECONDS_PER_DAY, Settings, check_setting
 from .worker import Worker
 
 Command = Callable[[argparse.Namespace, UsageRecorder], int]

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -29,14 +27,13 @@ from .models import UsagePoint, check_flag
 from .origin import AllowedOrigins, ResolvedHost, is_local
 from .outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
 from .settings import DEFAULT_OUTBOX, Settings
-from .worker import Worker
-from .writer import Notify, Writer, store_or_log
+from .threads import Threads
+from .waiting import Begin, await_for, wait_for
+from .writer import Notify, store_or_log
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
-
-SECONDS_PER_DAY: Final = 86_400
 
 # Guards the first use in each process.
 _start_lock: Final = ForkLock()
@@ -62,44 +59,6 @@ class RecorderCounts:
     logged: int
     hosts: Mapping[str, int]
     hold: str | None
-
-
-class _Threads:
-    """
-    What a recorder has running in one process.
-    """
-
-    def __init__(self, outbox: Outbox, delivery: Delivery, settings: Settings, on_commit: Callable[[], object]) -> None:
-        self.pid = os.getpid()
-        self.delivery = delivery
-        retention = settings.retention * SECONDS_PER_DAY
-        self.worker = Worker(outbox, delivery, retention=retention) if settings.delivery == "worker" else None
-        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else on_commit)
-        self.writer.start()
-        if self.worker:
-            self._start(self.worker)
-
-    def _start(self, worker: Worker) -> None:
-        try:
-            worker.start()
-        except RuntimeError as error:
-            # No room for another thread: the points are safe, and other processes or the next start deliver them.
-            self.worker = None
-            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400
-
-    def stop(self, stop_at: float) -> None:
-        """
-        Commit what waits and deliver what is due, by *stop_at* on the monotonic clock.
-        """
-        try:
-            self.writer.stop(stop_at - time.monotonic())
-            left = max(0.0, stop_at - time.monotonic())
-            if self.worker:
-                self.worker.stop(left)
-            else:
-                self.delivery.finish_within(left)
-        finally:
-            self.delivery.close()
 
 
 class UsageRecorder:
@@ -131,7 +90,7 @@ class UsageRecorder:
         self.warns_of_local_hosts = self.settings.is_production
         self._transport = transport
         self._on_commit = on_commit
-        self._threads: _Threads | None = None
+        self._threads: Threads | None = None
         self._late = 0
         self._hosts: Counter[str] = Counter()
         self._warned: set[str] = set()
@@ -328,27 +287,19 @@ class UsageRecorder:
             self._warned.add(action)
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
-    def _wait(self, begin: Callable[[Notify], object], wait: float | None) -> bool:
-        outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        begin(outcome.put)
-        try:
-            return outcome.get(timeout=COMMIT_WAIT if wait is None else wait)
-        except queue.Empty:
-            self._count_late()
-            return False
+    def _wait(self, begin: Begin, wait: float | None) -> bool:
+        return self._noted(wait_for(begin, COMMIT_WAIT if wait is None else wait))
 
-    async def _await(self, begin: Callable[[Notify], object], wait: float | None) -> bool:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return self._wait(begin, wait)  # the loop of another library, which cannot be told
-        committed: asyncio.Future[bool] = loop.create_future()
-        begin(partial(_resolve_soon, loop, committed))
-        bound = loop.call_later(COMMIT_WAIT if wait is None else wait, self._resolve_late, committed)
-        try:
-            return await committed
-        finally:
-            bound.cancel()
+    async def _await(self, begin: Begin, wait: float | None) -> bool:
+        return self._noted(await await_for(begin, COMMIT_WAIT if wait is None else wait))
+
+    def _noted(self, outcome: bool | None) -> bool:  # noqa: FBT001 - what was waited for
+        if outcome is None:
+            self._late += 1
+            self.warn_once(
+                "commit_late", "The outbox is slow: a response went out before its usage point was committed."
+            )
+        return bool(outcome)
 
     def _forget_apart(self, idempotency_key: str, notify: Notify) -> None:
         # In a thread of its own, as nobody can be made to wait for the store, nor find it in his event loop or
@@ -378,43 +329,24 @@ class UsageRecorder:
             # No thread can start while the interpreter shuts down: what is left is this one.
             notify(store_or_log(self.outbox, point))
 
-    def _running(self) -> _Threads:
+    def _running(self) -> Threads:
         threads = self._own_threads()
         if threads is None:
             with _start_lock:
                 threads = self._own_threads()
                 if threads is None:
                     delivery = Delivery(self.outbox, self.settings, transport=self._transport)
-                    threads = _Threads(self.outbox, delivery, self.settings, self._on_commit)
+                    threads = Threads(self.outbox, delivery, self.settings, self._on_commit)
                     self._threads = threads
         return threads
 
-    def _own_threads(self) -> _Threads | None:
+    def _own_threads(self) -> Threads | None:
         # After a fork the parent's are still noted, but do not run here.
         threads = self._threads
         return threads if threads is not None and threads.pid == os.getpid() else None
-
-    def _resolve_late(self, committed: asyncio.Future[bool]) -> None:
-        if not committed.done():
-            self._count_late()
-            committed.set_result(False)
-
-    def _count_late(self) -> None:
-        self._late += 1
-        self.warn_once("commit_late", "The outbox is slow: a response went out before its usage point was committed.")
 
 
 def _default_outbox(settings: Settings) -> Outbox:
     # What tests record must not lie in the developer's directory until something delivers it.
     forgotten = settings.outbox == DEFAULT_OUTBOX and is_test_run()
     return MemoryOutbox() if forgotten else open_outbox(settings.outbox)
-
-
-def _resolve_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001
-    with suppress(RuntimeError):  # the loop has closed; nobody waits any longer
-        loop.call_soon_threadsafe(_resolve, future, committed)
-
-
-def _resolve(future: asyncio.Future[bool], committed: bool) -> None:  # noqa: FBT001
-    if not future.done():
-        future.set_result(committed)

@@ -244,6 +244,9 @@ def _count(name: str, value: object) -> int:
 
 
 _MAX_CONCURRENCY: Final = 64
+#: What `retention`, in days, is in seconds.
+SECONDS_PER_DAY: Final = 86_400
+
 #: The longest lease an outbox can tell from a clock that went back (`outbox.base.MAX_DELAY`).
 MAX_SECONDS: Final = 7_200.0
 

@@ -24,7 +24,7 @@ LEVELS = [
     ["models", "retry", "origin", "settings", "protocol", "deferral", "pointlog"],
     ["_http", "_calls", "client"],
     ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
-    ["senders", "pace", "delivery", "worker", "writer", "recorder", "default"],
+    ["senders", "pace", "delivery", "worker", "writer", "threads", "waiting", "recorder", "default"],
     ["usage.pending", "usage.endpoint", "usage.queues", "usage.job", "usage", "endpoints", "webhooks"],
     ["asgi"],
     ["_starlette_webhook", "starlette", "fastapi"],

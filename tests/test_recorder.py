@@ -53,21 +53,6 @@ def test_slow_store(make, outbox, how: str, caplog) -> None:
     assert outbox.keys == ["0", "1"]
 
 
-def test_commit_at_the_bound(make) -> None:
-    """
-    A commit that comes at the very end of the wait is not late.
-    """
-
-    async def main() -> None:
-        committed = asyncio.get_running_loop().create_future()
-        committed.set_result(True)
-        recorder._resolve_late(committed)
-
-    recorder = make()
-    asyncio.run(main())
-    assert recorder.counts().late == 0
-
-
 def test_bound() -> None:
     """
     A request waits a quarter of a second at the most.
