@@ -6,16 +6,12 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
-import time
-import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from remotion_licensing_integrations import UsagePoint
 from remotion_licensing_integrations.pointlog import LOG_MARK
-from tests._servers import SUCCESS
+from tests._watch import watching
 from tests.django.processes.servers import environment, manage
 from tests.processes.servers import DEADLINE, eventually
 
@@ -91,63 +87,14 @@ def test_deliverers_send_each_point_once(number, deliver, keys, sandbox):
     assert sorted(sandbox.idempotency_keys()) == keys
 
 
-class Watch:
-    """
-    What an API sees that takes its time, and refuses each twentieth point once.
-
-    Attributes:
-        under_way: Keys that wait for their answer.
-        met: Keys that came while they were under way already.
-        registered: Keys of the points that it has taken, with repeats.
-    """
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.under_way, self.met, self.registered, self._refused = set(), [], [], set()
-
-    def answer(self, key):
-        """
-        Return whether the point is taken.
-        """
-        with self.lock:
-            self.met += {key} & self.under_way
-            self.under_way.add(key)
-        time.sleep(0.02)
-        with self.lock:
-            self.under_way.discard(key)
-            if zlib.crc32(key.encode()) % 20 == 0 and key not in self._refused:
-                self._refused.add(key)
-                return False
-            self.registered.append(key)
-            return True
-
-
 @pytest.fixture
 def watch(settings):
     """
-    What such an API sees, to which the deliverers send.
+    What an API sees to which the deliverers send.
     """
-    watch = Watch()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):
-            point = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, body = (200, SUCCESS) if watch.answer(point["idempotencyKey"]) else (500, b"{}")
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings["REMOTION_LICENSING_BASE_URL"] = f"http://127.0.0.1:{server.server_port}"
+    with watching() as watch:
+        settings["REMOTION_LICENSING_BASE_URL"] = watch.url
         yield watch
-        server.shutdown()
 
 
 def test_no_point_is_under_way_twice(deliver, keys, watch):
