@@ -24,13 +24,13 @@ def resolve_request_host(request: HttpRequest, recorder: UsageRecorder) -> Resol
     """
     Choose the host of the usage point of *request*.
     """
-    headers = request.headers
+    # Not `request.headers`, which is made of all headers when it is first asked for one.
     # Servers join repeated headers with commas, and no origin has one.
     found = OriginHeaders(
-        origin=headers.get("Origin"),
-        referer=headers.get("Referer"),
-        fetch_site=headers.get("Sec-Fetch-Site"),
-        fetch_mode=headers.get("Sec-Fetch-Mode"),
+        origin=request.META.get("HTTP_ORIGIN"),
+        referer=request.META.get("HTTP_REFERER"),
+        fetch_site=request.META.get("HTTP_SEC_FETCH_SITE"),
+        fetch_mode=request.META.get("HTTP_SEC_FETCH_MODE"),
     )
     return resolve_host(
         found,
