@@ -113,6 +113,15 @@ class SQLiteOutbox(Outbox):
     def open(self) -> None:
         self._database.read("SELECT 1")
 
+    def exists(self) -> bool:
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # opening it says what is wrong
+        return True
+
     def add(self, points: Sequence[UsagePoint]) -> None:
         if not points:
             return
