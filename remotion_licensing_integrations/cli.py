@@ -32,24 +32,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = {"outbox": arguments.outbox} if arguments.outbox else {}
         recorder = UsageRecorder(Settings.from_env(**given))
-        _check_exists(recorder.outbox, arguments.command)
+        with closing(recorder.outbox):
+            _check_exists(recorder.outbox, arguments.command)
+            return commands.run(arguments, recorder)
     except LicensingError as error:
         return commands.complain(error)
-    with closing(recorder.outbox):
-        return commands.run(arguments, recorder)
 
 
 def _check_exists(outbox: Outbox, command: commands.Command) -> None:
     # A new, empty outbox would answer every question with "nothing", as if all were well.
-    if command in commands.NEED_OUTBOX and isinstance(outbox, SQLiteOutbox):
+    if command not in commands.NEED_OUTBOX:
+        return
+    remedy = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
+    if isinstance(outbox, SQLiteOutbox):
         try:
             outbox.path.stat()
         except OSError as error:
-            msg = (
-                f"outbox: cannot find the file {outbox.path} ({error.strerror}); "
-                f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
-            )
+            msg = f"outbox: cannot find the file {outbox.path} ({error.strerror}); {remedy}"
             raise ConfigurationError(msg) from error
+    elif not outbox.exists():
+        msg = f"outbox: {outbox!r} has no tables; {remedy}"
+        raise ConfigurationError(msg)
 
 
 def _parser() -> argparse.ArgumentParser:

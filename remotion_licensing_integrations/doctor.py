@@ -18,6 +18,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from .errors import OutboxError
+from .outbox import Outbox
 from .outbox.sqlite import SQLiteOutbox
 from .recorder import UsageRecorder
 from .settings import ENVIRONMENT, FREE_LICENSE, Settings
@@ -83,11 +84,11 @@ def _examine_host(settings: Settings) -> Iterable[Finding]:
 
 
 def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
-    if isinstance(recorder.outbox, SQLiteOutbox) and _is_absent(recorder.outbox.path):
-        # Not made here: it would belong to this user, who need not be the app's.
-        yield _examine_place(recorder.outbox.path)
-        return
     try:
+        if not recorder.outbox.exists():
+            # Not made here: it would belong to this user, who need not be the app's.
+            yield _examine_place(recorder.outbox)
+            return
         recorder.outbox.open()
         counts = recorder.outbox.counts()
     except OutboxError as error:
@@ -106,23 +107,16 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         yield from _examine_file(recorder.outbox.path)
 
 
-def _is_absent(path: Path) -> bool:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # opening it says what is wrong
-    return False
-
-
-def _examine_place(path: Path) -> Finding:
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding("error", f"The outbox {path} cannot be made: {folder} is not writable for this user.")
+def _examine_place(outbox: Outbox) -> Finding:
+    place: object = outbox
+    if isinstance(outbox, SQLiteOutbox):
+        place = outbox.path
+        folder = next(parent for parent in outbox.path.parents if parent.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return Finding("error", f"The outbox {place} cannot be made: {folder} is not writable for this user.")
     return Finding(
         "warning",
-        f"There is no outbox {path} yet; the first point makes it. If the app has recorded points, it uses another "
+        f"There is no outbox {place} yet; the first point makes it. If the app has recorded points, it uses another "
         f"one: see {ENVIRONMENT['outbox']}.",
     )
 

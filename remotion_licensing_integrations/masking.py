@@ -41,5 +41,13 @@ def _mask_userinfo(match: re.Match[str]) -> str:
     return f"{start}{user}:{MASK}@" if colon else f"{start}{MASK}@"
 
 
+def is_secret(name: str) -> bool:
+    """
+    Return whether what a URL's query gives by this *name* may be a password.
+    """
+    return _SECRET_NAME.search(name) is not None
+
+
+_SECRET_NAME: Final = re.compile(r"passwd|password|secret|token", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*)(?P<colon>:?).*@", re.DOTALL)
-_QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_QUERY_SECRET: Final = re.compile(rf"([?&][^=&]*(?:{_SECRET_NAME.pattern})[^=&]*=)[^&]*", re.IGNORECASE)

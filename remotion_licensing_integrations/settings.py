@@ -64,7 +64,9 @@ class Settings:
         allowed_hosts: Origins a request may name, exact or `https://*.myapp.com`; `None`: any valid origin.
         is_production: `False` marks every point as not billable.
         base_url: Where the licensing API is.
-        outbox: Where points are kept: `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `memory://`.
+        outbox: Where points are kept: `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`,
+            `postgresql+psycopg://user:password@host/database`, `mysql+pymysql://user:password@host/database`,
+            `memory://`.
         delivery: `"worker"` a thread of this process, `"external"` another process, `"inline"` after each response,
             `"off"` never.
         report_failures: Whether failed conversions are recorded.

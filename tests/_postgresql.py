@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,26 @@ def postgresql() -> Iterator[dict[str, Any]]:
     """
     A running server, as an entry for Django's `DATABASES`.
     """
+    with run_server(_needed_binaries()) as server:
+        yield server.entry
+
+
+@pytest.fixture(scope="module")
+def postgresql_server() -> Iterator[Server]:
+    """
+    A server of a module's own, which its tests may stop and freeze.
+    """
+    with run_server(_needed_binaries(), "deadlock_timeout=100ms") as server:
+        yield server
+
+
+def _needed_binaries() -> Path:
     pytest.importorskip("psycopg")
     binaries = find_binaries()
     if binaries is None:
         reason = "no PostgreSQL server here: `apt-get install postgresql`, or put initdb and pg_ctl on the PATH"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with serve(binaries) as database:
-        yield database
+    return binaries
 
 
 def find_binaries() -> Path | None:
@@ -47,33 +61,95 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def serve(binaries: Path) -> Iterator[dict[str, Any]]:
+def run_server(binaries: Path, *options: str) -> Iterator[Server]:
     """
-    Run a new server while the context lasts.
+    Have a new server while the context lasts, running at first.
     """
     place = Path(tempfile.mkdtemp(prefix="remotion-postgresql-"))
-    account = _account()
-    if account is not None:
-        shutil.chown(place, account)
-    port = _free_port()
-    data = place / "data"
-    options = " ".join(f"-c {option}" for option in _OPTIONS)
     try:
-        _run(account, binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N", "--locale=C")
-        command = f"-p {port} -k {place} -h '' {options}"
-        _run(account, binaries / "pg_ctl", "-D", data, "-o", command, "-l", place / "log", "-w", "start")
+        server = Server(place, binaries, (*_OPTIONS, *options))
+        server.start()
         try:
-            yield {
-                "ENGINE": "django.db.backends.postgresql",
-                "NAME": "postgres",
-                "USER": USER,
-                "HOST": str(place),
-                "PORT": str(port),
-            }
+            yield server
         finally:
-            _run(account, binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            server.thaw()
+            server.stop()
     finally:
         shutil.rmtree(place)
+
+
+class Server:
+    """
+    A server in the directory *place*, that can be stopped, frozen and started again.
+
+    Attributes:
+        entry: Its database, for Django's `DATABASES`.
+    """
+
+    def __init__(self, place: Path, binaries: Path, options: Sequence[str]) -> None:
+        self._account = _account()
+        if self._account is not None:
+            shutil.chown(place, self._account)
+        self._data, self._log, self._control = place / "data", place / "log", binaries / "pg_ctl"
+        port = _free_port()
+        self._command = f"-p {port} -k {place} -h '' {' '.join(f'-c {option}' for option in options)}"
+        self.entry: dict[str, Any] = {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": USER,
+            "HOST": str(place),
+            "PORT": str(port),
+        }
+        initdb = (binaries / "initdb", "-D", self._data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N", "--locale=C")
+        _run(self._account, *initdb)
+
+    @property
+    def log(self) -> str:
+        """
+        Everything it has logged so far.
+        """
+        return self._log.read_text()
+
+    def start(self) -> None:
+        """
+        Start it, and wait until it answers.
+        """
+        _run(self._account, self._control, "-D", self._data, "-o", self._command, "-l", self._log, "-w", "start")
+
+    def stop(self) -> None:
+        """
+        Stop it as a crash would; nothing happens when it does not run.
+        """
+        if self.processes():
+            _run(self._account, self._control, "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def freeze(self) -> None:
+        """
+        Stop all its processes from running, as when a virtual machine is frozen: the kernel still takes connections.
+        """
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """
+        Let them run again.
+        """
+        self._send(signal.SIGCONT)
+
+    def _send(self, what: signal.Signals) -> None:
+        for process in self.processes():
+            with suppress(ProcessLookupError):  # a session that has just ended
+                os.kill(process, what)
+
+    def processes(self) -> list[int]:
+        """
+        Return the ids of its processes, none when it is stopped.
+        """
+        try:
+            first = (self._data / "postmaster.pid").read_text().split()[0]
+        except FileNotFoundError:
+            return []
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [int(process) for process in (first, *children)]
 
 
 def _account() -> str | None:

@@ -23,7 +23,11 @@ LEVELS = [
     ["errors", "_forks", "_testrun", "masking"],
     ["models", "retry", "origin", "settings", "protocol", "deferral", "pointlog"],
     ["_http", "_calls", "client"],
-    ["outbox.base", "outbox._database", "outbox.memory", "outbox.sqlite", "outbox"],
+    [
+        *("outbox.base", "outbox._rows", "outbox.memory", "outbox._database", "outbox.sqlite"),
+        *("outbox._tables", "outbox._dialect", "outbox._bounded", "outbox._postgresql", "outbox._mysql"),
+        *("outbox._server", "outbox.sqlalchemy", "outbox"),
+    ],
     ["senders", "pace", "delivery", "worker", "writer", "threads", "waiting", "recorder", "default"],
     ["usage.pending", "usage.endpoint", "usage.queues", "usage.job", "usage", "endpoints", "webhooks"],
     ["asgi"],
@@ -255,9 +259,10 @@ IMPORTED = [PACKAGE, *(f"{PACKAGE}.{name}" for name in ADAPTERS)]
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_loads_no_http_library(name: str, probe) -> None:
     """
-    Importing the root or an adapter loads no HTTP library, and no framework.
+    Importing the root or an adapter loads no HTTP library, no framework and no database driver.
     """
     heavy = {"httpx", "httpx2", "httpcore", "httpcore2", "starlette", "fastapi", "anyio", "uvicorn", "django"}
+    heavy |= {"sqlalchemy", "psycopg", "pymysql"}
 
     assert set() == heavy & set(probe[name]["modules"])
 

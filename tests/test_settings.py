@@ -341,6 +341,7 @@ def test_bad_url_hides_its_password(name: str, url: str) -> None:
         ("postgresql://me:p/w@x@db/usage?sslmode=require", "postgresql://me:***@db/usage?sslmode=require"),
         ("postgresql://token@db/usage", "postgresql://***@db/usage"),
         ("postgresql:///usage?user=me&password=pw&x=1", "postgresql:///usage?user=me&password=***&x=1"),
+        ("mysql:///usage?user=me&passwd=pw", "mysql:///usage?user=me&passwd=***"),
         ("sqlite:////srv/me:x@y.sqlite3", "sqlite:////srv/me:x@y.sqlite3"),
         ("memory://", "memory://"),
     ],

@@ -4,6 +4,7 @@ Durable stores of usage points, and the URL that names one.
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
@@ -14,21 +15,45 @@ from .memory import MemoryOutbox
 __all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State", "StoredPoint", "open_outbox"]
 
 
+#: The databases, and the extra that installs what each needs.
+_EXTRAS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+
 def open_outbox(url: str) -> Outbox:
     """
     Return the outbox that *url* names; nothing is opened before its first use.
 
-    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `memory://`.
+    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `postgresql+psycopg://user:password@host/database`,
+    `mysql+pymysql://user:password@host/database`, `memory://`.
 
     Raises:
-        ConfigurationError: No store goes by this URL.
+        ConfigurationError: No store goes by this URL, or what it needs is not installed.
     """
     if url == "memory://":
         return MemoryOutbox()
-    scheme, marked, path = url.partition(":///")
-    if scheme == "sqlite" and marked and not {"?", "#"}.intersection(path):
+    scheme, marked, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and not {"?", "#"}.intersection(rest):
         from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
-        return SQLiteOutbox(unquote(path))
-    msg = f'outbox: {mask(mask_url(url))!r} names no store; expected "sqlite:///file.sqlite3" or "memory://"'
+        return SQLiteOutbox(unquote(rest[1:]))
+    extra = _EXTRAS.get(scheme.partition("+")[0])
+    if marked and extra:
+        return _open_database(url, extra)
+    msg = (
+        f"outbox: {mask(mask_url(url))!r} names no store; expected "
+        '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"'
+    )
     raise ConfigurationError(msg)
+
+
+def _open_database(url: str, extra: str) -> Outbox:
+    try:
+        from .sqlalchemy import SQLAlchemyOutbox  # noqa: PLC0415 - an extra
+
+        return SQLAlchemyOutbox(url)
+    except ImportError as error:
+        msg = (
+            f"outbox: {mask(mask_url(url))!r} needs what is not installed ({error}): "
+            f'pip install "remotion-licensing-integrations[{extra}]"'
+        )
+        raise ConfigurationError(msg) from error

@@ -194,6 +194,12 @@ class Outbox(ABC):
         Make the store ready, creating or migrating it; the other methods do so by themselves when needed.
         """
 
+    def exists(self) -> bool:
+        """
+        Return whether the store is there already, so that to open it makes nothing new.
+        """
+        return True
+
     @abstractmethod
     def add(self, points: Sequence[UsagePoint]) -> None:
         """

@@ -6,22 +6,19 @@ The licence key is never stored. The file must be on a local disk: WAL needs mem
 
 from __future__ import annotations
 
-import logging
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigurationError, OutboxError
-from ..models import Registration, UsagePoint
+from ..models import UsagePoint
+from . import _rows
 from ._database import Database
-from .base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
+from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 
 # `due` is when a pending point is delivered next; for the others, when they came into their state. The index serves the
 # order of claims and covers the counts.
@@ -49,8 +46,8 @@ _MIGRATIONS: Final = (
     """,
 )
 
-_POINT: Final = "idempotency_key, event, host, succeeded, is_still, is_production, occurred_at"
-_ROW: Final = f"{_POINT}, state, due, attempts, token, unanswered_since, last_error, billable, classification"
+_POINT: Final = ", ".join(_rows.POINT)
+_ROW: Final = ", ".join(_rows.POINT + _rows.PROGRESS)
 # A deferred point gives way to the one that brings its outcome.
 _INSERT: Final = f"""
     INSERT INTO usage_point ({_POINT}, state, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -78,8 +75,6 @@ _RETRY: Final = """
     UPDATE usage_point SET state = 'pending', due = ?, attempts = 0, unanswered_since = NULL
     WHERE state IN ('rejected', 'held')
 """
-# What a row raises that a newer version wrote, or that is damaged.
-_UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 _MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
 _PRUNE_STEP: Final = 1_000  # rows; bounds how long one step keeps the file locked
 _PRUNE_PAUSE: Final = 0.005  # seconds, in which those who record get their turn
@@ -118,6 +113,15 @@ class SQLiteOutbox(Outbox):
     def open(self) -> None:
         self._database.read("SELECT 1")
 
+    def exists(self) -> bool:
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # opening it says what is wrong
+        return True
+
     def add(self, points: Sequence[UsagePoint]) -> None:
         if not points:
             return
@@ -154,20 +158,10 @@ class SQLiteOutbox(Outbox):
 
     def next_due(self) -> float | None:
         [(first, last)] = self._database.read(_FIRST_AND_LAST)
-        if first is None:
-            return None
-        now = self._clock()
-        return 0.0 if last > now + MAX_DELAY else max(0.0, first - now)
+        return _rows.to_wait(first, last, self._clock())
 
     def counts(self) -> Counts:
-        rows = self._database.read(_COUNTS, (self._clock(),))
-        count, claimed, oldest = ({row[0]: row[column] for row in rows} for column in (1, 2, 3))
-        return Counts(
-            **{state.value: count.get(state, 0) for state in State},
-            claimed=claimed.get(State.PENDING, 0),
-            oldest_pending=_moment(oldest.get(State.PENDING)),
-            oldest_deferred=_moment(oldest.get(State.DEFERRED)),
-        )
+        return _rows.to_counts(self._database.read(_COUNTS, (self._clock(),)))
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         if not idempotency_key.isascii():
@@ -176,8 +170,8 @@ class SQLiteOutbox(Outbox):
         if not rows:
             return None
         try:
-            return self._to_stored(rows[0])
-        except _UNREADABLE as error:
+            return _rows.to_stored(rows[0], self._clock())
+        except _rows.UNREADABLE as error:
             msg = f"outbox {self._database.path}: usage point {idempotency_key} cannot be read: {error}"
             raise OutboxError(msg) from error
 
@@ -192,7 +186,7 @@ class SQLiteOutbox(Outbox):
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         sql = f"SELECT {_ROW} FROM usage_point {where} ORDER BY id DESC LIMIT ?"
         rows = self._database.read(sql, [*conditions.values(), limit])
-        return [stored for row in rows if (stored := self._listed(row)) is not None]
+        return _rows.to_stored_points(rows, self._clock())
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
@@ -220,68 +214,22 @@ class SQLiteOutbox(Outbox):
     def close(self) -> None:
         self._database.close()
 
-    def _listed(self, row: tuple[Any, ...]) -> StoredPoint | None:
-        try:
-            return self._to_stored(row)
-        except _UNREADABLE as error:
-            logger.error(  # noqa: TRY400 - the message says it all
-                "Usage point %r of the outbox cannot be read: %s", row[0], error, extra={"action": "point_unreadable"}
-            )
-            return None
-
-    def _to_stored(self, row: tuple[Any, ...]) -> StoredPoint:
-        state, due, attempts, token, unanswered_since, last_error, billable, classification = row[7:]
-        registered = state == State.REGISTERED
-        point = _to_point(row[:7])
-        return StoredPoint(
-            point=replace(point, succeeded=None) if state == State.DEFERRED else point,
-            state=State(state),
-            attempts=attempts,
-            due=datetime.fromtimestamp(due, UTC),
-            claimed=state == State.PENDING and token is not None and due > self._clock(),
-            registration=Registration(None if billable is None else bool(billable), classification)
-            if registered
-            else None,
-            last_error=last_error,
-            unanswered_since=_moment(unanswered_since),
-        )
-
 
 def _to_row(point: UsagePoint) -> tuple[object, ...]:
-    return (
-        point.idempotency_key,
-        point.event,
-        point.host,
-        bool(point.succeeded),  # of a deferred point its state says that there is no outcome yet
-        point.is_still,
-        point.is_production,
-        point.occurred_at.timestamp(),
-        (State.DEFERRED if point.succeeded is None else State.PENDING).value,
-    )
-
-
-def _to_point(row: tuple[Any, ...]) -> UsagePoint:
-    key, event, host, succeeded, is_still, is_production, occurred_at = row
-    return UsagePoint(
-        event=event,
-        host=host,
-        succeeded=bool(succeeded),
-        is_still=bool(is_still),
-        is_production=bool(is_production),
-        idempotency_key=key,
-        occurred_at=datetime.fromtimestamp(occurred_at, UTC),
-    )
+    key, event, host, succeeded, *others = _rows.to_row(point)
+    # Of a deferred point its state says that there is no outcome yet.
+    return (key, event, host, bool(succeeded), *others)
 
 
 def _to_claimed(connection: sqlite3.Connection, row: tuple[Any, ...], token: str, now: float) -> ClaimedPoint | None:
     number, attempts, unanswered_since, *point = row
     try:
-        return ClaimedPoint(number, token, _to_point(tuple(point)), attempts + 1, _moment(unanswered_since))
-    except _UNREADABLE as error:
+        return ClaimedPoint(number, token, _rows.to_point(point), attempts + 1, _rows.to_moment(unanswered_since))
+    except _rows.UNREADABLE as error:
         # Written by a newer version or damaged: it must not stop the others, nor be lost.
         connection.execute(
             "UPDATE usage_point SET state = 'rejected', due = ?, token = NULL, last_error = ? WHERE id = ?",
-            (now, f"cannot be read: {error}"[:MAX_ERROR_LENGTH], number),
+            (now, _rows.to_reason(error), number),
         )
         return None
 
@@ -299,10 +247,6 @@ def _to_write(change: Change, now: float) -> tuple[object, ...]:
         change.claimed.row,
         change.claimed.token,
     )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _salvage(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.models import Registration
+from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from tests.outbox._values import point
 
@@ -72,18 +73,25 @@ def failures(children):
     return sum(os.waitpid(child, 0)[1] != 0 for child in children)
 
 
+def opened(place):
+    """
+    Return the outbox at a path or a URL.
+    """
+    return open_outbox(place) if "://" in place else SQLiteOutbox(place)
+
+
 def say(value):
     sys.stdout.write(f"{json.dumps(value)}\n")
     sys.stdout.flush()
 
 
-def open_at_once(place, rounds, processes):
+def open_at_once(processes, *places):
     """
-    Many processes open a new file at the same moment; prints how many of them failed.
+    Many processes open a new outbox at the same moment, at each of the places; prints how many of them failed.
     """
     failed = 0
-    for number in range(int(rounds)):
-        outbox = SQLiteOutbox(f"{place}/{number}.sqlite3")
+    for place in places:
+        outbox = opened(place)
         wait, go = os.pipe()
 
         def work(outbox=outbox, wait=wait, go=go):
@@ -102,7 +110,7 @@ def add_and_claim(path, writers, each):
     """
     Some processes add while one claims; prints failed processes and the keys as they were claimed.
     """
-    outbox = SQLiteOutbox(path)
+    outbox = opened(path)
     total = int(writers) * int(each)
 
     def write(number):
@@ -121,11 +129,62 @@ def add_and_claim(path, writers, each):
     say(failures([*children, fork(deliver)]))
 
 
+def claim_at_once(place, claimers):
+    """
+    Many processes claim until nothing is due; prints how many failed, and the keys that each has got.
+    """
+    outbox = opened(place)
+
+    def take():
+        taken = []
+        while claimed := outbox.claim(7, lease=600):
+            taken += [entry.point.idempotency_key for entry in claimed]
+        say(taken)
+
+    say(failures([fork(take) for _ in range(int(claimers))]))
+
+
+def claim_and_wait(place, lease):
+    """
+    Claim what is due, print its keys, and reject it when a line is read; prints how many were rejected.
+    """
+    outbox = opened(place)
+    claimed = outbox.claim(100, lease=float(lease))
+    say([entry.point.idempotency_key for entry in claimed])
+    sys.stdin.readline()
+    say(outbox.write([entry.reject("no") for entry in claimed]))
+    outbox.close()
+
+
+def end_after_a_fork(place):
+    """
+    A child uses the outbox, in a session of its own, and ends as programs do.
+
+    Prints how many children failed, whether the parent's session is still there, and the points.
+    """
+    outbox = opened(place)
+    outbox.add([point("parent")])
+    before = session(outbox)
+    if (child := os.fork()) == 0:
+        outbox.add([point("child")])
+        sys.exit(session(outbox) == before)
+    failed = failures([child])
+    say([failed, before == session(outbox), outbox.counts().pending])
+    outbox.close()
+
+
+def session(outbox):
+    """
+    Return the number of the outbox's session at its server.
+    """
+    return outbox._server.run(lambda connection: connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+
+
 def fork_while_writing(path, forks):
     """
     Fork while a thread writes; each child adds a point, too. Prints failures and keys acknowledged.
     """
-    outbox = SQLiteOutbox(path)
+    outbox = opened(path)
     stop = threading.Event()
     acknowledged = []
 
@@ -150,7 +209,7 @@ def outlive_the_parent(path):
     """
     A child goes on with the object after its parent has closed it; prints how many points are there.
     """
-    outbox = SQLiteOutbox(path)
+    outbox = opened(path)
     outbox.add([point("parent")])
     wait, go = os.pipe()
     added, tell = os.pipe()
@@ -185,13 +244,19 @@ def kill_writers(path, rounds, *, early=False):
                 os.kill(child, signal.SIGKILL)
             acknowledged += lines
         failures(children)
-        outbox = SQLiteOutbox(path)
+        outbox = opened(path)
         stored = {entry.point.idempotency_key for entry in outbox.list(limit=1_000_000)}
         outbox.close()
         lost += {line.strip() for line in acknowledged if line.endswith("\n")} - stored
-    with sqlite3.connect(path) as connection:
+    say([check_integrity(path), lost])
+
+
+def check_integrity(place):
+    if "://" in place:
+        return "ok"  # the server's own business
+    with sqlite3.connect(place) as connection:
         [(integrity,)] = connection.execute("PRAGMA integrity_check")
-    say([integrity, lost])
+    return integrity
 
 
 def kill_writers_that_acknowledge_early(path, rounds):
@@ -202,7 +267,7 @@ def kill_writers_that_acknowledge_early(path, rounds):
 
 
 def _acknowledge(path, name, pipe, *, early):
-    outbox = SQLiteOutbox(path)
+    outbox = opened(path)
     for index in range(1_000_000):
         key = f"{name}-{index}"
         if early:

@@ -11,6 +11,7 @@ import pytest
 
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from tests import _sqlalchemy
 from tests._django import emptied, set_up
 from tests.outbox._values import Clock
 
@@ -26,6 +27,8 @@ STORES = {
     "django-sqlite": lambda request, clock: emptied(request, "sqlite_alias", clock),
     "django-mariadb": lambda request, clock: emptied(request, "mariadb_alias", clock),
     "django-postgresql": lambda request, clock: emptied(request, "postgresql_alias", clock),
+    "sqlalchemy-mariadb": lambda request, clock: _sqlalchemy.emptied(request, "mariadb", clock),
+    "sqlalchemy-postgresql": lambda request, clock: _sqlalchemy.emptied(request, "postgresql", clock),
 }
 _MEMORY = Path("/dev/shm")
 

@@ -262,6 +262,18 @@ def test_write_twice(outbox):
     assert [outbox.write([claimed.release()]) for _ in range(2)] == [1, 0]
 
 
+def test_first_change_of_a_claim_stands(outbox):
+    """
+    Of several changes of one claim, in one call too, the first takes effect.
+    """
+    outbox.add(points(2))
+    first, second = claim(outbox)
+    changes = [first.reject("no"), second.release(), first.settle(REGISTRATION), second.hold("?", unanswered=True)]
+
+    assert outbox.write(changes) == 2
+    assert [stored.state for stored in outbox.list()] == [State.PENDING, State.REJECTED]
+
+
 def test_write_counts_what_took_effect(outbox):
     """
     Of several changes those are counted whose claim still stands.

@@ -175,6 +175,16 @@ def test_endless_lease(outbox, clock):
     assert outbox.next_due() == 1
 
 
+def test_open_outbox_exists(outbox):
+    """
+    What has been opened is there, and stays when it is closed.
+    """
+    outbox.open()
+    outbox.close()
+
+    assert outbox.exists()
+
+
 def test_close_and_use_again(outbox):
     """
     A closed outbox opens by itself, with everything in it; closing twice and opening twice are no trouble.

@@ -46,8 +46,14 @@ class Stores(RuleBasedStateMachine):
         memory = Path("/dev/shm")
         self.place = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
         self.model = MemoryOutbox(clock=self.clock)
-        self.store = SQLiteOutbox(Path(self.place) / "outbox.sqlite3", clock=self.clock)
+        self.store = self.new_store()
         self.claims = []
+
+    def new_store(self):
+        """
+        Return the store that is compared, empty.
+        """
+        return SQLiteOutbox(Path(self.place) / "outbox.sqlite3", clock=self.clock)
 
     def teardown(self):
         """

@@ -327,7 +327,9 @@ def test_first_open_by_many(place):
     """
     Eight processes that open a new file at the same moment all succeed.
     """
-    assert _programs.run("open_at_once", place, 15, 8) == [0]
+    places = [place / f"{number}.sqlite3" for number in range(15)]
+
+    assert _programs.run("open_at_once", 8, *places) == [0]
 
 
 def test_many_writers_and_a_claimer(path):

@@ -273,7 +273,7 @@ def test_damaged_file_opened_by_many(place):
     """
     (place / "0.sqlite3").write_text("no database\n" * 1000)
 
-    assert _programs.run("open_at_once", place, 1, 8)[-1] == 0
+    assert _programs.run("open_at_once", 8, place / "0.sqlite3")[-1] == 0
     assert len(list(place.glob("*.corrupt-*"))) == 1
 
 

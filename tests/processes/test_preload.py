@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests._sqlalchemy import emptied, to_url
 from tests.processes.servers import DEADLINE, eventually
 
 EARLY = {"RECORD_AT_IMPORT": "early"}
@@ -57,6 +58,18 @@ def test_a_point_recorded_before_the_fork_is_sent_once(name, serve, sandbox):
         sandbox.wait_for(points=2, timeout=DEADLINE)
         server.stop()
         assert sandbox.idempotency_keys().count("early") == 1
+
+
+def test_forked_workers_share_a_database(serve, sandbox, request):
+    """
+    Workers forked from a master that has points in PostgreSQL already register their own, and each point is sent once.
+    """
+    with emptied(request, "postgresql", None):
+        environment = {**EARLY, "REMOTION_LICENSING_OUTBOX": to_url(request.getfixturevalue("postgresql"))}
+    with serve("gunicorn-4-preload", base_url=sandbox.url, environment=environment) as server:
+        keys = [answer["idempotency_key"] for answer in answers_of_four(server)]
+        eventually(lambda: len(sandbox.points()) == len(keys) + 1)
+        assert sorted(sandbox.idempotency_keys()) == sorted([*keys, "early"])
 
 
 @pytest.mark.parametrize("attempt", range(3))
