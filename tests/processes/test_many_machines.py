@@ -84,15 +84,14 @@ def disturb(watch, deliverers, server):
     """
     Kill deliverers and crash the database server until everything is registered.
     """
-    restarts, kill_at = list(RESTARTS), BETWEEN_KILLS
-    while kill_at < POINTS:
-        eventually(lambda: len(watch.registered) >= kill_at, within=120)
+    restarts = list(RESTARTS)
+    for enough in range(BETWEEN_KILLS, POINTS, BETWEEN_KILLS):
+        eventually(lambda enough=enough: len(watch.registered) >= enough, within=120)
         deliverers.kill_one()
-        if restarts and kill_at >= restarts[0]:
+        if restarts and enough >= restarts[0]:
             restarts.pop(0)
             server.stop()
             server.start()
-        kill_at += BETWEEN_KILLS
     assert restarts == []
 
 
