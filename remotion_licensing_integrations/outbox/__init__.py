@@ -15,8 +15,10 @@ from .memory import MemoryOutbox
 __all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State", "StoredPoint", "open_outbox"]
 
 
-#: The databases, and the extra that installs what each needs.
-_EXTRAS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+#: The schemes of databases, and the extra that installs what each needs.
+_EXTRAS: Final = dict.fromkeys(("postgresql+psycopg", "postgresql", "postgres"), "postgresql") | dict.fromkeys(
+    ("mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"), "mysql"
+)
 
 
 def open_outbox(url: str) -> Outbox:
@@ -36,7 +38,7 @@ def open_outbox(url: str) -> Outbox:
         from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox(unquote(rest[1:]))
-    extra = _EXTRAS.get(scheme.partition("+")[0])
+    extra = _EXTRAS.get(scheme)
     if marked and extra:
         return _open_database(url, extra)
     msg = (
