@@ -45,6 +45,7 @@ def make_month(now: datetime) -> None:
         make_record(now, len(records) + 1, state="rejected", last_error=REFUSED),
         make_record(now, len(records) + 2, state="held", last_error="Sent 24 hours ago without an answer."),
         make_record(now, len(records) + 3, state="pending"),
+        make_record(now, len(records) + 4, state="deferred"),
     ]
     UsagePointRecord.objects.bulk_create(records)
 
@@ -55,13 +56,13 @@ def make_record(moment, number, *, state="registered", classification=None, last
         idempotency_key=f"{number:04}-point",
         event="web-render" if number % 5 == 0 else "cloud-render",
         host=hosts.get(classification, "https://myapp.com"),
-        succeeded=classification != "failed",
+        succeeded=None if state == "deferred" else classification != "failed",
         is_still=False,
         is_production=True,
         occurred_at=moment,
         state=state,
         due=time.time(),
-        attempts=0 if state == "pending" else 1,
+        attempts=0 if state in {"pending", "deferred"} else 1,
         last_error=last_error,
         billable=None if classification is None else classification == "billable",
         classification=classification,
