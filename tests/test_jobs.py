@@ -265,6 +265,26 @@ def test_blocks_within_blocks(recorder, remotion_usage) -> None:
     assert ([point.event for point in remotion_usage.points], same) == (["web-render", "cloud-render"], True)
 
 
+def test_blocks_of_interleaved_generators(recorder, remotion_usage) -> None:
+    """
+    What blocks leave behind that end in another order than they began has no say in later ones.
+    """
+
+    def frames(recorder: UsageRecorder) -> Any:
+        with conversion("cloud-render", host=ORIGIN, recorder=recorder):
+            yield
+
+    first, second = frames(make_recorder()), frames(make_recorder())
+    next(first)
+    next(second)
+    for generator in (first, second):
+        next(generator, None)
+    with conversion("cloud-render") as later:
+        pass
+
+    assert (later.host, later.recorder) == (None, recorder)
+
+
 def test_block_in_a_request(remotion_usage) -> None:
     """
     In a request that does not count itself, a block has the request's host and recorder.

@@ -55,7 +55,7 @@ class Conversion:
         if self._token is not None:
             msg = "conversion: a block counts once; make a new one"
             raise RuntimeError(msg)
-        around = CURRENT.get()
+        around = _find_around()
         self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._usage)
         _ = self._usage.idempotency_key  # made here, as a fork within must not leave two blocks that count
@@ -262,7 +262,7 @@ def _new_usage(
     host: str | None = None,
     key: str | None = None,
 ) -> PendingUsage:
-    around = CURRENT.get()
+    around = _find_around()
     recorder = find_recorder(recorder)
     configured = recorder.settings.host if recorder else None
     usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
@@ -292,13 +292,19 @@ def _resume(usage: PendingUsage, token: str) -> None:
         logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
 
 
+def _find_around() -> PendingUsage | None:
+    usage = CURRENT.get()
+    # A block in a generator can leave its point behind, when others begin and end in between.
+    return None if usage is not None and usage.block and usage.settled else usage
+
+
 def find_recorder(given: UsageRecorder | None) -> UsageRecorder | None:
     """
     Return the recorder for code of the app: the one it was *given*, else the current request's, else the default one.
 
     `None` when there are no usable settings to make one from, which is logged.
     """
-    around = CURRENT.get()
+    around = _find_around()
     try:
         return given or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
