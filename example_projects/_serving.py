@@ -4,7 +4,6 @@ For the tests of the example projects: an app in a process of its own, as its RE
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+
+from tests._environment import clean_environment
 
 DEADLINE = 20.0  # seconds for whatever must happen sooner or later
 REPOSITORY = Path(__file__).parents[1]
@@ -52,8 +53,7 @@ def make_environment(licensing_url: str, place: Path) -> dict[str, str]:
     """
     files = place / "temporary"
     files.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("REMOTION_")}
-    return kept | {
+    return clean_environment() | {
         "REMOTION_LICENSE_KEY": "rm_pub_example",
         "REMOTION_LICENSING_BASE_URL": licensing_url,
         "REMOTION_LICENSING_OUTBOX": f"sqlite:///{place}/usage.sqlite3",

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from remotion_licensing_integrations.testing import Sandbox
 from tests._browser import chromium  # noqa: F401 - a fixture
+from tests._environment import clean_environment
 
 pytest.importorskip("rest_framework")
 
@@ -36,10 +37,7 @@ def make_environment(place: Path, licensing_url: str) -> dict[str, str]:
     """
     Return what the project's processes are given; under a test run the recorder would start no threads.
     """
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DJANGO_", "REMOTION_"))
-    }
-    return kept | {
+    return clean_environment() | {
         "REMOTION_LICENSE_KEY": "rm_pub_example",
         "REMOTION_LICENSING_BASE_URL": licensing_url,
         "PLACE": str(place),

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from example_projects._serving import DEADLINE
+from tests._environment import clean_environment
 from tests.processes.servers import eventually, free_port
 
 pytest_plugins = ["tests._redis"]
@@ -35,8 +36,7 @@ def running_script(environment: dict[str, str], place: Path) -> Iterator[subproc
     for name in ("bin", "lib", "pyvenv.cfg"):
         venv.joinpath(name).symlink_to(Path(sys.prefix, name))
     venv.joinpath(".ready").touch()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REMOTION_", "CELERY_"))}
-    variables = kept | {"VENV": str(venv), "PLACE": str(place), "SANDBOX_PORT": "0"} | environment
+    variables = clean_environment(VENV=str(venv), PLACE=str(place), SANDBOX_PORT="0") | environment
     script = subprocess.Popen([HERE / "run"], env=variables, start_new_session=True)
     try:
         yield script

@@ -54,7 +54,7 @@ def test_all_is_right():
 
 
 @pytest.mark.parametrize(
-    "values", [{"LICENCE_KEY": "x"}, {"TIMEOUT": -1}, {"OUTBOX": "mysql://x"}, {"DATABASE": "nowhere"}, {"HOST": "x"}]
+    "values", [{"LICENCE_KEY": "x"}, {"TIMEOUT": -1}, {"OUTBOX": "redis://x"}, {"DATABASE": "nowhere"}, {"HOST": "x"}]
 )
 def test_unusable_settings(settings, values):
     """

@@ -23,6 +23,7 @@ from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.testing import Sandbox
+from tests._environment import clean_environment
 from tests.processes.servers import HERE, KEY, eventually
 
 pytest_plugins = ["tests._redis"]
@@ -54,7 +55,7 @@ def running_worker(broker: str, api: str, place: Path):
     """
     Run a worker with four processes, whose id it is; kill them all at the end.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {
+    environment = clean_environment() | {
         "BROKER": broker,
         "REMOTION_LICENSE_KEY": KEY,
         "REMOTION_LICENSING_BASE_URL": api,

@@ -4,7 +4,6 @@ Several apps and deliverers, as on several machines, over one database server th
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 import pytest
 
 from remotion_licensing_integrations.outbox import State, open_outbox
+from tests._environment import clean_environment
 from tests._sqlalchemy import to_url
 from tests._watch import watching
 from tests.processes.servers import KEY, Server, eventually
@@ -53,8 +53,7 @@ class Deliverers:
     """
 
     def __init__(self, number, environment):
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        self._environment.update(environment)
+        self._environment = clean_environment(**environment)
         self._running = [self._start() for _ in range(number)]
 
     def _start(self):

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests._environment import clean_environment
 from tests.processes.servers import DEADLINE, eventually, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -43,7 +44,6 @@ def environment(database: Path | Mapping[str, Any], **changes: str) -> dict[str,
 
     It knows nothing of the test run: there the recorder starts no threads.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DJANGO_"))}
     file = {"TEST_DATABASE_FILE": str(database)} if isinstance(database, (str, Path)) else {}
     entry = {"TEST_DATABASE": json.dumps(database)} if isinstance(database, Mapping) else {}
     settings = {
@@ -54,7 +54,7 @@ def environment(database: Path | Mapping[str, Any], **changes: str) -> dict[str,
         "REMOTION_LICENSING_BASE_URL": "http://127.0.0.1:9",
         "REMOTION_LICENSING_DELIVERY": "off",
     }
-    return {**kept, **settings, **file, **entry, **changes}
+    return clean_environment(**{**settings, **file, **entry, **changes})
 
 
 def manage(*words: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
