@@ -26,7 +26,7 @@ from .errors import ConfigurationError, InvalidTokenError
 from .models import UsagePoint, check_event, check_idempotency_key
 from .origin import check_origin
 from .recorder import UsageRecorder
-from .usage.job import find_recorder
+from .usage.block import find_recorder
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 

@@ -29,7 +29,7 @@ LEVELS = [
         *("outbox._server", "outbox.sqlalchemy", "outbox"),
     ],
     ["senders", "pace", "delivery", "worker", "writer", "threads", "waiting", "recorder", "default"],
-    ["usage.pending", "usage.endpoint", "usage.queues", "usage.job", "usage", "endpoints", "webhooks"],
+    ["usage.pending", "usage.endpoint", "usage.queues", "usage.block", "usage.job", "usage", "endpoints", "webhooks"],
     ["asgi"],
     ["_starlette_webhook", "starlette", "fastapi"],
     ["testing.sandbox", "testing.plugin", "testing"],

@@ -34,7 +34,7 @@ from remotion_licensing_integrations import (
 )
 from remotion_licensing_integrations.deferral import decode_token, encode_token
 from remotion_licensing_integrations.outbox import MemoryOutbox
-from remotion_licensing_integrations.usage.job import JOB_COMMIT_WAIT
+from remotion_licensing_integrations.usage.block import JOB_COMMIT_WAIT
 
 from ._asgi import ORIGIN, QUIET, exchange, starlette_app
 from ._delivery import OK, Api
