@@ -16,9 +16,10 @@ __all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State"
 
 
 #: The schemes of databases, and the extra that installs what each needs.
-_EXTRAS: Final = dict.fromkeys(("postgresql+psycopg", "postgresql", "postgres"), "postgresql") | dict.fromkeys(
-    ("mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"), "mysql"
-)
+_EXTRAS: Final = {
+    **dict.fromkeys(["postgresql+psycopg", "postgresql", "postgres"], "postgresql"),
+    **dict.fromkeys(["mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"], "mysql"),
+}
 
 
 def open_outbox(url: str) -> Outbox:
