@@ -32,7 +32,7 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     )
     status_parser.add_argument("--json", action="store_true", help="print JSON")
     list_parser = add("list", commands.list_points, "show the latest usage points")
-    list_parser.add_argument("--state", choices=list(State), help="only these")
+    list_parser.add_argument("--state", choices=[state.value for state in State], help="only these")
     list_parser.add_argument("--limit", type=_limit, default=20, metavar="N", help="at most N (default: %(default)s)")
     list_parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     deliver_parser = add("deliver", commands.deliver, "deliver usage points until stopped")

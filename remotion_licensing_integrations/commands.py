@@ -112,7 +112,9 @@ def complete(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         recorder.outbox.discard([point.idempotency_key for point in deferred])
     else:
         recorder.outbox.add([replace(point, succeeded=arguments.outcome, occurred_at=utc_now()) for point in deferred])
-    _print(f"{len(deferred)} usage points are no longer deferred.")
+    for key in sorted(set(arguments.keys) - {point.idempotency_key for point in deferred}):
+        _print(f"No deferred usage point has the key {key}.")
+    _print(f"No longer deferred: {len(deferred)}.")
     return 0 if len(deferred) == len(arguments.keys) else 1
 
 

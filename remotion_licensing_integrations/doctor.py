@@ -53,7 +53,7 @@ def examine(recorder: UsageRecorder) -> list[Finding]:
     settings = recorder.settings
     return [
         *_examine_key(settings),
-        *_examine_host(settings),
+        *_examine_host(recorder),
         *_examine_outbox(recorder),
         _examine_api(settings.base_url),
         *_examine_packages(),
@@ -72,8 +72,9 @@ def _examine_key(settings: Settings) -> Iterable[Finding]:
         yield Finding("ok", "A licence key is set.")
 
 
-def _examine_host(settings: Settings) -> Iterable[Finding]:
-    if settings.host is None and settings.allowed_hosts is None:
+def _examine_host(recorder: UsageRecorder) -> Iterable[Finding]:
+    settings = recorder.settings
+    if settings.host is None and recorder.allows_host is None:
         yield Finding(
             "warning",
             "Neither host nor allowed_hosts is set: any caller can name the host of a usage point, "

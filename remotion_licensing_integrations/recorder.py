@@ -85,7 +85,7 @@ class UsageRecorder:
         self.outbox = _default_outbox(self.settings) if outbox is None else outbox
         listed = self.settings.allowed_hosts
         #: Whether an origin may be a point's host; `None` when any may.
-        self.allows_host = None if listed is None else AllowedOrigins(listed)
+        self.allows_host: Callable[[str], bool] | None = None if listed is None else AllowedOrigins(listed)
         #: Whether a server's own address as host is worth a warning when it is local; not in development.
         self.warns_of_local_hosts = self.settings.is_production
         self._transport = transport

@@ -160,7 +160,7 @@ def _key(name: str, value: object) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise _reject(name, value, "a licence key without spaces or line ends")
+        raise _reject(name, value, "a licence key of ASCII characters without spaces (not an example's rm_pub_…)")
     return value
 
 

@@ -36,7 +36,7 @@ def resolve_request_host(request: HttpRequest, recorder: UsageRecorder) -> Resol
         found,
         own=lambda: _own_origin(request),
         configured=recorder.settings.host,
-        allows=recorder.allows_host or is_trusted,
+        allows=recorder.allows_host,
     )
 
 

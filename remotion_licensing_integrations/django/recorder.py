@@ -20,6 +20,7 @@ from ..recorder import UsageRecorder
 from ..settings import Settings
 from ..writer import store_or_log
 from .conf import NAME, OWN_DATABASE, database_alias, read_settings, sends_by_tasks
+from .origins import is_trusted
 
 _recorder: UsageRecorder | None = None
 _lock: Final = ForkLock()
@@ -89,6 +90,7 @@ def _make_recorder() -> UsageRecorder:
     settings = read_settings()
     kind = TestRecorder if is_test_run() else UsageRecorder
     recorder = kind(settings, outbox=make_outbox(settings), on_commit=_make_sender())
+    recorder.allows_host = recorder.allows_host or is_trusted
     recorder.warns_of_local_hosts &= not project.DEBUG
     return recorder
 

@@ -18,7 +18,7 @@ from ..models import UsagePoint, check_event
 from ..origin import ResolvedHost
 from ..recorder import UsageRecorder
 from . import queues
-from .pending import CURRENT, PendingUsage, UsageOptions
+from .pending import CURRENT, PendingUsage, UsageOptions, find_usage
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -47,7 +47,7 @@ class Conversion:
         if self._token is not None:
             msg = "conversion: a block counts once; make a new one"
             raise RuntimeError(msg)
-        around = _find_around()
+        around = find_usage()
         self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._usage)
         _ = self._usage.idempotency_key  # made here, as a fork within must not leave two blocks that count
@@ -117,6 +117,8 @@ class Conversion:
             logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
             self._again = True
             return None
+        finally:
+            self._usage.settled = True
 
     def _settle(self, error: BaseException | None) -> UsagePoint | None:
         usage = self._usage
@@ -173,7 +175,7 @@ def new_usage(
     """
     Return the usage point of a block or job, before it begins.
     """
-    around = _find_around()
+    around = find_usage()
     recorder = find_recorder(recorder)
     configured = recorder.settings.host if recorder else None
     usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
@@ -203,19 +205,13 @@ def _resume(usage: PendingUsage, token: str) -> None:
         logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
 
 
-def _find_around() -> PendingUsage | None:
-    usage = CURRENT.get()
-    # A block in a generator can leave its point behind, when others begin and end in between.
-    return None if usage is not None and usage.block and usage.settled else usage
-
-
 def find_recorder(given: UsageRecorder | None) -> UsageRecorder | None:
     """
     Return the recorder for code of the app: the one it was *given*, else the current request's, else the default one.
 
     `None` when there are no usable settings to make one from, which is logged.
     """
-    around = _find_around()
+    around = find_usage()
     try:
         return given or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:

@@ -14,7 +14,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from ..models import check_event
 from ..origin import check_origin
-from .pending import CURRENT, PendingUsage, UsageOptions
+from .pending import PendingUsage, UsageOptions, find_usage
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -160,7 +160,7 @@ _reported: set[str] = set()
 
 
 def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsage | None:
-    usage = CURRENT.get()
+    usage = find_usage()
     if usage is not None:
         usage.enter(options)
         return usage

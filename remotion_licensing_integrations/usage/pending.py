@@ -294,13 +294,22 @@ class PendingUsage:
 CURRENT: Final[ContextVar[PendingUsage | None]] = ContextVar("remotion_usage", default=None)
 
 
+def find_usage() -> PendingUsage | None:
+    """
+    Return the usage point of the current request or job, if there is one.
+    """
+    usage = CURRENT.get()
+    # A block in a generator can leave its point behind, when others begin and end in between.
+    return None if usage is not None and usage.block and usage.settled else usage
+
+
 def current_usage() -> PendingUsage:
     """
     Return the usage point of the current request or job.
 
     Where there is none the result is connected to nothing, so that code with it runs in tests and scripts.
     """
-    return CURRENT.get() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
+    return find_usage() or PendingUsage(None, lambda: ResolvedHost(None, "unknown"))
 
 
 def _flag(name: str, value: object, *, default: bool) -> bool:

@@ -144,3 +144,10 @@ def test_unusable_settings(settings):
 
     with pytest.raises(CommandError, match="timeout"):
         run("status")
+
+
+def test_doctor_knows_what_the_project_trusts(sandbox):
+    """
+    Without `ALLOWED_HOSTS` of our own the project's hold, so that callers cannot name any host.
+    """
+    assert "Neither host nor allowed_hosts" not in run("doctor")
