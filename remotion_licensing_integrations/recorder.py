@@ -118,7 +118,7 @@ class UsageRecorder:
             self.outbox.open()
         except OutboxError as error:
             # The app must start all the same: points wait in memory, and the writer tries again.
-            logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
+            logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
         self._running()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -317,7 +317,7 @@ class UsageRecorder:
                 self.outbox.discard([idempotency_key])
         except Exception as error:  # noqa: BLE001 - whatever the store does, nobody's work may fail for it
             # It stays visible as deferred, for somebody to see to.
-            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400
+            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
             return False
         return True
 

@@ -40,7 +40,7 @@ class Threads:
         except RuntimeError as error:
             # No room for another thread: the points are safe, and other processes or the next start deliver them.
             self.worker = None
-            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400 - as above
 
     def stop(self, stop_at: float) -> None:
         """

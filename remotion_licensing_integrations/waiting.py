@@ -45,11 +45,11 @@ async def await_for(begin: Begin, seconds: float) -> bool | None:
         bound.cancel()
 
 
-def _resolve_soon(loop: asyncio.AbstractEventLoop, outcome: asyncio.Future[bool | None], value: bool) -> None:  # noqa: FBT001
+def _resolve_soon(loop: asyncio.AbstractEventLoop, outcome: asyncio.Future[bool | None], value: bool) -> None:  # noqa: FBT001 - a callback
     with suppress(RuntimeError):  # the loop has closed; nobody waits any longer
         loop.call_soon_threadsafe(_resolve, outcome, value)
 
 
-def _resolve(outcome: asyncio.Future[bool | None], value: bool | None) -> None:  # noqa: FBT001
+def _resolve(outcome: asyncio.Future[bool | None], value: bool | None) -> None:  # noqa: FBT001 - a callback
     if not outcome.done():
         outcome.set_result(value)

@@ -32,8 +32,8 @@ def add_database(alias: str, entry: dict[str, Any], *, migrated: bool = True) ->
     """
     Have the database *entry* under *alias* while the context lasts.
     """
-    from django.core.management import call_command  # noqa: PLC0415
-    from django.db import connections  # noqa: PLC0415
+    from django.core.management import call_command  # noqa: PLC0415 - Django is an extra, and set up later
+    from django.db import connections  # noqa: PLC0415 - Django is an extra, and set up later
 
     connections.settings[alias] = entry
     connections.configure_settings(connections.settings)
@@ -91,10 +91,10 @@ def emptied(request: pytest.FixtureRequest, fixture: str, clock: Callable[[], fl
     An empty `DjangoOutbox` in the database of a *fixture*.
     """
     alias = request.getfixturevalue(fixture)
-    from django.db import connections  # noqa: PLC0415
+    from django.db import connections  # noqa: PLC0415 - Django is an extra, and set up later
 
-    from remotion_licensing_integrations.django.models import UsagePointRecord  # noqa: PLC0415
-    from remotion_licensing_integrations.django.outbox import DjangoOutbox  # noqa: PLC0415
+    from remotion_licensing_integrations.django.models import UsagePointRecord  # noqa: PLC0415 - Django is an extra, and set up later
+    from remotion_licensing_integrations.django.outbox import DjangoOutbox  # noqa: PLC0415 - Django is an extra, and set up later
 
     with request.getfixturevalue("django_db_blocker").unblock():
         UsagePointRecord.objects.using(alias).delete()

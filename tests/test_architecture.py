@@ -24,7 +24,7 @@ LEVELS = [
     ["models", "retry", "origin", "settings", "protocol", "deferral", "pointlog"],
     ["_http", "_calls", "client"],
     [
-        *("outbox.base", "outbox._rows", "outbox.memory", "outbox._database", "outbox.sqlite"),
+        *("outbox._schemes", "outbox.base", "outbox._rows", "outbox.memory", "outbox._database", "outbox.sqlite"),
         *("outbox._tables", "outbox._dialect", "outbox._bounded", "outbox._postgresql", "outbox._mysql"),
         *("outbox._server", "outbox.sqlalchemy", "outbox"),
     ],

@@ -144,7 +144,7 @@ def test_committed_before_the_end() -> None:
     async def send(message: Any) -> None:
         stored.append(outbox.counts().pending)
 
-    asyncio.run(UsageMiddleware(answering(), recorder=recorder)(http_scope(), None, send))  # type: ignore[arg-type]
+    asyncio.run(UsageMiddleware(answering(), recorder=recorder)(http_scope(), None, send))
     recorder.stop()
 
     assert stored == [0, 1]
@@ -162,7 +162,7 @@ def test_receive_is_untouched(remotion_usage) -> None:
     async def receive() -> Any:
         raise AssertionError
 
-    asyncio.run(UsageMiddleware(app, **QUIET)(http_scope(), receive, None))  # type: ignore[arg-type]
+    asyncio.run(UsageMiddleware(app, **QUIET)(http_scope(), receive, None))
 
     assert [receive] == seen
 
@@ -205,7 +205,7 @@ def test_bare_scope(missing: str, remotion_usage) -> None:
     async def send(message: Any) -> None:
         messages.append(message)
 
-    asyncio.run(UsageMiddleware(answering(), **QUIET, endpoints={"POST /x": "web-render"})(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(UsageMiddleware(answering(), **QUIET, endpoints={"POST /x": "web-render"})(scope, None, send))
 
     assert messages == [START, LAST]
     assert outcomes(remotion_usage) == [True]
@@ -222,7 +222,7 @@ def test_other_scopes(kind: str) -> None:
         seen.append(given)
 
     given = ({"type": kind, "path": "/convert"}, object(), object())
-    asyncio.run(UsageMiddleware(app, **QUIET)(*given))  # type: ignore[arg-type]
+    asyncio.run(UsageMiddleware(app, **QUIET)(*given))
 
     assert list(map(id, given)) == list(map(id, seen[0]))
     assert {"type": kind, "path": "/convert"} == given[0]
@@ -381,7 +381,7 @@ def test_inline_delivers_after_the_end() -> None:
         happened.append(message["type"])
 
     recorder = Recorder(Settings(**{**QUIET, "delivery": "inline"}, timeout=2.0))
-    asyncio.run(UsageMiddleware(answering(), recorder=recorder)(http_scope(), None, send))  # type: ignore[arg-type]
+    asyncio.run(UsageMiddleware(answering(), recorder=recorder)(http_scope(), None, send))
     recorder.stop()
 
     assert [START["type"], LAST["type"], "deliver within 2.0"] == happened
@@ -400,7 +400,7 @@ def lifespan(app: App) -> list[str]:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
     return sent
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from remotion_licensing_integrations import __version__
 
-from ._command_line import KEY, SECRETS, api, file, outbox, refused, run, server  # noqa: F401
+from ._command_line import KEY, SECRETS, api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from .outbox._values import point
 
 PROGRAM = [sys.executable, "-m", "remotion_licensing_integrations"]

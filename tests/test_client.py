@@ -529,7 +529,7 @@ def test_unknown_option() -> None:
     A misspelt option is a TypeError.
     """
     with pytest.raises(TypeError, match="base_uri"):
-        get_usage(base_uri="http://sandbox")  # type: ignore[call-arg]
+        get_usage(base_uri="http://sandbox")
 
 
 @pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])

@@ -18,7 +18,7 @@ from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 
-from ._command_line import api, file, outbox, refused, run, server  # noqa: F401
+from ._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from .outbox._values import bring, point
 
 

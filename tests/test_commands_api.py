@@ -15,7 +15,7 @@ import pytest
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 
-from ._command_line import api, file, outbox, refused, run, server  # noqa: F401
+from ._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from .outbox._values import bring, point
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)

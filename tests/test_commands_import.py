@@ -16,7 +16,7 @@ import pytest
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.pointlog import LOG_MARK, log_point
 
-from ._command_line import file, outbox, refused, run  # noqa: F401
+from ._command_line import file, outbox, refused, run  # noqa: F401 - a fixture
 from .outbox._values import bring, point
 
 

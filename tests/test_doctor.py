@@ -24,7 +24,7 @@ from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 
-from ._command_line import KEY, file, outbox, refused, run  # noqa: F401
+from ._command_line import KEY, file, outbox, refused, run  # noqa: F401 - a fixture
 from .outbox._values import bring, point
 
 ROOT_MOUNT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"

@@ -21,7 +21,7 @@ def _classes() -> dict[str, type[Exception]]:
 def _drawn_tree() -> dict[str, str | None]:
     parents: dict[str, str | None] = {}
     path: list[str] = []
-    for line in errors.__doc__.split("```")[1].strip().splitlines():  # type: ignore[union-attr]
+    for line in errors.__doc__.split("```")[1].strip().splitlines():
         match = re.match(r"([│├└─ ]*)(\w+)", line)
         assert match is not None
         depth = len(match[1]) // 4

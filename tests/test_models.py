@@ -126,7 +126,7 @@ def test_point_is_frozen() -> None:
     A point cannot change after its capture.
     """
     with pytest.raises(dataclasses.FrozenInstanceError):
-        UsagePoint(**POINT).host = None  # type: ignore[misc]
+        UsagePoint(**POINT).host = None
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,9 @@ def test_bad_since(since: Any) -> None:
     [
         ({}, Registration(None, None)),
         ({"billable": None, "classification": None}, Registration(None, None)),
-        ({"billable": True, "classification": "billable"}, Registration(True, "billable")),  # noqa: FBT003
-        ({"billable": 0, "classification": "new"}, Registration(False, "new")),  # noqa: FBT003
-        ({"billable": 1, "classification": 7}, Registration(True, None)),  # noqa: FBT003
+        ({"billable": True, "classification": "billable"}, Registration(True, "billable")),  # noqa: FBT003 - the value, positional
+        ({"billable": 0, "classification": "new"}, Registration(False, "new")),  # noqa: FBT003 - the value, positional
+        ({"billable": 1, "classification": 7}, Registration(True, None)),  # noqa: FBT003 - the value, positional
     ],
 )
 def test_registration(fields: dict[str, Any], registration: Registration) -> None:
@@ -193,7 +193,7 @@ def test_success_despite_status_is_logged(caplog: pytest.LogCaptureFixture) -> N
     """
     read_registration(500, {}, b'{"success":true}')
 
-    assert [(r.action, r.levelno) for r in caplog.records] == [("success_despite_status", logging.WARNING)]  # type: ignore[attr-defined]
+    assert [(r.action, r.levelno) for r in caplog.records] == [("success_despite_status", logging.WARNING)]
 
 
 def test_success_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -153,7 +153,7 @@ def test_client_delay_is_capped() -> None:
     """
     The hundred thousandth attempt waits 15 minutes.
     """
-    assert client_delay(NotSentError("x"), 100_000, max_attempts=math.inf) == MAX_BACKOFF  # type: ignore[arg-type]
+    assert client_delay(NotSentError("x"), 100_000, max_attempts=math.inf) == MAX_BACKOFF
 
 
 @pytest.mark.parametrize(

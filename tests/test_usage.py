@@ -240,7 +240,7 @@ def test_no_event() -> None:
     Without parentheses the decorator says what is missing.
     """
     with pytest.raises(TypeError, match=r'@usage_point\("cloud-render"\)'):
-        usage_point(sync)  # type: ignore[arg-type]
+        usage_point(sync)
 
 
 def test_no_arguments() -> None:
@@ -248,7 +248,7 @@ def test_no_arguments() -> None:
     With empty parentheses the event is missing.
     """
     with pytest.raises(TypeError, match="event"):
-        usage_point()  # type: ignore[call-arg]
+        usage_point()
 
 
 @pytest.mark.parametrize("event", ["render", "", None, 3])

@@ -36,7 +36,7 @@ class Stage(Rig):
             self.attended.release()
             return pause()
 
-        self.worker._pause = note_and_pause  # type: ignore[method-assign]
+        self.worker._pause = note_and_pause
 
     def start(self) -> None:
         """

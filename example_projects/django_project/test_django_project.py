@@ -149,7 +149,7 @@ def test_a_call_without_a_file_is_no_conversion(client: httpx2.Client, sandbox: 
 
 
 @pytest.fixture
-def convert(chromium: Browser, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Page]]:  # noqa: F811
+def convert(chromium: Browser, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Page]]:  # noqa: F811 - the fixture
     """
     Fill in the form in a browser and send it.
     """

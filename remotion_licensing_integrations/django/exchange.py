@@ -84,7 +84,7 @@ def run_after(response: HttpResponseBase, work: Callable[[], object]) -> None:
     Have *work* done when the server closes *response*, after its last byte.
     """
     # What Django closes after the body; a signal would not say which response it is of.
-    closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001
+    closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001 - as above
     closers.append(work)
 
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
@@ -24,10 +24,11 @@ from .._forks import ForkLock
 from ..errors import OutboxError
 from ..masking import mask
 from ..models import UsagePoint
+from ..outbox._rows import POINT, UNREADABLE, possible_keys, to_moment, to_point, to_reason, to_stored, to_stored_points
 from ..outbox.base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .insertion import insert
 from .models import UsagePointRecord
-from .records import UNREADABLE, to_aware, to_moment, to_naive, to_point, to_stored
+from .records import to_aware, to_columns, to_naive
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -178,10 +179,10 @@ class DjangoOutbox(Outbox):
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with self._session():
-            record = self._rows.filter(idempotency_key__in=_possible([idempotency_key])).first()
+            record = self._rows.filter(idempotency_key__in=possible_keys([idempotency_key])).first()
             now = self._now()
         try:
-            return None if record is None else to_stored(record, now)
+            return None if record is None else to_stored(to_columns(record), now)
         except UNREADABLE as error:
             msg = f"outbox in database {self.alias!r}: usage point {idempotency_key} cannot be read: {error}"
             raise OutboxError(msg) from error
@@ -194,8 +195,7 @@ class DjangoOutbox(Outbox):
             records = self._rows.all() if state is None else self._rows.filter(state=state.value)
             if before is not None:
                 records = records.filter(occurred_at__lt=to_naive(before))
-            found = [_listed(record, now) for record in records.order_by("-pk")[:limit]]
-            return [stored for stored in found if stored is not None]
+            return to_stored_points(map(to_columns, records.order_by("-pk")[:limit]), now)
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         with self._session():
@@ -206,7 +206,7 @@ class DjangoOutbox(Outbox):
     def discard(self, idempotency_keys: Sequence[str]) -> int:
         with self._session():
             unsettled = self._rows.filter(state__in=(*_STUCK, State.DEFERRED.value))
-            return unsettled.filter(idempotency_key__in=_possible(idempotency_keys)).delete()[0]
+            return unsettled.filter(idempotency_key__in=possible_keys(idempotency_keys)).delete()[0]
 
     def prune(self, older_than: float) -> int:
         with self._session():
@@ -233,7 +233,7 @@ class DjangoOutbox(Outbox):
 
     def _stuck(self, idempotency_keys: Sequence[str] | None) -> QuerySet[UsagePointRecord]:
         stuck = self._rows.filter(state__in=_STUCK)
-        return stuck if idempotency_keys is None else stuck.filter(idempotency_key__in=_possible(idempotency_keys))
+        return stuck if idempotency_keys is None else stuck.filter(idempotency_key__in=possible_keys(idempotency_keys))
 
     def _now(self) -> float:
         connection = connections[self.alias]
@@ -284,10 +284,11 @@ class DjangoOutbox(Outbox):
 
     def _to_claimed(self, record: UsagePointRecord, token: str, now: float) -> ClaimedPoint | None:
         try:
-            return ClaimedPoint(record.pk, token, to_point(record), record.attempts, to_moment(record.unanswered_since))
+            point = to_point(to_columns(record)[: len(POINT)])
+            return ClaimedPoint(record.pk, token, point, record.attempts, to_moment(record.unanswered_since))
         except UNREADABLE as error:
             # Written by a newer version or by hand: it must not stop the others, nor be lost.
-            reason = f"cannot be read: {error}"[:MAX_ERROR_LENGTH]
+            reason = to_reason(error)
             self._rows.filter(pk=record.pk).update(state=State.REJECTED.value, due=now, token=None, last_error=reason)
             return None
 
@@ -297,18 +298,3 @@ def _is_lost(connection: BaseDatabaseWrapper, used: object) -> bool:
     # transaction of ours Django has replaced it already; inside of somebody else's nothing can be replaced.
     ours = connection.autocommit and not connection.in_atomic_block
     return ours and used is not None and (connection.connection is not used or not connection.is_usable())
-
-
-def _possible(idempotency_keys: Iterable[str]) -> list[str]:
-    # Others are stored nowhere, and databases refuse some of them.
-    return [key for key in idempotency_keys if key.isascii() and key.isprintable()]
-
-
-def _listed(record: UsagePointRecord, now: float) -> StoredPoint | None:
-    try:
-        return to_stored(record, now)
-    except UNREADABLE as error:
-        logger.error(  # noqa: TRY400 - the message says it all
-            "Usage point %r of the outbox cannot be read: %s", record.pk, error, extra={"action": "point_unreadable"}
-        )
-        return None

@@ -4,22 +4,15 @@ Durable stores of usage points, and the URL that names one.
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..masking import mask, mask_url
+from ._schemes import DATABASES
 from .base import Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .memory import MemoryOutbox
 
 __all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State", "StoredPoint", "open_outbox"]
-
-
-#: The schemes of databases, and the extra that installs what each needs.
-_EXTRAS: Final = {
-    **dict.fromkeys(["postgresql+psycopg", "postgresql", "postgres"], "postgresql"),
-    **dict.fromkeys(["mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"], "mysql"),
-}
 
 
 def open_outbox(url: str) -> Outbox:
@@ -39,7 +32,7 @@ def open_outbox(url: str) -> Outbox:
         from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox(unquote(rest[1:]))
-    extra = _EXTRAS.get(scheme)
+    extra = DATABASES.get(scheme)
     if marked and extra:
         return _open_database(url, extra)
     msg = (

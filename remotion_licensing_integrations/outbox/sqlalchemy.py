@@ -21,13 +21,10 @@ from ..masking import mask, mask_url
 from ..models import UsagePoint
 from . import _rows
 from ._dialect import Dialect
+from ._schemes import DATABASES
 from ._server import Server
 from ._tables import POINTS
 from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
-
-#: The schemes of URLs; each database has one driver that bounds how long it waits for a server.
-_POSTGRESQL: Final = frozenset({"postgresql+psycopg", "postgresql", "postgres"})
-_MYSQL: Final = frozenset({"mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"})
 
 
 class SQLAlchemyOutbox(Outbox):
@@ -200,14 +197,13 @@ def _to_url(url: str) -> URL:
 
 
 def _to_dialect(url: str, *, clocked: bool) -> Dialect:
-    # Each here, because it needs a driver that the other does without.
-    scheme = url.partition(":")[0]
-    if scheme in _POSTGRESQL:
-        from ._postgresql import PostgreSQL  # noqa: PLC0415
+    kind = DATABASES.get(url.partition(":")[0])
+    if kind == "postgresql":
+        from ._postgresql import PostgreSQL  # noqa: PLC0415 - it needs a driver that the other does without
 
         return PostgreSQL(clocked=clocked)
-    if scheme in _MYSQL:
-        from ._mysql import MySQL  # noqa: PLC0415
+    if kind == "mysql":
+        from ._mysql import MySQL  # noqa: PLC0415 - likewise
 
         return MySQL(clocked=clocked)
     msg = f'outbox: {mask(mask_url(url))!r} names no store; expected "postgresql+psycopg://…" or "mysql+pymysql://…"'

@@ -325,4 +325,4 @@ def _logged_mistake() -> Generator[None]:
     try:
         yield
     except (ConfigurationError, TypeError) as error:
-        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400
+        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400 - as above

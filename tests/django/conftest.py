@@ -12,7 +12,7 @@ set_up()
 from django.apps import apps  # noqa: E402 - Django must be set up first
 from django.test import AsyncClient, Client  # noqa: E402 - Django must be set up first
 
-from remotion_licensing_integrations.django.recorder import forget_recorder  # noqa: E402
+from remotion_licensing_integrations.django.recorder import forget_recorder  # noqa: E402 - Django must be set up first
 
 
 @pytest.fixture(autouse=True)

@@ -382,7 +382,7 @@ def test_the_csv_is_streamed_under_asgi():
     """
     By an asynchronous iterator: Django warns of any other.
     """
-    from asgiref.sync import async_to_sync  # noqa: PLC0415
+    from asgiref.sync import async_to_sync  # noqa: PLC0415 - Django is an extra, and set up later
 
     user = User.objects.create_superuser("async")
     record = make()

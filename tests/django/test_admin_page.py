@@ -46,7 +46,7 @@ def server(database):
 
 
 @pytest.fixture
-def open_list(chromium, server):  # noqa: F811
+def open_list(chromium, server):  # noqa: F811 - a fixture
     """
     Sign somebody in and open the list; what the browser complains of fails the test.
     """

@@ -92,7 +92,7 @@ class _ResettableProtocol(H11Protocol):
     uvicorn's HTTP protocol, whose app can reset the connection through an ASGI extension.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn says so itself
         """
         Wrap the app of this connection.
         """

@@ -14,7 +14,7 @@ django.setup()
 
 from django.contrib.auth.models import Permission, User  # noqa: E402 - models load after the apps
 
-from remotion_licensing_integrations.django.models import UsagePointRecord  # noqa: E402
+from remotion_licensing_integrations.django.models import UsagePointRecord  # noqa: E402 - Django must be set up first
 
 REFUSED = "400: The host is not an origin that is known."
 

@@ -29,7 +29,7 @@ def sandbox(running):
 
 
 @pytest.fixture
-def page(chromium, sandbox):  # noqa: F811
+def page(chromium, sandbox):  # noqa: F811 - a fixture
     """
     The page, open; the test fails when the page logs an error.
     """
@@ -196,7 +196,7 @@ def test_the_page_says_how_to_point_an_app_at_it(page, sandbox):
     expect(page.locator("dl")).to_contain_text(f"REMOTION_LICENSING_BASE_URL{sandbox.url}")
 
 
-def test_the_page_tells_when_the_sandbox_stops(chromium):  # noqa: F811
+def test_the_page_tells_when_the_sandbox_stops(chromium):  # noqa: F811 - a fixture
     """
     An open page does not delay the stop, and says that nobody answers.
     """

@@ -137,7 +137,7 @@ def test_an_unknown_name_is_an_attribute_error():
     The lazy module still knows what it does not have.
     """
     with pytest.raises(AttributeError, match="nonsense"):
-        testing.nonsense  # noqa: B018
+        testing.nonsense  # noqa: B018 - the look-up is the test
 
 
 def test_two_sandboxes_use_two_ports():
