@@ -91,6 +91,7 @@ class UsageRecorder:
         self._transport = transport
         self._on_commit = on_commit
         self._threads: Threads | None = None
+        self._apart: list[threading.Thread] = []  # that end deferrals
         self._late = 0
         self._hosts: Counter[str] = Counter()
         self._warned: set[str] = set()
@@ -135,6 +136,8 @@ class UsageRecorder:
             threads, self._threads = self._own_threads(), None
         if threads is not None:
             threads.stop(stop_at)
+        for work in self._apart:
+            work.join(max(0.0, stop_at - time.monotonic()))
         self.outbox.close()
 
     def record(self, point: UsagePoint, *, wait: float | None = None) -> bool:
@@ -307,6 +310,7 @@ class UsageRecorder:
         work = threading.Thread(target=lambda: notify(self._forget(idempotency_key)), daemon=True)
         try:
             work.start()
+            self._apart = [*filter(threading.Thread.is_alive, self._apart), work]
         except RuntimeError:
             work.run()  # no thread can start while the interpreter shuts down
 
