@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remotion_licensing_integrations import LicensingClient, Settings
-from remotion_licensing_integrations.delivery import Delivery
+from remotion_licensing_integrations.delivery.deliverer import Delivery
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 

@@ -5,7 +5,8 @@ This root imports no framework, opens nothing and starts nothing. Adapters are m
 `.fastapi`, `.asgi`, `.django`.
 """
 
-from .client import (
+from ._support.version import VERSION
+from .api import (
     AsyncLicensingClient,
     LicensingClient,
     aget_usage,
@@ -15,7 +16,6 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
-from .default import default_recorder, set_default_recorder
 from .errors import (
     APIError,
     CertificateError,
@@ -32,12 +32,12 @@ from .errors import (
     TransportError,
     UnavailableError,
 )
-from .models import EventCount, Registration, Usage, UsagePoint
-from .recorder import RecorderCounts, UsageRecorder
+from .points import EventCount, Registration, Usage, UsagePoint
+from .recording import RecorderCounts, UsageRecorder, default_recorder, set_default_recorder
 from .settings import Settings
 from .usage import PendingUsage, conversion, conversion_job, current_usage, usage_point
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "APIError",

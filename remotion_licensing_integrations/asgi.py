@@ -12,15 +12,10 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Unpack
 
-from .default import offer_default_recorder
-from .endpoints import EndpointRules
-from .models import UsagePoint
-from .origin import OriginHeaders, ResolvedHost, own_origin, resolve_host
-from .pointlog import log_point
-from .recorder import UsageRecorder
+from .points import OriginHeaders, ResolvedHost, UsagePoint, log_point, own_origin, resolve_host
+from .recording import UsageRecorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage.endpoint import marked_options
-from .usage.pending import CURRENT, PendingUsage
+from .usage import CURRENT, EndpointRules, PendingUsage, marked_options
 
 __all__ = ["UsageMiddleware"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
+from ._support.masking import MASK, mask, mask_url
 from .errors import ConfigurationError
-from .masking import MASK, mask, mask_url
-from .origin import AllowedOrigins, check_origin
+from .points import AllowedOrigins, check_origin
 
 Delivery = Literal["worker", "external", "inline", "off"]
 Idempotency = Literal["body", "header", "off"]

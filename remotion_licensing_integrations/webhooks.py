@@ -21,12 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
-from .deferral import decode_token, encode_token
 from .errors import ConfigurationError, InvalidTokenError
-from .models import UsagePoint, check_event, check_idempotency_key
-from .origin import check_origin
-from .recorder import UsageRecorder
-from .usage.block import find_recorder
+from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token, encode_token
+from .recording import UsageRecorder
+from .usage import find_recorder
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 

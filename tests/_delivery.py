@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from remotion_licensing_integrations import _http
-from remotion_licensing_integrations.delivery import Delivery
+from remotion_licensing_integrations.api import http as _http
+from remotion_licensing_integrations.delivery.deliverer import Delivery
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.models import UsagePoint
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.settings import Settings
 
 KEY = "rm_pub_4bZ0kQ"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.models import UsagePoint
 from remotion_licensing_integrations.outbox import MemoryOutbox
+from remotion_licensing_integrations.points.point import UsagePoint
 
 PATIENCE = 10  # seconds that a test waits for what must happen
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from remotion_licensing_integrations import recorder as recorder_module
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.recording import recorder as recorder_module
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 
 from ._delivery import KEY

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: Plays one exchange on a connection whose request was read; false closes the connection.
     Script = Callable[[socket.socket, threading.Event], bool]
 
-HTTP_MODULE = "remotion_licensing_integrations._http"
+HTTP_MODULE = "remotion_licensing_integrations.api.http"
 LIBRARIES = ("httpx2", "httpx")
 SUCCESS = b'{"success":true,"billable":true,"classification":"billable"}'
 
@@ -38,7 +38,7 @@ def load_http(library: str) -> ModuleType:
     """
     pytest.importorskip(library)
     spec = importlib.util.spec_from_file_location(
-        HTTP_MODULE, f"{remotion_licensing_integrations.__path__[0]}/_http.py"
+        HTTP_MODULE, f"{remotion_licensing_integrations.__path__[0]}/api/http.py"
     )
     assert spec is not None
     assert spec.loader is not None

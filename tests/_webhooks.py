@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from remotion_licensing_integrations.deferral import encode_token
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.points.point import UsagePoint
+from remotion_licensing_integrations.points.token import encode_token
 
 #: What Remotion's own sender put on the wire.
 GOLDEN: dict[str, dict[str, Any]] = {

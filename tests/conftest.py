@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from remotion_licensing_integrations import default, set_default_recorder
+from remotion_licensing_integrations import set_default_recorder
+from remotion_licensing_integrations.recording import default
 
 pytest_plugins = ["pytester", "tests._django"]
 

@@ -15,7 +15,7 @@ import pytest
 from remotion_licensing_integrations import OutboxError, Settings, UsageRecorder
 from remotion_licensing_integrations.asgi import UsageMiddleware
 from remotion_licensing_integrations.outbox import MemoryOutbox
-from remotion_licensing_integrations.pointlog import read_point
+from remotion_licensing_integrations.points.logline import read_point
 from remotion_licensing_integrations.usage import current_usage, usage_point
 
 from ._asgi import KEY, ORIGIN, PATIENCE, QUIET, App, aexchange, exchange, http_scope

@@ -28,9 +28,9 @@ from starlette.testclient import TestClient
 
 import remotion_licensing_integrations as package
 from remotion_licensing_integrations import errors, settings
-from remotion_licensing_integrations.cli import _parser
-from remotion_licensing_integrations.client import register_usage_event
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.api.client import register_usage_event
+from remotion_licensing_integrations.operations.cli import _parser
+from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox.failures import MODES

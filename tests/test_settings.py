@@ -16,15 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotion_licensing_integrations._support.masking import mask_url
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.masking import mask_url
-from remotion_licensing_integrations.outbox.base import MAX_DELAY
-from remotion_licensing_integrations.settings import (
-    ENVIRONMENT,
-    MAX_SECONDS,
-    Settings,
-    SettingsFields,
-)
+from remotion_licensing_integrations.outbox.contract import MAX_DELAY
+from remotion_licensing_integrations.settings import ENVIRONMENT, MAX_SECONDS, Settings, SettingsFields
 
 APP = "https://myapp.com"
 KEY = "rm_pub_4bZ0kQ"

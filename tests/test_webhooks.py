@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotion_licensing_integrations import UsagePoint, UsageRecorder, default, set_default_recorder, webhooks
-from remotion_licensing_integrations import recorder as recorder_module
-from remotion_licensing_integrations.deferral import encode_token
+from remotion_licensing_integrations import UsagePoint, UsageRecorder, set_default_recorder, webhooks
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from remotion_licensing_integrations.points.token import encode_token
+from remotion_licensing_integrations.recording import default
+from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.usage.pending import CURRENT, PendingUsage
 from remotion_licensing_integrations.webhooks import Answer, Webhook, WebhookReceiver

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import http.client
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -369,17 +368,6 @@ def test_unusable_secret() -> None:
     """
     with pytest.raises(ConfigurationError, match="REMOTION_WEBHOOK_SECRET"):
         remotion_webhook()
-
-
-def test_without_starlette(monkeypatch) -> None:
-    """
-    Without Starlette the error says what to install.
-    """
-    monkeypatch.delitem(sys.modules, "remotion_licensing_integrations._starlette_webhook", raising=False)
-    monkeypatch.setitem(sys.modules, "starlette.background", None)
-
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "remotion-licensing-integrations\[starlette\]"'):
-        remotion_webhook(SECRET)
 
 
 def test_test_client(remotion_usage) -> None:

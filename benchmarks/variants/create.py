@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.db import connection, models
 from django.http import HttpRequest
 
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.points.point import UsagePoint
 
 from ..common import point
 from . import Count, View

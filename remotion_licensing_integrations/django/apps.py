@@ -7,7 +7,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-from ..default import ask_for_default_recorder
+from ..recording import ask_for_default_recorder
 
 
 class RemotionLicensingConfig(AppConfig):

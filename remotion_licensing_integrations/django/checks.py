@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError
 from ..outbox import open_outbox
-from ..usage import endpoint
+from ..usage import count_decorated
 from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings, sends_by_tasks
 from .sender import load_task
 
@@ -83,7 +83,7 @@ def _has_decorated_views() -> bool:
             _ = get_resolver().url_patterns  # imports the views
         except Exception:  # noqa: BLE001 - Django's own checks report a broken URL configuration
             return False
-    return endpoint.decorated > 0
+    return count_decorated() > 0
 
 
 @register(TAG)

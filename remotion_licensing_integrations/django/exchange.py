@@ -12,9 +12,9 @@ from typing import Any, Final
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..models import UsagePoint
-from ..recorder import UsageRecorder
-from ..usage.pending import PendingUsage, Settle
+from ..points import UsagePoint
+from ..recording import UsageRecorder
+from ..usage import PendingUsage, Settle
 from .origins import resolve_request_host
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")

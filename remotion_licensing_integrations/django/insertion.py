@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import UsagePoint
 from ..outbox import State
+from ..points import UsagePoint
 from .models import UsagePointRecord
 from .records import to_naive
 

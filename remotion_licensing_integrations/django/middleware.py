@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..usage.pending import CURRENT
+from ..usage import CURRENT
 from .exchange import Exchange
 from .recorder import get_recorder
 

@@ -10,9 +10,8 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from ..models import EVENTS, MAX_HOST_LENGTH, MAX_KEY_LENGTH
-from ..outbox import State
-from ..outbox.base import MAX_ERROR_LENGTH
+from ..outbox import MAX_ERROR_LENGTH, State
+from ..points import EVENTS, MAX_HOST_LENGTH, MAX_KEY_LENGTH
 
 
 class KeyField(models.CharField):  # type: ignore[type-arg] # generic for type checkers only

@@ -13,8 +13,8 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
-from ..origin import OriginHeaders, ResolvedHost, is_origin, resolve_host
-from ..recorder import UsageRecorder
+from ..points import OriginHeaders, ResolvedHost, is_origin, resolve_host
+from ..recording import UsageRecorder
 
 # What Django itself allows while DEBUG is on and ALLOWED_HOSTS is empty.
 _LOCAL = (".localhost", "127.0.0.1", "[::1]")

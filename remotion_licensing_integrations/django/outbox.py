@@ -20,12 +20,28 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Case, Count, F, Min, QuerySet, When
 from django.db.models.functions import Coalesce
 
-from .._forks import ForkLock
+from .._support.forks import ForkLock
+from .._support.masking import mask
 from ..errors import OutboxError
-from ..masking import mask
-from ..models import UsagePoint
-from ..outbox._rows import POINT, UNREADABLE, possible_keys, to_moment, to_point, to_reason, to_stored, to_stored_points
-from ..outbox.base import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from ..outbox import (
+    MAX_DELAY,
+    MAX_ERROR_LENGTH,
+    POINT,
+    UNREADABLE,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Outbox,
+    State,
+    StoredPoint,
+    possible_keys,
+    to_moment,
+    to_point,
+    to_reason,
+    to_stored,
+    to_stored_points,
+)
+from ..points import UsagePoint
 from .insertion import insert
 from .models import UsagePointRecord
 from .records import to_aware, to_columns, to_naive

@@ -12,13 +12,12 @@ from django.conf import settings as project
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from .._forks import ForkLock
-from .._testrun import is_test_run
-from ..models import UsagePoint
+from .._support.forks import ForkLock
+from .._support.testrun import is_test_run
 from ..outbox import Outbox, open_outbox
-from ..recorder import UsageRecorder
+from ..points import UsagePoint
+from ..recording import UsageRecorder, store_or_log
 from ..settings import Settings
-from ..writer import store_or_log
 from .conf import NAME, OWN_DATABASE, database_alias, read_settings, sends_by_tasks
 from .origins import is_trusted
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from django.utils import timezone
 
-from ..recorder import UsageRecorder
+from ..recording import UsageRecorder
 from .conf import sends_by_tasks
 from .recorder import get_recorder
 from .sender import enqueue

@@ -15,15 +15,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from ..webhooks import (
-    MODE_HEADER,
-    SIGNATURE_HEADER,
-    Answer,
-    Webhook,
-    WebhookOptions,
-    WebhookReceiver,
-    is_asynchronous,
-)
+from ..webhooks import MODE_HEADER, SIGNATURE_HEADER, Answer, Webhook, WebhookOptions, WebhookReceiver, is_asynchronous
 from .exchange import run_after
 
 

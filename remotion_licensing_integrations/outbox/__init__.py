@@ -6,13 +6,33 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+from .._support.masking import mask, mask_url
 from ..errors import ConfigurationError
-from ..masking import mask, mask_url
 from ._schemes import DATABASES
-from .base import Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .memory import MemoryOutbox
+from .rows import POINT, UNREADABLE, possible_keys, to_moment, to_point, to_reason, to_stored, to_stored_points
 
-__all__ = ["Change", "ClaimedPoint", "Counts", "MemoryOutbox", "Outbox", "State", "StoredPoint", "open_outbox"]
+__all__ = [
+    "MAX_DELAY",
+    "MAX_ERROR_LENGTH",
+    "POINT",
+    "UNREADABLE",
+    "Change",
+    "ClaimedPoint",
+    "Counts",
+    "MemoryOutbox",
+    "Outbox",
+    "State",
+    "StoredPoint",
+    "open_outbox",
+    "possible_keys",
+    "to_moment",
+    "to_point",
+    "to_reason",
+    "to_stored",
+    "to_stored_points",
+]
 
 
 def open_outbox(url: str) -> Outbox:

@@ -29,9 +29,9 @@ from sqlalchemy import (
     update,
 )
 
-from ._rows import POINT, PROGRESS
 from ._tables import PENDING, POINTS
-from .base import MAX_DELAY, State
+from .contract import MAX_DELAY, State
+from .rows import POINT, PROGRESS
 
 #: Seconds that a server may be silent; a frozen one would be for ever.
 MAX_SILENCE: Final = 10

@@ -28,9 +28,9 @@ from sqlalchemy.dialects import mysql
 
 from ..errors import OutboxError
 from ._dialect import MAX_SILENCE, UNANSWERED, Dialect, Rows
-from ._rows import POINT
 from ._tables import DUE_INDEX, POINTS
-from .base import State
+from .contract import State
+from .rows import POINT
 
 _LOCK: Final = "remotion_usage_point"
 _LOCK_WAIT: Final = 5  # seconds

@@ -31,9 +31,9 @@ from sqlalchemy.dialects.postgresql import JSON, insert
 
 from ._bounded import BoundedConnection
 from ._dialect import MAX_SILENCE, UNANSWERED, Dialect
-from ._rows import POINT
 from ._tables import POINTS
-from .base import State
+from .contract import State
+from .rows import POINT
 
 _LOCK: Final = 0x524D_4C55  # "RMLU"
 # Points must be durable, and claims not fail for what others do, whatever the defaults of the database. Set only where

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from .._forks import ForkLock
+from .._support.forks import ForkLock
+from .._support.masking import is_secret, mask, mask_url
 from ..errors import ConfigurationError, OutboxError
-from ..masking import is_secret, mask, mask_url
 from . import _tables
 from ._dialect import MAX_SILENCE, Dialect
 

@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 
 from ..errors import OutboxError
-from ..models import MAX_HOST_LENGTH, MAX_KEY_LENGTH
-from .base import MAX_ERROR_LENGTH
+from ..points import MAX_HOST_LENGTH, MAX_KEY_LENGTH
+from .contract import MAX_ERROR_LENGTH
 
 _metadata: Final = MetaData()
 # In MySQL: `a` and `A` are two keys, and the default engine and character set need not be these.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from .._forks import ForkLock
-from ..models import Registration, UsagePoint
-from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .._support.forks import ForkLock
+from ..points import Registration, UsagePoint
+from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 
 # One for all, as its fork hooks stay for good.
 _lock: Final = ForkLock()

@@ -16,15 +16,15 @@ from typing import Any, Final
 from sqlalchemy import URL, ColumnElement, Connection, Executable, UpdateBase, make_url
 from sqlalchemy.exc import ArgumentError
 
+from .._support.masking import mask, mask_url
 from ..errors import ConfigurationError, OutboxError
-from ..masking import mask, mask_url
-from ..models import UsagePoint
-from . import _rows
+from ..points import UsagePoint
+from . import rows as _rows
 from ._dialect import Dialect
 from ._schemes import DATABASES
 from ._server import Server
 from ._tables import POINTS
-from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 
 
 class SQLAlchemyOutbox(Outbox):

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigurationError, OutboxError
-from ..models import UsagePoint
-from . import _rows
-from ._database import Database
-from .base import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from ..points import UsagePoint
+from . import rows as _rows
+from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .file import Database
 
 # `due` is when a pending point is delivered next; for the others, when they came into their state. The index serves the
 # order of claims and covers the counts.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..models import UsagePoint
-    from ..recorder import UsageRecorder
+    from ..points import UsagePoint
+    from ..recording import UsageRecorder
 
 
 class RecordedUsage:
@@ -52,7 +52,7 @@ def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
     """
     Take the usage points of every recorder, with or without a licence key, instead of storing and delivering them.
     """
-    from ..recorder import UsageRecorder  # noqa: PLC0415 - the plugin is loaded in test runs that never need it
+    from ..recording import UsageRecorder  # noqa: PLC0415 - the plugin is loaded in test runs that never need it
 
     recorded = RecordedUsage()
 

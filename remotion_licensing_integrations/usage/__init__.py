@@ -1,13 +1,26 @@
 """
-What an app's own code touches: decorators for endpoints and jobs, a block around a call, and the point of the moment.
+What counts: decorators for endpoints and jobs, a block around a call, and the pending point in between.
+
+In comes a request, a job or a block of code and how it ended; out goes a usage point, deferred or with its outcome, to
+the recorder.
 """
 
-from .block import conversion
-from .endpoint import usage_point
+from .block import conversion, find_recorder
+from .endpoint import count_decorated, marked_options, usage_point
 from .job import conversion_job
-from .pending import PendingUsage, current_usage
+from .pending import CURRENT, PendingUsage, Settle, current_usage
+from .rules import EndpointRules
 
-#: `usage.point(…)` reads well where the module is imported by name.
-point = conversion
-
-__all__ = ["PendingUsage", "conversion", "conversion_job", "current_usage", "point", "usage_point"]
+__all__ = [
+    "CURRENT",
+    "EndpointRules",
+    "PendingUsage",
+    "Settle",
+    "conversion",
+    "conversion_job",
+    "count_decorated",
+    "current_usage",
+    "find_recorder",
+    "marked_options",
+    "usage_point",
+]

@@ -11,12 +11,9 @@ from contextvars import Token
 from types import TracebackType
 from typing import Final, TypeVar
 
-from ..default import default_recorder
-from ..deferral import decode_token, is_known
 from ..errors import ConfigurationError, InvalidTokenError
-from ..models import UsagePoint, check_event
-from ..origin import ResolvedHost
-from ..recorder import UsageRecorder
+from ..points import ResolvedHost, UsagePoint, check_event, decode_token, is_known
+from ..recording import UsageRecorder, default_recorder
 from . import queues
 from .pending import CURRENT, PendingUsage, UsageOptions, find_usage
 

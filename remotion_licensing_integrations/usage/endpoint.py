@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from ..models import check_event
-from ..origin import check_origin
+from ..points import check_event, check_origin
 from .pending import PendingUsage, UsageOptions, find_usage
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
@@ -24,8 +23,7 @@ R = TypeVar("R")
 _OK: Final = 200
 _MARKER: Final = "__remotion_usage_point__"
 
-#: How many decorators this process has made; tells whether an app counts anything.
-decorated = 0
+_decorated = 0
 
 
 def usage_point(
@@ -47,14 +45,21 @@ def usage_point(
         ConfigurationError: An argument is unusable.
         TypeError: The decorated object is not a function or method.
     """
-    global decorated  # noqa: PLW0603 - only ever counted up
+    global _decorated  # noqa: PLW0603 - only ever counted up
     if callable(event):
         msg = 'usage_point needs an event: @usage_point("cloud-render")'
         raise TypeError(msg)
     check_event(event)
     options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
-    decorated += 1
+    _decorated += 1
     return functools.partial(_decorate, options)
+
+
+def count_decorated() -> int:
+    """
+    Return how many endpoints this process has decorated, which tells whether an app counts anything.
+    """
+    return _decorated
 
 
 def marked_options(endpoint: object) -> UsageOptions | None:

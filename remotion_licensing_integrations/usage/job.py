@@ -9,9 +9,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from ..models import check_event
-from ..origin import check_origin
-from ..recorder import UsageRecorder
+from ..points import check_event, check_origin
+from ..recording import UsageRecorder
 from . import queues
 from .block import Conversion, new_usage
 from .pending import UsageOptions

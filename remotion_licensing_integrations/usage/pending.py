@@ -15,13 +15,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..deferral import UNKNOWN_EVENT, encode_token
 from ..errors import ConfigurationError
-from ..models import UsagePoint, check_event, check_flag, check_idempotency_key, new_idempotency_key
-from ..origin import ResolvedHost, check_origin
+from ..points import (
+    UNKNOWN_EVENT,
+    ResolvedHost,
+    UsagePoint,
+    check_event,
+    check_flag,
+    check_idempotency_key,
+    check_origin,
+    encode_token,
+    new_idempotency_key,
+)
 
 if TYPE_CHECKING:
-    from ..recorder import UsageRecorder
+    from ..recording import UsageRecorder
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 

@@ -18,7 +18,7 @@ from remotion_licensing_integrations.django.models import UsagePointRecord
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.django.summary import DAYS, KINDS, Summary
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.points.point import UsagePoint
 
 pytestmark = pytest.mark.django_db
 

@@ -101,7 +101,7 @@ def test_no_middleware(settings, monkeypatch, decorated, expected):
     W002: views are decorated, but the middleware is missing.
     """
     assert get_resolver().url_patterns  # imported, or the views would be decorated while the check looks
-    monkeypatch.setattr(endpoint, "decorated", decorated)
+    monkeypatch.setattr(endpoint, "_decorated", decorated)
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware", "tests.nowhere.Middleware"]
 
     assert found() == expected
@@ -112,7 +112,7 @@ def test_no_views_to_look_at(settings, monkeypatch, urls):
     """
     Without URLs, or with broken ones, which Django reports, the decorators that are known decide.
     """
-    monkeypatch.setattr(endpoint, "decorated", 0)
+    monkeypatch.setattr(endpoint, "_decorated", 0)
     settings.MIDDLEWARE, settings.ROOT_URLCONF = [], urls
 
     assert found() == []

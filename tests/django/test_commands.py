@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.outbox import State
-from remotion_licensing_integrations.pointlog import LOG_MARK
+from remotion_licensing_integrations.points.logline import LOG_MARK
 from remotion_licensing_integrations.testing import Sandbox
 from tests.outbox._values import REGISTRATION, bring, claim, keys, point
 

@@ -13,7 +13,7 @@ from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.django.recorder import get_recorder
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.outbox import MemoryOutbox
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 
 
 def given(**values):

@@ -11,11 +11,11 @@ import pytest
 from django.db import transaction
 
 from remotion_licensing_integrations import current_usage, default_recorder
-from remotion_licensing_integrations.deferral import encode_token
 from remotion_licensing_integrations.django import conversion, conversion_job
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.models import UsagePointRecord
-from remotion_licensing_integrations.models import UsagePoint
+from remotion_licensing_integrations.points.point import UsagePoint
+from remotion_licensing_integrations.points.token import encode_token
 from tests.django._kinds import CLIENTS, outcomes, request
 
 KINDS = pytest.mark.parametrize("kind", CLIENTS)

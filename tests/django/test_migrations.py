@@ -12,8 +12,8 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
-from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.points.point import Registration
 from tests._django import add_database
 from tests.outbox._values import START, claim, keys, moment, point
 

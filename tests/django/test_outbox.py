@@ -16,7 +16,7 @@ from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.django.recorder import get_recorder
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import State
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._django import add_database, emptied
 from tests.outbox._values import claim, keys, moment, point, points

@@ -92,7 +92,7 @@ def production(queue, monkeypatch):
     The recorder of production: one of a test run starts no thread and delivers nothing.
     """
     monkeypatch.setattr(recorder_module, "is_test_run", lambda: False)
-    monkeypatch.setattr("remotion_licensing_integrations.recorder.COMMIT_WAIT", PATIENCE)
+    monkeypatch.setattr("remotion_licensing_integrations.recording.recorder.COMMIT_WAIT", PATIENCE)
     return get_recorder()
 
 

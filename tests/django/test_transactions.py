@@ -11,7 +11,7 @@ from django.test import Client, TestCase
 
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.models import UsagePointRecord
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from tests.django._kinds import CLIENTS, outcomes, request
 
 KINDS = pytest.mark.parametrize("kind", CLIENTS)
@@ -25,7 +25,7 @@ def recorder(request, monkeypatch):
     """
     if request.param == "of production":
         monkeypatch.setattr(recorder_module, "is_test_run", lambda: False)
-        monkeypatch.setattr("remotion_licensing_integrations.recorder.COMMIT_WAIT", 10)
+        monkeypatch.setattr("remotion_licensing_integrations.recording.recorder.COMMIT_WAIT", 10)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_recorder_with_a_thread(kind, monkeypatch, caplog):
     Outside of tests a thread of the recorder's stores the points, never the event loop.
     """
     monkeypatch.setattr(recorder_module, "is_test_run", lambda: False)
-    monkeypatch.setattr("remotion_licensing_integrations.recorder.COMMIT_WAIT", 10)
+    monkeypatch.setattr("remotion_licensing_integrations.recording.recorder.COMMIT_WAIT", 10)
     request(kind, "post", "/async/200")
 
     assert type(recorder_module.get_recorder()) is UsageRecorder

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import point
 
 ROOT = Path(__file__).parents[2]

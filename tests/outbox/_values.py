@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from remotion_licensing_integrations.models import Registration, UsagePoint
 from remotion_licensing_integrations.outbox import ClaimedPoint, Outbox, State, StoredPoint
+from remotion_licensing_integrations.points.point import Registration, UsagePoint
 
 START = 1_700_000_000.0  # epoch seconds
 DAY = 86_400.0  # seconds

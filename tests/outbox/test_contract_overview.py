@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from remotion_licensing_integrations.outbox import Counts, State
-from remotion_licensing_integrations.outbox.base import MAX_DELAY
+from remotion_licensing_integrations.outbox.contract import MAX_DELAY
 from tests.outbox._values import DAY, REGISTRATION, bring, claim, keys, moment, point, points
 
 

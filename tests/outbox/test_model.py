@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
-from remotion_licensing_integrations.outbox.base import MAX_DELAY
+from remotion_licensing_integrations.outbox.contract import MAX_DELAY
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import DAY, Clock, moment, point
 
 KEYS = st.lists(st.integers(0, 9).map(str), max_size=6)

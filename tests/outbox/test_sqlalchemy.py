@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.models import Registration
 from remotion_licensing_integrations.outbox import State, open_outbox
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.points.point import Registration
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings as AppSettings
 from remotion_licensing_integrations.testing import Sandbox
 from tests._sqlalchemy import emptied, execute, to_url

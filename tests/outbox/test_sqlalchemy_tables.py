@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from remotion_licensing_integrations.cli import main
-from remotion_licensing_integrations.doctor import examine
 from remotion_licensing_integrations.errors import OutboxError
+from remotion_licensing_integrations.operations.cli import main
+from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import open_outbox
-from remotion_licensing_integrations.recorder import UsageRecorder
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._sqlalchemy import execute, new_databases, to_url
 from tests.outbox import _programs

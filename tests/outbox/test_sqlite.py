@@ -11,7 +11,8 @@ import stat
 import pytest
 
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
-from remotion_licensing_integrations.outbox import State, _database
+from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.outbox import file as _database
 from remotion_licensing_integrations.outbox import sqlite as module
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from tests.outbox import _programs

@@ -11,7 +11,7 @@ import sqlite3
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import _database
+from remotion_licensing_integrations.outbox import file as _database
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points

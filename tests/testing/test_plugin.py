@@ -117,7 +117,7 @@ def test_undone(pytester: pytest.Pytester) -> None:
     """
     pytester.makepyfile(
         """
-        from remotion_licensing_integrations.recorder import UsageRecorder
+        from remotion_licensing_integrations.recording.recorder import UsageRecorder
 
         ORIGINAL = UsageRecorder.record
 

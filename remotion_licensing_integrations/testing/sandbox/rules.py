@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NoReturn, cast
 from urllib.parse import urlsplit
 
-from ...models import EVENTS, MAX_KEY_LENGTH
+from ...points import EVENTS, MAX_KEY_LENGTH
 
 Classification = Literal["billable", "development", "failed"]
 CLASSIFICATIONS: Final = ("billable", "development", "failed")

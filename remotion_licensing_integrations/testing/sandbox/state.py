@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ...models import EVENTS, utc_now
+from ...points import EVENTS, utc_now
 from .journal import Journal
 from .rules import CLASSIFICATIONS, Classification, PointRequest
 

@@ -5,7 +5,7 @@ Settings of a small project with the admin and two conversions, for servers in p
 import json
 import os
 
-from remotion_licensing_integrations import recorder
+from remotion_licensing_integrations.recording import recorder
 
 if wait := os.environ.get("COMMIT_WAIT"):
     recorder.COMMIT_WAIT = float(wait)

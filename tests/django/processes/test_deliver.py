@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from remotion_licensing_integrations import UsagePoint
-from remotion_licensing_integrations.pointlog import LOG_MARK
+from remotion_licensing_integrations.points.logline import LOG_MARK
 from tests._watch import watching
 from tests.django.processes.servers import environment, manage
 from tests.processes.servers import DEADLINE, eventually

@@ -10,9 +10,8 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ....arguments import add_commands
-from ....commands import run
 from ....errors import LicensingError
+from ....operations import add_commands, run
 from ...recorder import get_recorder
 
 

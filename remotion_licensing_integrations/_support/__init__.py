@@ -1,0 +1,3 @@
+"""
+A cellar: what several packages need and none is about.
+"""

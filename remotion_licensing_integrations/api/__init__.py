@@ -1,0 +1,29 @@
+"""
+Remotion's licensing API: what goes over the wire, the HTTP beneath it, and the clients.
+
+In comes what is to be registered or asked; out comes a `Registration`, a `Usage`, or an error that says what to do.
+"""
+
+from .client import (
+    AsyncLicensingClient,
+    LicensingClient,
+    aget_usage,
+    aregister_usage_event,
+    aregister_usage_point,
+    get_usage,
+    register_usage_event,
+    register_usage_point,
+)
+from .retry import backoff
+
+__all__ = [
+    "AsyncLicensingClient",
+    "LicensingClient",
+    "aget_usage",
+    "aregister_usage_event",
+    "aregister_usage_point",
+    "backoff",
+    "get_usage",
+    "register_usage_event",
+    "register_usage_point",
+]

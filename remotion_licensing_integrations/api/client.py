@@ -1,0 +1,334 @@
+"""
+Direct calls to Remotion's licensing API, synchronous and asynchronous.
+
+They mirror the npm package `@remotion/licensing` and differ on purpose in four things: redirects are not followed
+(they would carry the licence key elsewhere), missing answers are repeated, one attempt with its whole answer takes
+`timeout` seconds at most, and errors carry status and body.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
+
+from .._support.forks import ForkLock
+from ..errors import TransportError
+from ..points import Registration, Usage
+from .calls import Call, Caller, ClientOptions
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import TracebackType
+
+    from .http import AsyncSender, Sender
+
+_T = TypeVar("_T")
+
+# A child forked while another thread imports finds modules that are half there and locked for ever; it would hang in
+# its own first import of any of them. Even the library's client objects import on their first use.
+_loading: Final = ForkLock()
+
+
+class LicensingClient(Caller):
+    """
+    Client of the licensing API that keeps its connection between calls; a context manager.
+
+    Every call goes over the connection of one client, so give each thread its own.
+
+    Args:
+        license_key: Key of calls that name none.
+        base_url: Where the API is.
+        timeout: Seconds one attempt may take, its answer included. The operating system's look-up of a name is not
+            cut short.
+        max_attempts: How often a usage point is sent when no answer comes, with pauses of 1, 2, 4 … seconds.
+        idempotency: Where the idempotency key goes: `"body"`, `"header"`, or `"off"`, nowhere.
+        transport: Stands in for the network in tests: a transport of `httpx2` when that is installed, else of `httpx`.
+
+    Raises:
+        ConfigurationError: An argument is unusable; the message names it.
+    """
+
+    _sender: Sender | None = None
+
+    def register_usage_event(
+        self,
+        *,
+        license_key: str | None = None,
+        api_key: str | None = None,
+        event: str,
+        host: str | None,
+        succeeded: bool,
+        is_still: bool = False,
+        is_production: bool = True,
+        idempotency_key: str | None = None,
+    ) -> Registration:
+        """
+        Register one usage point and return what the API makes of it.
+
+        Only the idempotency key is validated; the rest goes out as it is, as in the npm package.
+
+        Args:
+            license_key: The public key, or `"free-license"`; an empty string counts as given.
+            api_key: The older name of *license_key*, which wins over it.
+            event: One of `models.EVENTS`.
+            host: What `window.location.origin` is on the frontend, or `None`.
+            succeeded: Whether the work succeeded; failures are not billed.
+            is_still: Whether a still image was rendered instead of a video.
+            is_production: Whether the point may be billed.
+            idempotency_key: Names this point on every attempt, here and in later calls; by default a new one.
+
+        Raises:
+            TransportError: No answer came, on any attempt.
+            APIError: The API did not take the point.
+            ConfigurationError: *idempotency_key* is not 1 to 255 printable ASCII characters.
+        """
+        return self._run(
+            self._register_call(
+                license_key=license_key,
+                api_key=api_key,
+                event=event,
+                host=host,
+                succeeded=succeeded,
+                is_still=is_still,
+                is_production=is_production,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    register_usage_point = register_usage_event
+
+    def get_usage(
+        self,
+        *,
+        license_key: str | None = None,
+        api_key: str | None = None,
+        since: datetime | float | None = None,
+    ) -> Usage:
+        """
+        Return what the API has counted; one attempt.
+
+        Args:
+            license_key: The private key.
+            api_key: The older name of *license_key*, which wins over it.
+            since: Aware moment or epoch milliseconds, at most 90 days ago; `None`: the start of this month in UTC.
+
+        Raises:
+            TransportError: No answer came.
+            APIError: The API did not tell.
+            ConfigurationError: *since* is naive or no moment at all.
+        """
+        return self._run(self._usage_call(license_key=license_key, api_key=api_key, since=since))
+
+    def _run(self, call: Call[_T]) -> _T:
+        sender = self._open()
+        while True:
+            try:
+                answer = sender.send(call.request)
+            except TransportError as error:
+                if (delay := call.delay_after(error)) is None:
+                    raise
+            else:
+                return call.read(answer)
+            sender.sleep(delay)
+
+    def _open(self) -> Sender:
+        self._check_open()
+        if self._sender is None:
+            with _loading:
+                from .http import Sender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
+
+                self._sender = Sender(self._base_url, self._timeout, self._transport)
+        return self._sender
+
+    def close(self) -> None:
+        """
+        Close the connection; the client cannot be used any more.
+        """
+        self._is_closed = True
+        if self._sender is not None:
+            self._sender.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncLicensingClient(Caller):
+    """
+    Same as `LicensingClient`, but asynchronous, for the asyncio event loop it is first used in.
+
+    Here *timeout* covers the look-up of the name too.
+    """
+
+    _sender: AsyncSender | None = None
+
+    async def register_usage_event(
+        self,
+        *,
+        license_key: str | None = None,
+        api_key: str | None = None,
+        event: str,
+        host: str | None,
+        succeeded: bool,
+        is_still: bool = False,
+        is_production: bool = True,
+        idempotency_key: str | None = None,
+    ) -> Registration:
+        """
+        Same as `LicensingClient.register_usage_event`.
+        """
+        return await self._run(
+            self._register_call(
+                license_key=license_key,
+                api_key=api_key,
+                event=event,
+                host=host,
+                succeeded=succeeded,
+                is_still=is_still,
+                is_production=is_production,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    register_usage_point = register_usage_event
+
+    async def get_usage(
+        self,
+        *,
+        license_key: str | None = None,
+        api_key: str | None = None,
+        since: datetime | float | None = None,
+    ) -> Usage:
+        """
+        Same as `LicensingClient.get_usage`.
+        """
+        return await self._run(self._usage_call(license_key=license_key, api_key=api_key, since=since))
+
+    async def _run(self, call: Call[_T]) -> _T:
+        sender = self._open()
+        while True:
+            try:
+                answer = await sender.send(call.request)
+            except TransportError as error:
+                if (delay := call.delay_after(error)) is None:
+                    raise
+            else:
+                return call.read(answer)
+            await sender.sleep(delay)
+
+    def _open(self) -> AsyncSender:
+        self._check_open()
+        if self._sender is None:
+            from .http import AsyncSender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
+
+            self._sender = AsyncSender(self._base_url, self._timeout, self._transport)
+        return self._sender
+
+    async def aclose(self) -> None:
+        """
+        Same as `LicensingClient.close`.
+        """
+        self._is_closed = True
+        if self._sender is not None:
+            await self._sender.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def register_usage_event(
+    *,
+    license_key: str | None = None,
+    api_key: str | None = None,
+    event: str,
+    host: str | None,
+    succeeded: bool,
+    is_still: bool = False,
+    is_production: bool = True,
+    idempotency_key: str | None = None,
+    **options: Unpack[ClientOptions],
+) -> Registration:
+    """
+    Same as `LicensingClient.register_usage_event`, but with a connection of its own.
+    """
+    with LicensingClient(**options) as client:
+        return client.register_usage_event(
+            license_key=license_key,
+            api_key=api_key,
+            event=event,
+            host=host,
+            succeeded=succeeded,
+            is_still=is_still,
+            is_production=is_production,
+            idempotency_key=idempotency_key,
+        )
+
+
+register_usage_point = register_usage_event
+
+
+def get_usage(
+    *,
+    license_key: str | None = None,
+    api_key: str | None = None,
+    since: datetime | float | None = None,
+    **options: Unpack[ClientOptions],
+) -> Usage:
+    """
+    Same as `LicensingClient.get_usage`, but with a connection of its own.
+    """
+    with LicensingClient(**options) as client:
+        return client.get_usage(license_key=license_key, api_key=api_key, since=since)
+
+
+async def aregister_usage_event(
+    *,
+    license_key: str | None = None,
+    api_key: str | None = None,
+    event: str,
+    host: str | None,
+    succeeded: bool,
+    is_still: bool = False,
+    is_production: bool = True,
+    idempotency_key: str | None = None,
+    **options: Unpack[ClientOptions],
+) -> Registration:
+    """
+    Same as `register_usage_event`, but asynchronous.
+    """
+    async with AsyncLicensingClient(**options) as client:
+        return await client.register_usage_event(
+            license_key=license_key,
+            api_key=api_key,
+            event=event,
+            host=host,
+            succeeded=succeeded,
+            is_still=is_still,
+            is_production=is_production,
+            idempotency_key=idempotency_key,
+        )
+
+
+aregister_usage_point = aregister_usage_event
+
+
+async def aget_usage(
+    *,
+    license_key: str | None = None,
+    api_key: str | None = None,
+    since: datetime | float | None = None,
+    **options: Unpack[ClientOptions],
+) -> Usage:
+    """
+    Same as `get_usage`, but asynchronous.
+    """
+    async with AsyncLicensingClient(**options) as client:
+        return await client.get_usage(license_key=license_key, api_key=api_key, since=since)

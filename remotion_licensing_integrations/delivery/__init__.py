@@ -1,0 +1,16 @@
+"""
+Where a usage point leaves the machine.
+
+In comes an outbox with points that are due; out go calls to the licensing API, and back into the outbox what came of
+each.
+"""
+
+from .deliverer import Delivery
+from .senders import drain
+from .worker import Worker
+
+__all__ = [
+    "Delivery",
+    "Worker",
+    "drain",
+]

@@ -1,0 +1,126 @@
+"""
+The threads that send claimed points to the licensing API.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..outbox import ClaimedPoint
+from ..points import Registration
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ..api import LicensingClient
+
+#: What came of sending a point.
+Outcome = Registration | Exception
+#: A point and its outcome, `None` when it was not sent.
+Result = tuple[ClaimedPoint, Outcome | None]
+_T = TypeVar("_T")
+
+
+class Senders:
+    """
+    Daemon threads that register claimed points, each over one connection of its own.
+
+    Threads, because they outrun the async clients several times over; daemons, because a hanging API must not keep a
+    process alive.
+    """
+
+    def __init__(self, settings: Settings, transport: Any, *, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._tasks: queue.SimpleQueue[tuple[ClaimedPoint, float] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._threads = 0
+
+    def send(self, claimed: Sequence[ClaimedPoint], *, begin_by: float, threads: int) -> None:
+        """
+        Have *claimed* registered, by *threads* threads from now on at the least.
+
+        A point that no thread has begun with by *begin_by*, epoch seconds, comes back with no outcome: its lease might
+        end meanwhile. By wall time, because other clocks stand still while a machine sleeps.
+        """
+        while self._threads < threads:
+            threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
+            self._threads += 1
+        for point in claimed:
+            self._tasks.put((point, begin_by))
+
+    def take_back(self) -> list[ClaimedPoint]:
+        """
+        Return the points that no thread has begun with.
+        """
+        tasks = drain(self._tasks)
+        for _ in range(tasks.count(None)):
+            self._tasks.put(None)  # the end of a thread
+        return [task[0] for task in tasks if task is not None]
+
+    def results(self, timeout: float) -> list[Result]:
+        """
+        Return what has come of points, waiting *timeout* seconds for the first; `math.inf` waits for ever.
+        """
+        try:
+            first = self._results.get(timeout=None if timeout == math.inf else timeout)
+        except queue.Empty:
+            return []
+        return [result for result in (first, *drain(self._results)) if result is not None]
+
+    def wake(self) -> None:
+        """
+        Let a waiting `results` return.
+        """
+        self._results.put(None)
+
+    def close(self) -> None:
+        """
+        End the threads; one that waits for an answer is left behind.
+        """
+        for _ in range(self._threads):
+            self._tasks.put(None)
+        self._threads = 0
+
+    def _run(self) -> None:
+        client: LicensingClient | None = None
+        with ExitStack() as stack:
+            while (task := self._tasks.get()) is not None:
+                claimed, begin_by = task
+                outcome: Outcome | None = None
+                try:
+                    if self._clock() < begin_by:
+                        client = client or stack.enter_context(self._connect())
+                        outcome = client.register_usage_event(**claimed.point.to_event())
+                except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
+                    outcome = error
+                self._results.put((claimed, outcome))
+
+    def _connect(self) -> LicensingClient:
+        from ..api import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
+
+        return LicensingClient(
+            self._settings.wire_key,
+            base_url=self._settings.base_url,
+            timeout=self._settings.timeout,
+            max_attempts=1,
+            idempotency=self._settings.idempotency,
+            transport=self._transport,
+        )
+
+
+def drain(entries: queue.SimpleQueue[_T]) -> list[_T]:
+    """
+    Return what is in the queue now.
+    """
+    drained: list[_T] = []
+    try:
+        while True:
+            drained.append(entries.get_nowait())
+    except queue.Empty:
+        return drained

@@ -1,0 +1,61 @@
+"""
+What a usage point is: its values, the origin it came from, and its two texts, the deferral token and the log line.
+
+In come headers, arguments and texts; out go validated, frozen values. No I/O.
+"""
+
+from .logline import log_point, read_point
+from .origin import (
+    AllowedOrigins,
+    OriginHeaders,
+    ResolvedHost,
+    check_origin,
+    is_local,
+    is_origin,
+    own_origin,
+    resolve_host,
+)
+from .point import (
+    EVENTS,
+    MAX_HOST_LENGTH,
+    MAX_KEY_LENGTH,
+    EventCount,
+    Registration,
+    Usage,
+    UsagePoint,
+    check_event,
+    check_flag,
+    check_idempotency_key,
+    new_idempotency_key,
+    utc_now,
+)
+from .token import UNKNOWN_EVENT, decode_token, encode_token, is_known
+
+__all__ = [
+    "EVENTS",
+    "MAX_HOST_LENGTH",
+    "MAX_KEY_LENGTH",
+    "UNKNOWN_EVENT",
+    "AllowedOrigins",
+    "EventCount",
+    "OriginHeaders",
+    "Registration",
+    "ResolvedHost",
+    "Usage",
+    "UsagePoint",
+    "check_event",
+    "check_flag",
+    "check_idempotency_key",
+    "check_origin",
+    "decode_token",
+    "encode_token",
+    "is_known",
+    "is_local",
+    "is_origin",
+    "log_point",
+    "new_idempotency_key",
+    "own_origin",
+    "read_point",
+    "resolve_host",
+    "utc_now",
+]

@@ -1,0 +1,239 @@
+"""
+From a request's headers to the host of its usage point.
+
+The host is what `window.location.origin` was on the page. Browsers send origins already serialised, so values are
+validated and never normalised: whatever is not exactly what a browser writes counts as absent.
+Facts: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin and recordings of
+Chromium in `tests/golden/origins.json` and `tests/golden/browser_headers.json`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from .._support.masking import mask
+from ..errors import ConfigurationError
+
+#: How a host was chosen; `refused` means a header named an origin that `allowed_hosts` does not list.
+HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
+
+
+_MAX_ORIGIN: Final = 300  # characters; 253 for the name leaves room for scheme and port
+_MAX_NAME: Final = 253  # characters, RFC 1035
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?)://(?:(?P<name>[a-z0-9_.-]+)|\[(?P<ipv6>[0-9a-f:]{2,39})\])(?::(?P<port>0|[1-9][0-9]{0,4}))?"
+)
+_LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
+_IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
+# A last label that the URL standard reads as a number makes the whole name an IPv4 address, canonical or invalid.
+_NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_LOCAL_SUFFIXES: Final = (".localhost", ".local", ".test", ".internal")
+_REFERER: Final = re.compile(r"(https?://[^/?#\\@\s]+)/[\x21-\x7e]*")
+
+
+def is_origin(value: str) -> bool:
+    """
+    Whether *value* is an http(s) origin exactly as a browser serialises it.
+    """
+    if len(value) > _MAX_ORIGIN:
+        return False
+    match = _ORIGIN.fullmatch(value)
+    if match is None:
+        return False
+    scheme, name, ipv6, port = match["scheme"], match["name"], match["ipv6"], match["port"]
+    if port is not None and (int(port) > 65_535 or port == _DEFAULT_PORTS[scheme]):  # noqa: PLR2004 - highest port
+        return False
+    return _is_name(name) if ipv6 is None else _is_compressed_ipv6(ipv6)
+
+
+def _is_name(name: str) -> bool:
+    labels = name.removesuffix(".").split(".")
+    if len(name) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
+        return False
+    if _NUMERIC_LABEL.fullmatch(labels[-1]):
+        return _IPV4.fullmatch(name) is not None
+    return True
+
+
+def _is_compressed_ipv6(text: str) -> bool:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    if address.ipv4_mapped is not None:
+        # Python 3.13 prints these with dots, browsers do not.
+        high, low = divmod(int(address.ipv4_mapped), 0x10000)
+        return text == f"::ffff:{high:x}:{low:x}"
+    return text == str(address)
+
+
+def origin_of_referer(referer: str) -> str | None:
+    """
+    Return the origin of a `Referer` header, never its path or query; `None` when it has no http(s) origin.
+    """
+    match = _REFERER.fullmatch(referer)
+    if match is None or not is_origin(match[1]):
+        return None
+    return match[1]
+
+
+def check_origin(field: str, value: str) -> str:
+    """
+    Return *value* when it is a serialised http(s) origin.
+
+    Raises:
+        ConfigurationError: It is not; the message names *field* and shows what a right value looks like.
+    """
+    if is_origin(value):
+        return value
+    guess = value.strip().lower().rstrip("/")
+    guess = guess if "://" in guess else f"https://{guess}"
+    hint = f"; did you mean {guess!r}?" if is_origin(guess) else ""
+    msg = f'{field}: {mask(repr(value)):.120} is not an origin like "https://myapp.com"{hint}'
+    raise ConfigurationError(msg)
+
+
+class AllowedOrigins:
+    """
+    Exact origins and `https://*.myapp.com` patterns, each `*` standing for one or more whole labels.
+
+    Raises:
+        ConfigurationError: A pattern is neither.
+    """
+
+    def __init__(self, patterns: Iterable[str], *, field: str = "allowed_hosts") -> None:
+        self._exact: set[str] = set()
+        self._suffixes: list[tuple[str, str]] = []
+        for pattern in patterns:
+            if not is_origin(pattern.replace("://*.", "://", 1)):
+                check_origin(field, pattern)
+            if "://*." in pattern:
+                scheme, _, suffix = pattern.partition("://*")
+                self._suffixes.append((f"{scheme}://", suffix))
+            else:
+                self._exact.add(pattern)
+
+    def __call__(self, origin: str) -> bool:
+        """
+        Whether *origin*, a serialised origin, is listed.
+        """
+        return origin in self._exact or any(
+            origin.startswith(scheme) and origin.endswith(suffix) for scheme, suffix in self._suffixes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OriginHeaders:
+    """
+    The request headers that tell where a page came from.
+
+    Attributes:
+        origin: The `Origin` header; `None` when absent or sent more than once.
+        referer: The `Referer` header.
+        host: The `Host` header; `None` when absent or sent more than once.
+        fetch_site: The `Sec-Fetch-Site` header.
+        fetch_mode: The `Sec-Fetch-Mode` header.
+    """
+
+    origin: str | None = None
+    referer: str | None = None
+    host: str | None = None
+    fetch_site: str | None = None
+    fetch_mode: str | None = None
+
+    @classmethod
+    def from_asgi(cls, headers: Iterable[tuple[bytes, bytes]]) -> OriginHeaders:
+        """
+        Pick the headers from an ASGI scope's list.
+        """
+        found: dict[str, str | None] = {}
+        for name, value in headers:
+            field = _FIELDS.get(name.lower())
+            if field is not None:
+                # Two values are somebody's tampering or a merging proxy: neither can be trusted.
+                found[field] = None if field in found else value.decode("latin-1")
+        return cls(**found)
+
+
+_FIELDS: Final = {
+    b"origin": "origin",
+    b"referer": "referer",
+    b"host": "host",
+    b"sec-fetch-site": "fetch_site",
+    b"sec-fetch-mode": "fetch_mode",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedHost:
+    """
+    The host of a usage point and how it was chosen.
+    """
+
+    value: str | None
+    source: HostSource
+
+
+def is_local(origin: str) -> bool:
+    """
+    Whether *origin* names a place on this machine or in a private network, where no public page is.
+    """
+    name = (urlsplit(origin).hostname or "").removesuffix(".")
+    try:
+        return not ipaddress.ip_address(name).is_global
+    except ValueError:
+        return "." not in name or name.endswith(_LOCAL_SUFFIXES)
+
+
+def own_origin(scheme: str, host: str | None) -> str | None:
+    """
+    Return the origin under which a server was asked, from the resolved *scheme* and the `Host` header.
+    """
+    origin = f"{scheme}://{host}"
+    return origin if host and is_origin(origin) else None
+
+
+def resolve_host(
+    headers: OriginHeaders,
+    *,
+    own: Callable[[], str | None],
+    configured: str | None = None,
+    allows: Callable[[str], bool] | None = None,
+) -> ResolvedHost:
+    """
+    Choose the host of a usage point: configured, else `Origin`, else the origin of `Referer`, else the server's own.
+
+    The server's own origin counts only for requests that a browser marks as coming from the same origin or from the
+    address bar. An origin that is not allowed ends the search: a caller must not choose which source is asked.
+
+    Args:
+        headers: What the request says.
+        own: The server's own origin as the framework resolves it behind trusted proxies.
+        configured: A fixed host; wins over everything.
+        allows: Whether an origin is allowed; `None` allows all.
+    """
+    if configured is not None:
+        return ResolvedHost(configured, "configured")
+    for source, value in _candidates(headers, own):
+        if value is not None:
+            if allows is None or allows(value):
+                return ResolvedHost(value, source)
+            return ResolvedHost(None, "refused")
+    return ResolvedHost(None, "unknown")
+
+
+def _candidates(headers: OriginHeaders, own: Callable[[], str | None]) -> Iterable[tuple[HostSource, str | None]]:
+    if headers.origin is not None:
+        yield "origin", headers.origin if is_origin(headers.origin) else None
+    if headers.referer is not None:
+        yield "referer", origin_of_referer(headers.referer)
+    same_origin = headers.fetch_site == "same-origin"
+    address_bar = headers.fetch_site == "none" and headers.fetch_mode == "navigate"
+    if same_origin or address_bar:
+        yield "own", own()

@@ -1,0 +1,229 @@
+"""
+The values that travel through the package: what is counted, and what the licensing API says of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypedDict
+
+from .._support.masking import mask
+from ..errors import ConfigurationError
+
+#: The events the licensing API counts; `webcodec-conversion` is a deprecated alias of `web-render`.
+#: Source: https://www.remotion.dev/docs/licensing/register-usage-event
+EVENTS: Final = ("web-render", "cloud-render", "webcodec-conversion")
+
+MAX_HOST_LENGTH: Final = 300  # characters
+MAX_KEY_LENGTH: Final = 255  # characters, the documented limit of the API
+
+
+def new_idempotency_key() -> str:
+    """
+    Return a fresh key: a version 7 UUID (RFC 9562), so that keys sort by time and index pages stay hot.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def utc_now() -> datetime:
+    """
+    Return the present moment, aware.
+    """
+    return datetime.now(UTC)
+
+
+def check_event(event: object) -> str:
+    """
+    Return *event* when the API knows it.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    if event in EVENTS:
+        return str(event)
+    msg = f"event: {mask(repr(event))} is not one of {', '.join(map(repr, EVENTS))}"
+    raise ConfigurationError(msg)
+
+
+def check_idempotency_key(key: object) -> str:
+    """
+    Return *key* when it is 1 to 255 printable ASCII characters without a space at its ends.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if isinstance(key, str) and 1 <= len(key) <= MAX_KEY_LENGTH and _is_plain(key):
+        return key
+    msg = f"idempotency_key: expected 1 to {MAX_KEY_LENGTH} printable ASCII characters, got {mask(repr(key)):.80}"
+    raise ConfigurationError(msg)
+
+
+def _is_plain(key: str) -> bool:
+    # A header, where the key may go, would lose spaces at the ends.
+    return key.isascii() and key.isprintable() and key == key.strip()
+
+
+def _check_host(host: object) -> None:
+    if host is None:
+        return
+    if not isinstance(host, str) or not 1 <= len(host) <= MAX_HOST_LENGTH or not host.isprintable():
+        msg = f"host: expected None or 1 to {MAX_HOST_LENGTH} printable characters, got {mask(repr(host)):.80}"
+        raise ConfigurationError(msg)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """
+    Return *value*, of the field *name*, when it is `True` or `False`.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    msg = f"{name}: expected True or False, got {value!r:.80}"
+    raise ConfigurationError(msg)
+
+
+class EventFields(TypedDict):
+    """
+    What the licensing API is told of a usage point, as the keywords of `register_usage_event`.
+    """
+
+    event: str
+    host: str | None
+    succeeded: bool
+    is_still: bool
+    is_production: bool
+    idempotency_key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsagePoint:
+    """
+    One conversion or render, to be counted once it has finished.
+
+    Attributes:
+        event: One of `EVENTS`.
+        host: What `window.location.origin` is on the frontend, or `None` when unknown.
+        succeeded: Whether the work succeeded; failures are not billed. `None` while it goes on elsewhere: the point is
+            deferred, and counts once another one with the same key brings the outcome.
+        is_still: Whether a still image was rendered instead of a video.
+        is_production: Whether the point may be billed.
+        idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters.
+        occurred_at: When the work finished, or was deferred; aware, in UTC.
+
+    Raises:
+        ConfigurationError: A field has a value the licensing API could not take.
+    """
+
+    event: str
+    host: str | None
+    succeeded: bool | None
+    is_still: bool = False
+    is_production: bool = True
+    idempotency_key: str = field(default_factory=new_idempotency_key)
+    occurred_at: datetime = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_event(self.event)
+        _check_host(self.host)
+        if self.succeeded is not None:
+            check_flag("succeeded", self.succeeded)
+        for name in ("is_still", "is_production"):
+            check_flag(name, getattr(self, name))
+        check_idempotency_key(self.idempotency_key)
+        if not isinstance(self.occurred_at, datetime) or self.occurred_at.tzinfo is None:
+            msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"
+            raise ConfigurationError(msg)
+
+    def to_event(self) -> EventFields:
+        """
+        Return what the licensing API is told of the point; one without an outcome counts as failed.
+        """
+        return {
+            "event": self.event,
+            "host": self.host,
+            "succeeded": bool(self.succeeded),
+            "is_still": self.is_still,
+            "is_production": self.is_production,
+            "idempotency_key": self.idempotency_key,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """
+        Return the point as JSON values; `from_json` reads them back.
+        """
+        return {**self.to_event(), "succeeded": self.succeeded, "occurred_at": self.occurred_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> UsagePoint:
+        """
+        Build a point from what `to_json` returned.
+
+        Raises:
+            ConfigurationError: A field is missing, unknown or has a bad value.
+        """
+        try:
+            missing = cls.__dataclass_fields__.keys() - values.keys()
+            if missing:
+                # A point without its key would get a new one, and be counted again.
+                msg = f"usage point: {', '.join(sorted(missing))} is missing"
+                raise ConfigurationError(msg)
+            fields: dict[str, Any] = {**values, "occurred_at": datetime.fromisoformat(values["occurred_at"])}
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            msg = f"usage point: cannot read {values!r:.200}: {error}"
+            raise ConfigurationError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """
+    The licensing API's answer to a registered usage point.
+
+    Attributes:
+        billable: Whether the point is billed; `None` when the API did not say.
+        classification: `"billable"`, `"development"` or `"failed"`, or a newer word of the API's;
+            `None` when the API did not say.
+    """
+
+    billable: bool | None
+    classification: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """
+    Usage points of one event, by classification.
+    """
+
+    billable: int
+    development: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    What the licensing API has counted since a moment.
+
+    Attributes:
+        cloud_renders: Points of `cloud-render`.
+        web_renders: Points of `web-render`.
+        webcodec_conversions: Deprecated alias of `web_renders`.
+    """
+
+    cloud_renders: EventCount
+    web_renders: EventCount
+    webcodec_conversions: EventCount

@@ -1,0 +1,73 @@
+"""
+The token that carries a usage point from the request that started the work to the place where the work ends.
+
+It holds event, host, flags and idempotency key, so completing twice counts once. It is neither secret nor signed: keep
+it on your side (job arguments, a database), or inside something signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from typing import Any, Final
+
+from .._support.masking import mask
+from ..errors import ConfigurationError, InvalidTokenError
+from .point import UsagePoint
+
+_PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
+#: What work counts as of which nobody says more.
+UNKNOWN_EVENT: Final = "cloud-render"
+
+_FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
+
+
+def encode_token(point: UsagePoint, *, known: bool = True) -> str:
+    """
+    Return a URL-safe string from which `decode_token` makes *point* again, but for its outcome and time.
+
+    Of a point that nothing is *known* of, because no counted request was there, it says so.
+    """
+    fields = {name: getattr(point, name) for name in _FIELDS} | ({} if known else {"event": None})
+    body = json.dumps(list(fields.values()), separators=(",", ":")).encode()
+    checked = zlib.crc32(body).to_bytes(4, "big") + body
+    return _PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
+
+
+def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
+    """
+    Return the usage point of *token* as finished now with this outcome, or as still deferred.
+
+    Raises:
+        InvalidTokenError: *token* is damaged, cut, or of another version.
+    """
+    try:
+        fields = _read(token)
+        if fields["event"] is None:
+            fields["event"] = UNKNOWN_EVENT
+        return UsagePoint(**fields, succeeded=succeeded)
+    except (binascii.Error, ConfigurationError, TypeError, ValueError, RecursionError) as error:
+        msg = f"token: {mask(repr(token)):.60} is not a deferral token: {error}"
+        raise InvalidTokenError(msg) from error
+
+
+def is_known(token: str) -> bool:
+    """
+    Whether a readable *token* says more than its key.
+    """
+    return _read(token)["event"] is not None
+
+
+def _read(token: object) -> dict[str, Any]:
+    if not isinstance(token, str) or not token.startswith(_PREFIX) or not token.isascii():
+        msg = f"it does not start with {_PREFIX!r}"
+        raise ValueError(msg)
+    text = token.removeprefix(_PREFIX)
+    checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    check, body = checked[:4], checked[4:]
+    if zlib.crc32(body).to_bytes(4, "big") != check:
+        msg = "its checksum is wrong"
+        raise ValueError(msg)
+    return dict(zip(_FIELDS, json.loads(body), strict=True))

@@ -1,0 +1,354 @@
+"""
+Where a finished request becomes a durable usage point.
+
+Nothing runs until the first point or `start()`; then each process has one writer thread and, when it delivers by
+itself, one delivery worker. A fork leaves the child with neither, and its first point starts its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from .._support.forks import ForkLock
+from .._support.testrun import is_test_run
+from ..delivery import Delivery
+from ..errors import OutboxError
+from ..outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
+from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
+from ..settings import DEFAULT_OUTBOX, Settings
+from .threads import Threads
+from .waiting import Begin, await_for, wait_for
+from .writer import Notify, store_or_log
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
+
+# Guards the first use in each process.
+_start_lock: Final = ForkLock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderCounts:
+    """
+    What an operator wants to know of a recorder.
+
+    Attributes:
+        stored: Points in the outbox, of all processes that share it.
+        waiting: Points of this process that are not committed yet.
+        late: Points whose request did not wait for the commit any longer.
+        logged: Points that only the log has, for `remotion-licensing import`.
+        hosts: How this process chose the hosts of its points, by `origin.HostSource`.
+        hold: Why this process pauses delivery, or `None`.
+    """
+
+    stored: Counts
+    waiting: int
+    late: int
+    logged: int
+    hosts: Mapping[str, int]
+    hold: str | None
+
+
+class UsageRecorder:
+    """
+    Records usage points and, by default, delivers them from a thread of this process.
+
+    Args:
+        settings: Defaults to `Settings.from_env()`.
+        outbox: Defaults to the one that `settings.outbox` names.
+        transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
+        on_commit: Called after each commit of points that this process leaves to others to deliver, from the thread
+            that commits; it must neither wait nor raise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        outbox: Outbox | None = None,
+        transport: Any = None,
+        on_commit: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.settings = settings or Settings.from_env()
+        self.outbox = _default_outbox(self.settings) if outbox is None else outbox
+        listed = self.settings.allowed_hosts
+        #: Whether an origin may be a point's host; `None` when any may.
+        self.allows_host: Callable[[str], bool] | None = None if listed is None else AllowedOrigins(listed)
+        #: Whether a server's own address as host is worth a warning when it is local; not in development.
+        self.warns_of_local_hosts = self.settings.is_production
+        self._transport = transport
+        self._on_commit = on_commit
+        self._threads: Threads | None = None
+        self._apart: list[threading.Thread] = []  # that end deferrals
+        self._late = 0
+        self._hosts: Counter[str] = Counter()
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"UsageRecorder(outbox={self.outbox!r}, delivery={self.settings.delivery!r})"
+
+    @property
+    def enabled(self) -> bool:
+        """
+        Whether points are recorded at all: not without a licence key, which is said once.
+        """
+        if self.settings.license_key is None:
+            self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
+            return False
+        return True
+
+    def start(self) -> None:
+        """
+        Open the outbox and start the threads; without it the first point does so.
+        """
+        if not self.enabled:
+            return
+        try:
+            self.outbox.open()
+        except OutboxError as error:
+            # The app must start all the same: points wait in memory, and the writer tries again.
+            logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
+        self._running()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """
+        Commit what waits, deliver what is due and end the threads.
+
+        What is not delivered stays in the outbox for the next process.
+
+        Args:
+            timeout: Seconds for all of it; defaults to `settings.shutdown_timeout`.
+        """
+        stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
+        with _start_lock:
+            threads, self._threads = self._own_threads(), None
+        if threads is not None:
+            threads.stop(stop_at)
+        for work in self._apart:
+            work.join(max(0.0, stop_at - time.monotonic()))
+        self.outbox.close()
+
+    def record(self, point: UsagePoint, *, wait: float | None = None) -> bool:
+        """
+        Store *point*, and return whether it is committed.
+
+        A point that is not committed in time stays with this process, which goes on trying. Never raises.
+
+        Args:
+            point: What has finished, or is deferred.
+            wait: Seconds to wait for the commit at the most; defaults to 0.25, what a request can be asked for.
+        """
+        return self.enabled and self._wait(partial(self._submit, point), wait)
+
+    async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:
+        """
+        Same as `record`, but lets the event loop run meanwhile.
+        """
+        return self.enabled and await self._await(partial(self._submit, point), wait)
+
+    def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
+        """
+        Record the usage point that `PendingUsage.defer()` put off, now that its work has ended; see `record`.
+
+        Completing one token twice counts once, and the first outcome stands: complete it when the job has ended for
+        good, not after each try. Of a failure that is not to be reported only the deferral is forgotten.
+
+        Raises:
+            ConfigurationError: *succeeded* is not a flag.
+            InvalidTokenError: *token* is not from `defer()`.
+        """
+        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
+        if not self._reports(point):
+            self.forget_deferred(point.idempotency_key, wait=wait)
+            return False
+        return self.record(point, wait=wait)
+
+    async def acomplete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
+        """
+        Same as `complete`, but lets the event loop run meanwhile.
+        """
+        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
+        if not self._reports(point):
+            await self.aforget_deferred(point.idempotency_key, wait=wait)
+            return False
+        return await self.arecord(point, wait=wait)
+
+    def _reports(self, point: UsagePoint) -> bool:
+        return bool(point.succeeded) or self.settings.report_failures
+
+    def forget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
+        """
+        Let the deferred point with this key go, and return whether that is done within *wait* seconds; see `record`.
+
+        Its work has ended, and there is no outcome to record. Never raises.
+        """
+        return self.enabled and self._wait(partial(self._forget_apart, idempotency_key), wait)
+
+    async def aforget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
+        """
+        Same as `forget_deferred`, but lets the event loop run meanwhile.
+        """
+        return self.enabled and await self._await(partial(self._forget_apart, idempotency_key), wait)
+
+    def deliver(self, timeout: float | None = None) -> int:
+        """
+        Deliver what is due now, from this thread, and return how many points were registered; 0 with delivery "off".
+
+        Args:
+            timeout: Seconds; `None` until nothing is due.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        if self.settings.delivery == "off" or not self.enabled:
+            return 0
+        return self._running().delivery.deliver(timeout)
+
+    def deliver_inline(self) -> None:
+        """
+        Deliver what is due for `settings.timeout` seconds at most, where nobody else does. Never raises.
+        """
+        try:
+            self.deliver(self.settings.timeout)
+        except Exception:
+            # What is not delivered now stays in the outbox.
+            logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
+
+    async def adeliver_inline(self) -> None:
+        """
+        Same as `deliver_inline`, but lets the event loop run meanwhile.
+        """
+        try:
+            await asyncio.to_thread(self.deliver_inline)
+        except RuntimeError:
+            self.deliver_inline()  # the loop of another library, or one that is about to close
+
+    def next_due(self) -> float | None:
+        """
+        Return the seconds until `deliver` has something to send, as far as this process knows, or `None`.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        due = self.outbox.next_due()
+        threads = self._own_threads()
+        return due if due is None or threads is None else max(due, threads.delivery.hold_seconds)
+
+    def counts(self) -> RecorderCounts:
+        """
+        Count the points of the outbox and what this process has seen.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        threads = self._own_threads()
+        return RecorderCounts(
+            stored=self.outbox.counts(),
+            waiting=threads.writer.waiting if threads else 0,
+            late=self._late,
+            logged=threads.writer.logged if threads else 0,
+            hosts=dict(self._hosts),
+            hold=threads.delivery.hold_reason if threads else None,
+        )
+
+    def count_host(self, host: ResolvedHost) -> None:
+        """
+        Note how a host was chosen, and say so when it is not allowed, or most likely not the page's.
+        """
+        self._hosts[host.source] += 1
+        if host.source == "own" and host.value and self.warns_of_local_hosts and is_local(host.value):
+            self.warn_once(
+                "host_local",
+                f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
+                "development and does not bill it. Behind a proxy, set host, or have the proxy hand on Host and "
+                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
+            )
+        if host.source == "refused":
+            self.warn_once(
+                "host_refused",
+                "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
+                "list it. Further ones are only counted.",
+            )
+
+    def warn_once(self, action: str, message: str) -> None:
+        """
+        Log *message* the first time; its `action` is the first word of *action*, the rest may name a case.
+        """
+        if action not in self._warned:
+            self._warned.add(action)
+            logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
+
+    def _wait(self, begin: Begin, wait: float | None) -> bool:
+        return self._noted(wait_for(begin, COMMIT_WAIT if wait is None else wait))
+
+    async def _await(self, begin: Begin, wait: float | None) -> bool:
+        return self._noted(await await_for(begin, COMMIT_WAIT if wait is None else wait))
+
+    def _noted(self, outcome: bool | None) -> bool:  # noqa: FBT001 - what was waited for
+        if outcome is None:
+            self._late += 1
+            self.warn_once(
+                "commit_late", "The outbox is slow: a response went out before its usage point was committed."
+            )
+        return bool(outcome)
+
+    def _forget_apart(self, idempotency_key: str, notify: Notify) -> None:
+        # In a thread of its own, as nobody can be made to wait for the store, nor find it in his event loop or
+        # transaction.
+        work = threading.Thread(target=lambda: notify(self._forget(idempotency_key)), daemon=True)
+        try:
+            work.start()
+            self._apart = [*filter(threading.Thread.is_alive, self._apart), work]
+        except RuntimeError:
+            work.run()  # no thread can start while the interpreter shuts down
+
+    def _forget(self, idempotency_key: str) -> bool:
+        try:
+            stored = self.outbox.get(idempotency_key)
+            if stored is not None and stored.state is State.DEFERRED:
+                self.outbox.discard([idempotency_key])
+        except Exception as error:  # noqa: BLE001 - whatever the store does, nobody's work may fail for it
+            # It stays visible as deferred, for somebody to see to.
+            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
+            return False
+        return True
+
+    def _submit(self, point: UsagePoint, notify: Notify) -> None:
+        try:
+            while not self._running().writer.submit(point, notify):
+                pass  # stopped just now; the next one is new
+        except RuntimeError:
+            # No thread can start while the interpreter shuts down: what is left is this one.
+            notify(store_or_log(self.outbox, point))
+
+    def _running(self) -> Threads:
+        threads = self._own_threads()
+        if threads is None:
+            with _start_lock:
+                threads = self._own_threads()
+                if threads is None:
+                    delivery = Delivery(self.outbox, self.settings, transport=self._transport)
+                    threads = Threads(self.outbox, delivery, self.settings, self._on_commit)
+                    self._threads = threads
+        return threads
+
+    def _own_threads(self) -> Threads | None:
+        # After a fork the parent's are still noted, but do not run here.
+        threads = self._threads
+        return threads if threads is not None and threads.pid == os.getpid() else None
+
+
+def _default_outbox(settings: Settings) -> Outbox:
+    # What tests record must not lie in the developer's directory until something delivers it.
+    forgotten = settings.outbox == DEFAULT_OUTBOX and is_test_run()
+    return MemoryOutbox() if forgotten else open_outbox(settings.outbox)

@@ -1,0 +1,49 @@
+"""
+Rules that name endpoints by method and path, for code that cannot be decorated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import ConfigurationError
+from ..points import check_event
+from .pending import UsageOptions
+
+_RULE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
+_PARAMETER: Final = re.compile(r"\{[^{}/]+\}")
+
+
+class EndpointRules:
+    """
+    Rules like `{"POST /videos/{id}/convert": "cloud-render"}`; `{…}` stands for one path segment.
+
+    Raises:
+        ConfigurationError: A rule is not a method, a space and a path, or its event is unknown.
+    """
+
+    def __init__(self, rules: Mapping[str, str]) -> None:
+        self._rules = [(*_parse(rule), UsageOptions(check_event(event))) for rule, event in rules.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def match(self, method: str, *paths: str) -> UsageOptions | None:
+        """
+        Return the options of the first rule for *method* and one of *paths*.
+        """
+        for wanted, pattern, options in self._rules:
+            if wanted == method and any(map(pattern.fullmatch, paths)):
+                return options
+        return None
+
+
+def _parse(rule: object) -> tuple[str, re.Pattern[str]]:
+    match = _RULE.fullmatch(rule) if isinstance(rule, str) else None
+    if match is None:
+        msg = f'endpoints: {rule!r} is not a rule like "POST /convert"'
+        raise ConfigurationError(msg)
+    literals = map(re.escape, _PARAMETER.split(match["path"]))
+    return match["method"], re.compile("[^/]+".join(literals))

@@ -1,0 +1,380 @@
+"""
+Each command against a real outbox file and, where it calls it, a real licensing server.
+"""
+
+# ruff: noqa: F811 - a fixture is imported, and asked for by its name
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.points.point import Registration
+from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
+from tests.outbox._values import bring, point
+
+
+def state(outbox: SQLiteOutbox, key: str) -> State | None:
+    stored = outbox.get(key)
+    return stored and stored.state
+
+
+def test_status_of_an_empty_outbox(run, outbox) -> None:
+    """
+    The counts of an empty outbox are zero, and nothing is said about old or held points.
+    """
+    ran = run("status")
+
+    assert [line.split() for line in ran.out.splitlines()[2:]] == [
+        ["deferred", "0"],
+        ["pending", "0"],
+        ["registered", "0"],
+        ["rejected", "0"],
+        ["held", "0"],
+    ]
+
+
+def test_status_counts_by_state(run, outbox) -> None:
+    """
+    Points are counted by state.
+    """
+    bring(outbox, State.REGISTERED, "a", "b")
+    bring(outbox, State.PENDING, "c")
+
+    ran = run("status")
+
+    assert ran.status == 0
+    assert re.findall(r"^  (\w+) +(\d+)$", ran.out, re.MULTILINE)[1:3] == [("pending", "1"), ("registered", "2")]
+
+
+def test_status_names_outbox_and_api(run, outbox, file, refused) -> None:
+    """
+    The first lines say which outbox was looked at and where its points go.
+    """
+    assert run("status").out.splitlines()[:2] == [
+        f"Outbox    SQLiteOutbox('{file}')",
+        f"Delivery  worker to {refused}",
+    ]
+
+
+def test_status_says_how_old_the_oldest_pending_point_is(run, outbox) -> None:
+    """
+    A queue that stands still shows by the age of its oldest point.
+    """
+    outbox.add([point(occurred_at=datetime.now(UTC) - timedelta(hours=5, seconds=1))])
+
+    assert "Oldest pending point: 5:00:0" in run("status").out
+
+
+@pytest.mark.parametrize("where", [State.REJECTED, State.HELD])
+def test_status_says_what_to_do(where, run, outbox) -> None:
+    """
+    Points that wait for a person are pointed out with the commands that help.
+    """
+    bring(outbox, where, "a")
+
+    assert "`retry` makes them due again" in run("status").out
+
+
+def test_status_lists_what_is_deferred_for_long(run, outbox) -> None:
+    """
+    Points deferred for more than a day are shown, younger ones only counted.
+    """
+    now = datetime.now(UTC)
+    outbox.add([point("old", succeeded=None, occurred_at=now - timedelta(days=1, minutes=1))])
+    outbox.add([point("young", succeeded=None, occurred_at=now - timedelta(hours=23))])
+
+    assert json.loads(run("status", "--json").out)["overdue"] == ["old"]
+    shown = run("status").out
+    assert ("old" in shown.split(), "young" in shown.split(), "deferred           2" in shown) == (True, False, True)
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("--succeeded", True), ("--failed", False)])
+def test_complete_ends_a_deferred_point(how, outcome, run, outbox) -> None:
+    """
+    A deferred point gets its outcome by hand, and is due then.
+    """
+    outbox.add([point("render-1", succeeded=None, host="https://myapp.com")])
+
+    assert run("complete", "render-1", how).status == 0
+    stored = outbox.get("render-1")
+    assert (stored.state, stored.point.succeeded, stored.point.host) == (State.PENDING, outcome, "https://myapp.com")
+
+
+def test_complete_forgets_what_never_began(run, outbox) -> None:
+    """
+    A deferred point can be let go.
+    """
+    outbox.add([point("render-1", succeeded=None)])
+
+    assert run("complete", "render-1", "--forget").status == 0
+    assert outbox.get("render-1") is None
+
+
+@pytest.mark.parametrize("how", ["--succeeded", "--forget"])
+def test_complete_leaves_other_points(how, run, outbox) -> None:
+    """
+    Only deferred points can be completed; other keys are status 1, and stay as they are.
+    """
+    bring(outbox, State.HELD, "held")
+    before = outbox.list()
+
+    assert run("complete", "held", "unknown", how).status == 1
+    assert outbox.list() == before
+
+
+def test_status_json(run, outbox) -> None:
+    """
+    The counts as JSON have the oldest pending moment in ISO form.
+    """
+    outbox.add([point()])
+
+    assert json.loads(run("status", "--json").out) == {
+        "deferred": 0,
+        "pending": 1,
+        "claimed": 0,
+        "registered": 0,
+        "rejected": 0,
+        "held": 0,
+        "oldest_pending": "2023-11-14T22:13:20+00:00",
+        "oldest_deferred": None,
+        "overdue": [],
+    }
+
+
+def test_list_shows_the_facts_of_a_point(run, outbox) -> None:
+    """
+    A line has moment, state, key, event, host, outcome, attempts and the last error.
+    """
+    outbox.add([point("render-1", host="https://myapp.com", succeeded=False)])
+    [claimed] = outbox.claim(1, lease=60)
+    outbox.write([claimed.reject("RefusedError: no such host")])
+
+    assert run("list").out.split() == [
+        *("2023-11-14", "22:13:20Z", "rejected", "render-1", "cloud-render", "https://myapp.com", "failed"),
+        *("attempts", "1", "RefusedError:", "no", "such", "host"),
+    ]
+
+
+def test_list_shows_the_classification(run, outbox) -> None:
+    """
+    A registered point shows what the API made of it.
+    """
+    bring(outbox, State.REGISTERED, "a")
+
+    assert run("list").out.endswith("no host  succeeded  attempts 1  billable\n")
+
+
+def test_list_is_newest_first(run, outbox) -> None:
+    """
+    The point that was stored last is the first line.
+    """
+    outbox.add([point("old"), point("new")])
+
+    assert [line.split()[3] for line in run("list").out.splitlines()] == ["new", "old"]
+
+
+def test_list_of_one_state(run, outbox) -> None:
+    """
+    `--state` leaves out all points in other states.
+    """
+    bring(outbox, State.HELD, "doubtful")
+    outbox.add([point("waiting")])
+
+    assert [line.split()[3] for line in run("list", "--state", "held").out.splitlines()] == ["doubtful"]
+
+
+def test_list_limit(run, outbox) -> None:
+    """
+    `--limit` bounds the number of lines.
+    """
+    outbox.add([point(str(number)) for number in range(5)])
+
+    assert len(run("list", "--limit", "3").out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "1" * 30])
+def test_list_refuses_a_limit_that_is_none(limit, run, outbox) -> None:
+    """
+    A limit that is not a sensible number is a usage error, not "everything" or a traceback.
+    """
+    ran = run("list", "--limit", limit)
+
+    assert ran.status == 2
+    assert "expected a whole number from 1 to 1000000" in ran.err
+
+
+def test_list_json(run, outbox) -> None:
+    """
+    Each line is one JSON object that can be read back as the stored point.
+    """
+    outbox.add([point("a"), point("b")])
+
+    found = [json.loads(line) for line in run("list", "--json").out.splitlines()]
+
+    assert found == [stored.to_json() for stored in outbox.list()]
+
+
+def test_deliver_once_registers(run, outbox, api) -> None:
+    """
+    What is due is registered, and the number is printed.
+    """
+    outbox.add([point("a"), point("b")])
+
+    assert run("deliver", "--once") == (0, "2 usage points registered.\n", "")
+    assert sorted(api.idempotency_keys()) == ["a", "b"]
+
+
+def test_deliver_once_settles(run, outbox, api) -> None:
+    """
+    A registered point keeps the API's classification.
+    """
+    outbox.add([point("a")])
+    run("deliver", "--once")
+
+    stored = outbox.get("a")
+    assert stored is not None
+    assert stored.registration == Registration(billable=True, classification="billable")
+
+
+def test_deliver_on_hold(run, outbox, api) -> None:
+    """
+    A refused key ends with status 1 and the reason; the point stays pending.
+    """
+    outbox.add([point("a")])
+    api.set_failure("key")
+
+    ran = run("deliver", "--once")
+
+    assert ran.status == 1
+    assert "On hold: the licence key is refused; set the right one and restart." in ran.out
+    assert state(outbox, "a") is State.PENDING
+
+
+def test_deliver_without_key(run, monkeypatch) -> None:
+    """
+    Without a licence key there is nothing to deliver with.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+
+    ran = run("deliver", "--once")
+
+    assert (ran.status, ran.err) == (
+        2,
+        "error: license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it\n",
+    )
+
+
+def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
+    """
+    With delivery "off" nothing is ever sent, by this command either.
+    """
+    outbox.add([point("a")])
+    monkeypatch.setenv("REMOTION_LICENSING_DELIVERY", "off")
+
+    ran = run("deliver", "--once")
+
+    assert (ran.status, api.requests) == (2, 0)
+
+
+def test_deliver_until_a_signal(run, outbox, api) -> None:
+    """
+    Without `--once` the command works until a signal; one that came early is not lost, and what is due still goes out.
+    """
+    outbox.add([point("a")])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        ran = run("deliver")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    assert ran.status == 0
+    assert state(outbox, "a") is State.REGISTERED
+
+
+@pytest.mark.parametrize("where", [State.REJECTED, State.HELD])
+def test_retry_by_key(where, run, outbox) -> None:
+    """
+    The named point is due again, the others stay.
+    """
+    bring(outbox, where, "a", "b")
+
+    assert run("retry", "a") == (0, "1 usage points are due again.\n", "")
+    assert (state(outbox, "a"), state(outbox, "b")) == (State.PENDING, where)
+
+
+def test_retry_all(run, outbox) -> None:
+    """
+    `--all` makes every rejected and held point due.
+    """
+    bring(outbox, State.REJECTED, "a")
+    bring(outbox, State.HELD, "b")
+
+    assert run("retry", "--all").out == "2 usage points are due again.\n"
+
+
+def test_retry_keeps_registered_points(run, outbox) -> None:
+    """
+    A point that the API has taken is never sent again.
+    """
+    bring(outbox, State.REGISTERED, "a")
+
+    assert run("retry", "a").out == "0 usage points are due again.\n"
+
+
+@pytest.mark.parametrize("words", [[], ["a", "--all"]])
+def test_retry_needs_keys_or_all(words, run, outbox) -> None:
+    """
+    Neither keys nor `--all`, or both, is an error that changes nothing.
+    """
+    bring(outbox, State.HELD, "a")
+
+    assert run("retry", *words) == (2, "", "error: retry: name idempotency keys, or --all\n")
+    assert state(outbox, "a") is State.HELD
+
+
+@pytest.fixture
+def old(file) -> None:
+    """
+    Leave a point that was registered 40 days ago.
+    """
+    earlier = datetime.now(UTC).timestamp() - 40 * 86_400
+    outbox = SQLiteOutbox(file, clock=lambda: earlier)
+    bring(outbox, State.REGISTERED, "old")
+    outbox.close()
+
+
+@pytest.mark.parametrize(("words", "deleted"), [([], 1), (["--days", "39.5"], 1), (["--days", "60"], 0)])
+def test_prune(words, deleted, run, old) -> None:
+    """
+    Registered points older than `--days`, by default than the setting, are deleted.
+    """
+    assert run("prune", *words) == (0, f"{deleted} usage points deleted.\n", "")
+
+
+def test_prune_by_the_setting(run, old, monkeypatch) -> None:
+    """
+    Without `--days` the retention of the environment counts.
+    """
+    monkeypatch.setenv("REMOTION_LICENSING_RETENTION", "50")
+
+    assert run("prune").out == "0 usage points deleted.\n"
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "inf", "x"])
+def test_prune_refuses_days_that_are_none(days, run, old) -> None:
+    """
+    A number of days that cannot be meant is a usage error: -1 would delete what was registered just now.
+    """
+    ran = run("prune", f"--days={days}")
+
+    assert ran.status == 2
+    assert f"expected a number of days, got '{days}'" in ran.err

@@ -1,0 +1,328 @@
+"""
+Recording: the bounded wait for the commit, who delivers, tokens and counts.
+"""
+
+# ruff: noqa: F811 - fixtures are imported by name
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from remotion_licensing_integrations.errors import InvalidTokenError, OutboxError
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.points.origin import ResolvedHost
+from remotion_licensing_integrations.points.token import encode_token
+from remotion_licensing_integrations.recording import recorder as recorder_module
+from remotion_licensing_integrations.recording.recorder import UsageRecorder
+from remotion_licensing_integrations.settings import Settings
+from tests._delivery import OK, Api, answer
+from tests._outboxes import PATIENCE, new_point
+from tests._recorders import BOTH, actions, hasty, make, outbox, patient, record, threads  # noqa: F401 - fixtures among them
+
+
+@BOTH
+@pytest.mark.usefixtures("patient")
+def test_committed(make, outbox, how: str) -> None:
+    """
+    Recording returns true once the point is in the store.
+    """
+    assert record(make(), how)
+    assert outbox.keys == ["0"]
+
+
+@BOTH
+@pytest.mark.usefixtures("hasty")
+def test_slow_store(make, outbox, how: str, caplog) -> None:
+    """
+    A store that hangs holds nobody up: false after the bound, counted and said once, the point stored later.
+    """
+    outbox.gate.clear()
+    recorder = make()
+
+    assert (record(recorder, how, "0"), record(recorder, how, "1")) == (False, False)
+    assert (recorder.counts().late, recorder.counts().waiting, actions(caplog)) == (2, 2, ["commit_late"])
+    outbox.gate.set()
+    outbox.wait_stored(2)
+    assert outbox.keys == ["0", "1"]
+
+
+def test_bound() -> None:
+    """
+    A request waits a quarter of a second at the most.
+    """
+    assert recorder_module.COMMIT_WAIT == 0.25
+
+
+@BOTH
+@pytest.mark.usefixtures("patient")
+def test_refusing_store(make, outbox, how: str, caplog) -> None:
+    """
+    A store that refuses gives false at once, and nothing is raised.
+    """
+    outbox.refuses = True
+    recorder = make()
+
+    assert not record(recorder, how)
+    assert (recorder.counts().waiting, recorder.counts().late, actions(caplog)) == (1, 0, ["outbox_refused"])
+
+
+@BOTH
+def test_no_licence_key(make, outbox, how: str, caplog) -> None:
+    """
+    Without a licence key nothing is recorded and no thread starts; that is said once.
+    """
+    recorder = make(license_key=None)
+    recorder.start()
+
+    assert not record(recorder, how)
+    assert not record(recorder, how, "1")
+    assert (outbox.keys, threads(), actions(caplog)) == ([], [], ["no_license_key"])
+
+
+@pytest.mark.usefixtures("patient")
+def test_arecord_lets_the_loop_run(make, outbox) -> None:
+    """
+    Other coroutines go on while a commit is waited for.
+    """
+
+    async def main() -> bool:
+        recording = asyncio.ensure_future(recorder.arecord(new_point()))
+        await asyncio.sleep(0)
+        assert not recording.done()
+        outbox.gate.set()
+        return await recording
+
+    outbox.gate.clear()
+    recorder = make()
+    assert asyncio.run(main())
+
+
+@pytest.mark.usefixtures("patient")
+def test_cancelled_arecord(make, outbox) -> None:
+    """
+    A request that is cancelled meanwhile still has its point stored.
+    """
+
+    async def main() -> None:
+        recording = asyncio.ensure_future(recorder.arecord(new_point()))
+        await asyncio.sleep(0)
+        recording.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await recording
+        outbox.gate.set()
+        await asyncio.to_thread(outbox.wait_stored)
+        await asyncio.to_thread(recorder.stop)
+
+    outbox.gate.clear()
+    recorder = make()
+    asyncio.run(main())
+    assert outbox.keys == ["0"]
+
+
+def test_loop_that_has_closed(make, outbox) -> None:
+    """
+    An event loop that ends before the commit neither loses the point nor stops the writer.
+    """
+
+    async def leave() -> None:
+        recording = asyncio.ensure_future(recorder.arecord(new_point()))
+        await asyncio.sleep(0)
+        recording.cancel()
+
+    outbox.gate.clear()
+    recorder = make()
+    asyncio.run(leave())
+    outbox.gate.set()
+
+    assert recorder.record(new_point("1"))
+    assert outbox.keys == ["0", "1"]
+
+
+@pytest.mark.parametrize("delivery", ["external", "inline", "off"])
+@pytest.mark.usefixtures("patient")
+def test_no_delivery_by_itself(make, outbox, delivery: str) -> None:
+    """
+    Where another one delivers, or nobody, points stay in the store untouched.
+    """
+    api = Api(OK)
+    recorder = make(delivery=delivery, transport=api.transport)
+    recorder.record(new_point())
+    recorder.stop(PATIENCE)
+
+    assert (api.bodies, outbox.counts().pending, outbox.get("0").attempts) == ([], 1, 0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_worker_delivers(make, outbox) -> None:
+    """
+    With a worker, a recorded point is registered by the time the recorder has stopped.
+    """
+    api = Api(OK)
+    recorder = make(delivery="worker", transport=api.transport)
+    recorder.record(new_point())
+    recorder.stop(PATIENCE)
+
+    assert (api.keys, outbox.get("0").state) == (["0"], State.REGISTERED)
+
+
+@pytest.mark.usefixtures("patient")
+def test_deliver(make) -> None:
+    """
+    A caller can deliver from its own thread.
+    """
+    api = Api(OK)
+    recorder = make(delivery="inline", transport=api.transport)
+    recorder.record(new_point())
+
+    assert recorder.deliver(PATIENCE) == 1
+    assert api.keys == ["0"]
+
+
+@pytest.mark.usefixtures("patient")
+def test_deliver_from_many_requests(make) -> None:
+    """
+    Requests that deliver inline at the same time send every point once, and none waits for another's answer.
+    """
+    api = Api(OK)
+    recorder = make(delivery="inline", transport=api.transport)
+
+    def handle(number: int) -> int:
+        recorder.record(new_point(str(number)))
+        return recorder.deliver(PATIENCE)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as requests:
+        assert sum(requests.map(handle, range(100))) == 100
+    assert sorted(api.keys) == sorted(map(str, range(100)))
+    assert time.monotonic() - began < PATIENCE
+
+
+@pytest.mark.usefixtures("patient")
+def test_loop_of_another_library(make, outbox) -> None:
+    """
+    A coroutine that no asyncio loop runs stores its point all the same.
+    """
+    coroutine = make().arecord(new_point())
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+
+    assert (ended.value.value, outbox.keys) == (True, ["0"])
+
+
+TOKEN = encode_token(new_point("deferred"))
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_complete(make, outbox, *, succeeded: bool) -> None:
+    """
+    Completing a token records its point with the outcome; the first completion stands.
+    """
+    recorder = make()
+
+    assert recorder.complete(TOKEN, succeeded=succeeded)
+    assert asyncio.run(recorder.acomplete(TOKEN, succeeded=not succeeded))
+    assert outbox.keys == ["deferred"]
+    assert outbox.get("deferred").point.succeeded is succeeded
+
+
+@pytest.mark.parametrize("token", ["", "ru1.", TOKEN[:-1], f"{TOKEN}A", TOKEN.replace("ru1", "ru2"), None, 5])
+def test_bad_token(make, outbox, token: Any) -> None:
+    """
+    A damaged or foreign token is refused, and nothing is recorded.
+    """
+    recorder = make()
+    with pytest.raises(InvalidTokenError):
+        recorder.complete(token, succeeded=True)
+    with pytest.raises(InvalidTokenError):
+        asyncio.run(recorder.acomplete(token, succeeded=True))
+
+    assert (outbox.keys, threads()) == ([], [])
+
+
+@pytest.mark.usefixtures("patient")
+def test_counts(make) -> None:
+    """
+    The counts tell what is stored, how hosts were chosen, and why delivery is on hold.
+    """
+    recorder = make(transport=Api(answer(401, b"")).transport)
+    for source in ("origin", "origin", "refused", "refused"):
+        recorder.count_host(ResolvedHost(None, source))
+    recorder.record(new_point())
+    recorder.deliver()
+    counts = recorder.counts()
+
+    assert (counts.stored.pending, counts.waiting, counts.late, counts.logged) == (1, 0, 0, 0)
+    assert counts.hosts == {"origin": 2, "refused": 2}
+    assert counts.hold.startswith("the licence key is refused")
+
+
+def test_counts_before_the_first_use(make) -> None:
+    """
+    Counting starts nothing.
+    """
+    assert (make().counts().hold, threads()) == (None, [])
+
+
+def test_counts_of_a_refusing_store(make, outbox, monkeypatch) -> None:
+    """
+    Counting raises what the store does.
+    """
+
+    def refuse() -> None:
+        msg = "the disk is full"
+        raise OutboxError(msg)
+
+    monkeypatch.setattr(outbox, "counts", refuse)
+    with pytest.raises(OutboxError):
+        make().counts()
+
+
+def test_refused_host_is_said_once(make, caplog) -> None:
+    """
+    The first origin that is not allowed is logged, further ones are counted.
+    """
+    recorder = make()
+    for _ in range(3):
+        recorder.count_host(ResolvedHost(None, "refused"))
+
+    assert actions(caplog) == ["host_refused"]
+
+
+def test_repr(make) -> None:
+    """
+    A recorder shows its store and no secret.
+    """
+    assert repr(make()) == "UsageRecorder(outbox=MemoryOutbox(), delivery='external')"
+
+
+def test_defaults(monkeypatch, tmp_path) -> None:
+    """
+    Without arguments everything comes from the environment.
+    """
+    monkeypatch.setenv("REMOTION_LICENSING_OUTBOX", f"sqlite:///{tmp_path}/usage.sqlite3")
+    recorder = UsageRecorder()
+
+    assert (recorder.enabled, type(recorder.outbox), recorder.allows_host) == (False, SQLiteOutbox, None)
+
+
+def test_allowed_hosts(make) -> None:
+    """
+    The recorder knows which hosts a request may name.
+    """
+    recorder = make(allowed_hosts=["https://myapp.com"])
+
+    assert (recorder.allows_host("https://myapp.com"), recorder.allows_host("https://b.example")) == (True, False)
+
+
+def test_default_outbox_of_a_test_run() -> None:
+    """
+    What a test records without naming an outbox stays in memory, so that nothing delivers it later.
+    """
+    assert isinstance(UsageRecorder(Settings(license_key="free-license")).outbox, MemoryOutbox)
