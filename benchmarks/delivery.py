@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remotion_licensing_integrations import LicensingClient, Settings
-from remotion_licensing_integrations.delivery.deliverer import Delivery
+from remotion_licensing_integrations.delivery.deliverer import Deliverer
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 
@@ -74,7 +74,7 @@ def deliver_all(outbox: Any, settings: Settings) -> float:
     """
     Deliver everything and return the points a second.
     """
-    delivery = Delivery(outbox, settings)
+    delivery = Deliverer(outbox, settings)
     start = time.perf_counter()
     delivered = delivery.deliver()
     delivery.close()

@@ -18,7 +18,7 @@ from ._support.masking import MASK, mask, mask_url
 from .errors import ConfigurationError
 from .points import AllowedOrigins, check_origin
 
-Delivery = Literal["worker", "external", "inline", "off"]
+DeliveryMode = Literal["worker", "external", "inline", "off"]
 Idempotency = Literal["body", "header", "off"]
 
 DEFAULT_BASE_URL: Final = "https://www.remotion.pro"
@@ -41,7 +41,7 @@ class SettingsFields(TypedDict, total=False):
     is_production: bool
     base_url: str
     outbox: str
-    delivery: Delivery
+    delivery: DeliveryMode
     report_failures: bool
     report_aborted: bool
     idempotency: Idempotency
@@ -89,7 +89,7 @@ class Settings:
     is_production: bool = True
     base_url: str = DEFAULT_BASE_URL
     outbox: str = DEFAULT_OUTBOX
-    delivery: Delivery = "worker"
+    delivery: DeliveryMode = "worker"
     report_failures: bool = True
     report_aborted: bool = False
     idempotency: Idempotency = "body"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from remotion_licensing_integrations.api import http as _http
-from remotion_licensing_integrations.delivery.deliverer import Delivery
+from remotion_licensing_integrations.delivery.deliverer import Deliverer
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.points.point import UsagePoint
@@ -122,9 +122,9 @@ class RefusingOutbox(MemoryOutbox):
         self._check("claim")
         return super().claim(limit, lease=lease)
 
-    def write(self, changes: Any) -> int:
+    def settle(self, changes: Any) -> int:
         self._check("write")
-        return super().write(changes)
+        return super().settle(changes)
 
 
 class Rig:
@@ -145,12 +145,12 @@ class Rig:
         self.delivery = self.new_delivery()
         self.add(*map(str, range(points)))
 
-    def new_delivery(self, **settings: Any) -> Delivery:
+    def new_delivery(self, **settings: Any) -> Deliverer:
         """
         Return one more delivery of the same store.
         """
         options = {name: getattr(self.settings, name) for name in self.settings.__dataclass_fields__}
-        return Delivery(self.outbox, Settings(**{**options, **settings}), **self._options)
+        return Deliverer(self.outbox, Settings(**{**options, **settings}), **self._options)
 
     def add(self, *keys: str) -> None:
         point = {"event": "cloud-render", "host": None, "succeeded": True}
@@ -166,7 +166,7 @@ class Rig:
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.delivery.deliver()
-            waits = [self.delivery.hold_seconds or self.outbox.next_due(), end - self.clock.now]
+            waits = [self.delivery.pause_seconds or self.outbox.next_due(), end - self.clock.now]
             self.clock.now += max(0.05, min(wait for wait in waits if wait is not None))
 
     def get(self, key: str = "0") -> Any:

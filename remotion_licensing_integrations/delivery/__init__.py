@@ -5,12 +5,12 @@ In comes an outbox with points that are due; out go calls to the licensing API, 
 each.
 """
 
-from .deliverer import Delivery
+from .deliverer import Deliverer
 from .senders import drain
 from .worker import Worker
 
 __all__ = [
-    "Delivery",
+    "Deliverer",
     "Worker",
     "drain",
 ]

@@ -41,7 +41,7 @@ logger: Final = logging.getLogger("remotion_licensing_integrations")
 KEY_MEMORY: Final = 86_400.0
 
 
-class Delivery:
+class Deliverer:
     """
     Registers the points of *outbox* with the licensing API, up to `settings.concurrency` at a time.
 
@@ -79,14 +79,14 @@ class Delivery:
         self._finish_at = math.inf
 
     @property
-    def hold_reason(self) -> str | None:
+    def pause_reason(self) -> str | None:
         """
         Why delivery is paused, or `None`.
         """
         return self._pace.reason
 
     @property
-    def hold_seconds(self) -> float:
+    def pause_seconds(self) -> float:
         """
         Seconds until a hold is probed; 0 without one.
         """
@@ -143,16 +143,16 @@ class Delivery:
         return registered
 
     def _claim(self) -> bool:
-        ready = self._in_flight == 0 if self._pace.held else self._in_flight <= self._pace.window
+        ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
         if not ready or self._pace.seconds:
             return False
         # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
-        limit = 1 if self._pace.held else 2 * self._pace.window - self._in_flight
+        limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
         doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
         # Held unsent, so this attempt was none.
-        self._unwritten += [replace(_held(point, doubt), counts=False) for point, doubt in doubts.items() if doubt]
+        self._unwritten += [replace(_held(point, doubt), is_attempt=False) for point, doubt in doubts.items() if doubt]
         sure = [point for point, doubt in doubts.items() if not doubt]
         threads = min(self._pace.window, self._in_flight + len(sure))
         self._senders.send(sure, begin_by=begin_by, threads=threads)
@@ -163,7 +163,7 @@ class Delivery:
         for claimed, outcome in self._senders.results(timeout):
             self._in_flight -= 1
             self._unwritten.append(claimed.release() if outcome is None else self._judge(claimed, outcome))
-        if self._pace.held or not self._remaining():
+        if self._pace.is_paused or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
             self._unwritten.extend(claimed.release() for claimed in unsent)
@@ -171,7 +171,7 @@ class Delivery:
     def _write(self) -> int:
         # Kept until the store takes them: an answer forgotten is a point sent again.
         if self._unwritten:
-            self._outbox.write(self._unwritten)
+            self._outbox.settle(self._unwritten)
         registered = sum(change.state is State.REGISTERED for change in self._unwritten)
         self._unwritten.clear()
         return registered
@@ -182,24 +182,24 @@ class Delivery:
     def _judge(self, claimed: ClaimedPoint, outcome: Outcome) -> Change:
         if isinstance(outcome, Registration):
             self._pace.succeed()
-            return claimed.settle(outcome)
+            return claimed.register(outcome)
         error = f"{type(outcome).__name__}: {outcome}"
         if isinstance(outcome, RefusedError):
             return self._refused(claimed, error)
         if isinstance(outcome, KeyRefusedError):
-            self._pace.hold(f"the licence key is refused; set the right one and restart. {error}")
+            self._pace.pause(f"the licence key is refused; set the right one and restart. {error}")
             return claimed.release(error)
         if isinstance(outcome, (EndpointError, CertificateError)):
-            self._pace.hold(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
+            self._pace.pause(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
             return claimed.release(error)
         if isinstance(outcome, ThrottledError):
-            self._pace.hold(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
+            self._pace.pause(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
             return claimed.release(error)
         return self._failed(claimed, outcome, error)
 
     def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
         if self._pace.refusals >= REFUSALS_IN_A_ROW:
-            self._pace.hold(
+            self._pace.pause(
                 f"{REFUSALS_IN_A_ROW} points in a row were refused, so the points are not the cause. {error}"
             )
             return claimed.release(error)
@@ -216,16 +216,16 @@ class Delivery:
         if not isinstance(outcome, LicensingError):
             logger.error("A usage point could not be sent.", exc_info=outcome, extra={"action": "send_crashed"})
         self._pace.failures += 1
-        on_hold = self._pace.held
-        if on_hold or self._pace.failures >= OUTAGE_AFTER:
-            self._pace.hold(f"the licensing API is out of reach. {error}")
+        was_paused = self._pace.is_paused
+        if was_paused or self._pace.failures >= OUTAGE_AFTER:
+            self._pace.pause(f"the licensing API is out of reach. {error}")
         if isinstance(outcome, NotSentError):
             return claimed.release(
-                error, delay=0 if self._pace.held else backoff(self._pace.failures, uniform=self._uniform)
+                error, delay=0 if self._pace.is_paused else backoff(self._pace.failures, uniform=self._uniform)
             )
         if isinstance(outcome, NoAnswerError):
             return self._unanswered(claimed, error)
-        if on_hold:
+        if was_paused:
             return claimed.release(error)
         asked = outcome.retry_after if isinstance(outcome, UnavailableError) else None
         return claimed.reschedule(max(asked or 0.0, backoff(claimed.attempts, uniform=self._uniform)), error)

@@ -53,7 +53,7 @@ class Pace:
         self.refusals = 0
 
     @property
-    def held(self) -> bool:
+    def is_paused(self) -> bool:
         """
         Whether delivery is on hold, a due probe included.
         """
@@ -64,7 +64,7 @@ class Pace:
         """
         Seconds until the hold is probed; 0 without one.
         """
-        return max(0.0, self._until - self._monotonic()) if self.held else 0.0
+        return max(0.0, self._until - self._monotonic()) if self.is_paused else 0.0
 
     def succeed(self) -> None:
         """
@@ -73,22 +73,22 @@ class Pace:
         self.failures = self.refusals = 0
         if self.seconds:
             return
-        if self.held:
+        if self.is_paused:
             logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
             self.reason = None
         self.window = min(self._concurrency, 2 * self.window)
 
-    def hold(self, reason: str, *, seconds: float | None = None) -> None:
+    def pause(self, reason: str, *, seconds: float | None = None) -> None:
         """
         Pause for *seconds*, by default for 30 s ± 20 %, doubling with each failed probe up to 15 minutes.
         """
         if self.seconds:
             return
-        self._interval = min(LAST_PROBE, 2 * self._interval) if self.held else FIRST_PROBE
+        self._interval = min(LAST_PROBE, 2 * self._interval) if self.is_paused else FIRST_PROBE
         wait = self._interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_WAIT, seconds)
         if reason != self.reason:
             logger.error(
-                "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_held"}
+                "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_paused"}
             )
         self.reason = reason
         self._until = self._monotonic() + wait

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import OutboxError
 from ..outbox import Outbox
-from .deliverer import Delivery
+from .deliverer import Deliverer
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -30,7 +30,7 @@ class Worker:
         retention: Seconds that registered points are kept.
     """
 
-    def __init__(self, outbox: Outbox, delivery: Delivery, *, retention: float) -> None:
+    def __init__(self, outbox: Outbox, delivery: Deliverer, *, retention: float) -> None:
         self._outbox = outbox
         self._delivery = delivery
         self._retention = retention
@@ -65,7 +65,7 @@ class Worker:
         while not self._stop.is_set():
             pause = self._attend()
             # A hold is not over because another point has arrived.
-            (self._stop if self._delivery.hold_seconds else self._wake).wait(pause)
+            (self._stop if self._delivery.pause_seconds else self._wake).wait(pause)
             self._wake.clear()
         self._attend()
 
@@ -90,8 +90,8 @@ class Worker:
         self._trouble = action
 
     def _pause(self) -> float:
-        if self._delivery.hold_seconds:
-            return self._delivery.hold_seconds
+        if self._delivery.pause_seconds:
+            return self._delivery.pause_seconds
         due = self._outbox.next_due()
         wait = POLL * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes, no secret
         return max(_MIN_PAUSE, wait if due is None else min(wait, due))

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
@@ -28,6 +28,7 @@ from ..outbox import (
     MAX_ERROR_LENGTH,
     POINT,
     UNREADABLE,
+    UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
@@ -154,7 +155,7 @@ class DjangoOutbox(Outbox):
             due.filter(pk__in=numbers).update(**taken)
         return numbers
 
-    def write(self, changes: Sequence[Change]) -> int:
+    def settle(self, changes: Sequence[Change]) -> int:
         with self._session(), transaction.atomic(using=self.alias):
             now = self._now()
             return sum(self._apply(change, now) for change in changes)
@@ -168,7 +169,7 @@ class DjangoOutbox(Outbox):
             state=change.state.value,
             due=now + change.delay,
             token=None,
-            attempts=F("attempts") - int(not change.counts),
+            attempts=F("attempts") - int(not change.is_attempt),
             last_error=change.error[:MAX_ERROR_LENGTH] if change.error else None,
             billable=answer.billable if answer else None,
             classification=answer.classification if answer else None,
@@ -219,9 +220,9 @@ class DjangoOutbox(Outbox):
                 state=State.PENDING.value, due=self._now(), attempts=0, unanswered_since=None
             )
 
-    def discard(self, idempotency_keys: Sequence[str]) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
         with self._session():
-            unsettled = self._rows.filter(state__in=(*_STUCK, State.DEFERRED.value))
+            unsettled = self._rows.filter(state__in=[state.value for state in states])
             return unsettled.filter(idempotency_key__in=possible_keys(idempotency_keys)).delete()[0]
 
     def prune(self, older_than: float) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from .._support.masking import mask
 from ..api import get_usage, register_usage_event
-from ..delivery import Delivery, Worker
+from ..delivery import Deliverer, Worker
 from ..errors import ConfigurationError, LicensingError
 from ..outbox import State, StoredPoint
 from ..points import UsagePoint, read_point, utc_now
@@ -79,18 +79,18 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if recorder.settings.delivery == "off":
         msg = 'delivery: is "off", so nothing is sent; "external" leaves it to this command'
         raise ConfigurationError(msg)
-    with closing(Delivery(recorder.outbox, recorder.settings)) as delivery:
+    with closing(Deliverer(recorder.outbox, recorder.settings)) as delivery:
         if arguments.once:
             _print(f"{delivery.deliver()} usage points registered.")
         else:
             _work(recorder, delivery)
-    if delivery.hold_reason is not None:
-        _print(f"On hold: {delivery.hold_reason}")
+    if delivery.pause_reason is not None:
+        _print(f"On hold: {delivery.pause_reason}")
         return 1
     return 0
 
 
-def _work(recorder: UsageRecorder, delivery: Delivery) -> None:
+def _work(recorder: UsageRecorder, delivery: Deliverer) -> None:
     worker = Worker(recorder.outbox, delivery, retention=recorder.settings.retention * SECONDS_PER_DAY)
     # Blocked here and so in the threads that start: whenever a signal comes, it waits for `sigwait`.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)

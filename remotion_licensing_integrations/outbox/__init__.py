@@ -9,20 +9,35 @@ from urllib.parse import unquote
 from .._support.masking import mask, mask_url
 from ..errors import ConfigurationError
 from ._schemes import DATABASES
-from .contract import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import (
+    MAX_DELAY,
+    MAX_ERROR_LENGTH,
+    PAUSE_GRACE,
+    UNSETTLED,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Outbox,
+    Pause,
+    State,
+    StoredPoint,
+)
 from .memory import MemoryOutbox
 from .rows import POINT, UNREADABLE, possible_keys, to_moment, to_point, to_reason, to_stored, to_stored_points
 
 __all__ = [
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
+    "PAUSE_GRACE",
     "POINT",
     "UNREADABLE",
+    "UNSETTLED",
     "Change",
     "ClaimedPoint",
     "Counts",
     "MemoryOutbox",
     "Outbox",
+    "Pause",
     "State",
     "StoredPoint",
     "open_outbox",

@@ -83,7 +83,7 @@ class Dialect(ABC):
             .where(POINTS.c.state.in_(_STUCK))
             .values(state=State.PENDING.value, due=self.now, attempts=0, unanswered_since=None)
         )
-        self.discard = delete(POINTS).where(POINTS.c.state.in_((*_STUCK, State.DEFERRED.value)))
+        self.discard = delete(POINTS)
         self.prune = self._prune()
 
     @abstractmethod

@@ -10,7 +10,7 @@ comes late with an old token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -79,11 +79,11 @@ class StoredPoint:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    What becomes of a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.write`.
+    What becomes of a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.settle`.
 
     Attributes:
         delay: Seconds until the point is due again; 0 unless it stays pending.
-        counts: Whether the attempt counts; queue-level trouble is not the point's fault.
+        is_attempt: Whether the claim counts as an attempt; queue-level trouble is not the point's fault.
         unanswered: Whether the point may have been counted without our knowing.
     """
 
@@ -92,7 +92,7 @@ class Change:
     delay: float = 0.0
     error: str | None = None
     registration: Registration | None = None
-    counts: bool = True
+    is_attempt: bool = True
     unanswered: bool = False
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class ClaimedPoint:
     attempts: int
     unanswered_since: datetime | None
 
-    def settle(self, registration: Registration) -> Change:
+    def register(self, registration: Registration) -> Change:
         """
         The API has taken the point.
         """
@@ -156,7 +156,7 @@ class ClaimedPoint:
         """
         Give the point back as if this claim had not been, due in *delay* seconds.
         """
-        return Change(self, State.PENDING, min(delay, MAX_DELAY), error, counts=False)
+        return Change(self, State.PENDING, min(delay, MAX_DELAY), error, is_attempt=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +178,31 @@ class Counts:
     held: int = 0
     oldest_pending: datetime | None = None
     oldest_deferred: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """
+    A deliverer that delivers nothing for the time being.
+
+    Attributes:
+        deliverer: Its name.
+        reason: Why.
+        since: Since when.
+        until: When it tries again.
+    """
+
+    deliverer: str
+    reason: str
+    since: datetime
+    until: datetime
+
+
+#: The states of points that nobody delivers, and that a person may therefore delete.
+UNSETTLED: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
+
+#: Seconds after which a pause that was not renewed is void; more than one attempt to register a point takes.
+PAUSE_GRACE: Final = 60.0
 
 
 class Outbox(ABC):
@@ -221,7 +246,7 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def write(self, changes: Sequence[Change]) -> int:
+    def settle(self, changes: Sequence[Change]) -> int:
         """
         Apply *changes*, all or none, and return how many took effect: those whose claim still stands.
         """
@@ -263,9 +288,11 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def discard(self, idempotency_keys: Sequence[str]) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
         """
-        Delete rejected, held and deferred points for good, and return how many.
+        Delete the points with these keys for good, in one step those that are in one of *states* by then.
+
+        Returns how many.
         """
 
     @abstractmethod
@@ -273,6 +300,25 @@ class Outbox(ABC):
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
         """
+
+    def pause(self, deliverer: str, reason: str, seconds: float) -> None:  # noqa: B027 - not every store yet
+        """
+        Note that *deliverer*, a name of its own, delivers nothing for *reason* until it tries again in *seconds*.
+
+        Noted again for the same deliverer, the moment since when stays. A note that is not renewed `PAUSE_GRACE`
+        seconds after its time is void: its deliverer is gone.
+        """
+
+    def resume(self, deliverer: str) -> None:  # noqa: B027 - not every store yet
+        """
+        Forget that *deliverer* was paused.
+        """
+
+    def pauses(self) -> Sequence[Pause]:
+        """
+        Return who delivers nothing just now, and why, the longest pause first.
+        """
+        return ()
 
     @abstractmethod
     def close(self) -> None:

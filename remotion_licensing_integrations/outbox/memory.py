@@ -7,14 +7,26 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
-from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import (
+    MAX_DELAY,
+    MAX_ERROR_LENGTH,
+    PAUSE_GRACE,
+    UNSETTLED,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Outbox,
+    Pause,
+    State,
+    StoredPoint,
+)
 
 # One for all, as its fork hooks stay for good.
 _lock: Final = ForkLock()
@@ -45,6 +57,7 @@ class MemoryOutbox(Outbox):
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._numbers = itertools.count(1)
+        self._pauses: dict[str, Pause] = {}
 
     def __repr__(self) -> str:
         return "MemoryOutbox()"
@@ -79,7 +92,7 @@ class MemoryOutbox(Outbox):
                 ClaimedPoint(row.number, token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due
             ]
 
-    def write(self, changes: Sequence[Change]) -> int:
+    def settle(self, changes: Sequence[Change]) -> int:
         now = self._clock()
         with _lock:
             applied = [change for change in changes if self._apply(change, now)]
@@ -90,7 +103,7 @@ class MemoryOutbox(Outbox):
         if row is None or row.token != change.claimed.token:
             return False
         row.state, row.due, row.token = change.state, now + change.delay, None
-        row.attempts -= not change.counts
+        row.attempts -= not change.is_attempt
         row.last_error = change.error
         row.registration = change.registration
         if change.unanswered and row.unanswered_since is None:
@@ -140,9 +153,9 @@ class MemoryOutbox(Outbox):
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
 
-    def discard(self, idempotency_keys: Sequence[str]) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
         with _lock:
-            unsettled = self._keys(idempotency_keys, State.REJECTED, State.HELD, State.DEFERRED)
+            unsettled = self._keys(idempotency_keys, *states)
             for key in unsettled:
                 del self._rows[key]
             return len(unsettled)
@@ -154,6 +167,28 @@ class MemoryOutbox(Outbox):
             for key in old:
                 del self._rows[key]
             return len(old)
+
+    def pause(self, deliverer: str, reason: str, seconds: float) -> None:
+        now = self._clock()
+        with _lock:
+            known = self._current_pauses(now).get(deliverer)
+            self._pauses[deliverer] = Pause(
+                deliverer=deliverer,
+                reason=reason[:MAX_ERROR_LENGTH],
+                since=known.since if known else datetime.fromtimestamp(now, UTC),
+                until=datetime.fromtimestamp(now + seconds, UTC),
+            )
+
+    def resume(self, deliverer: str) -> None:
+        with _lock:
+            self._pauses.pop(deliverer, None)
+
+    def pauses(self) -> Sequence[Pause]:
+        with _lock:
+            return sorted(self._current_pauses(self._clock()).values(), key=lambda pause: pause.since)
+
+    def _current_pauses(self, now: float) -> dict[str, Pause]:
+        return {name: pause for name, pause in self._pauses.items() if pause.until.timestamp() + PAUSE_GRACE > now}
 
     def close(self) -> None:
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -24,7 +24,7 @@ from ._dialect import Dialect
 from ._schemes import DATABASES
 from ._server import Server
 from ._tables import POINTS
-from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 
 
 class SQLAlchemyOutbox(Outbox):
@@ -82,7 +82,7 @@ class SQLAlchemyOutbox(Outbox):
             connection.execute(self._dialect.reject, values)
             return None
 
-    def write(self, changes: Sequence[Change]) -> int:
+    def settle(self, changes: Sequence[Change]) -> int:
         if not changes:
             return 0
         # One statement writes each row once: of several changes of one claim the first.
@@ -124,8 +124,9 @@ class SQLAlchemyOutbox(Outbox):
             return self._change(self._dialect.retry)
         return self._change(self._dialect.retry.where(_is_one_of(idempotency_keys)))
 
-    def discard(self, idempotency_keys: Sequence[str]) -> int:
-        return self._change(self._dialect.discard.where(_is_one_of(idempotency_keys)))
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+        wanted = POINTS.c.state.in_([state.value for state in states])
+        return self._change(self._dialect.discard.where(wanted, _is_one_of(idempotency_keys)))
 
     def prune(self, older_than: float) -> int:
         pruned = 0
@@ -164,7 +165,7 @@ def _to_row(change: Change) -> dict[str, object]:
         "token": change.claimed.token,
         "state": change.state.value,
         "delay": change.delay,
-        "handed_back": int(not change.counts),
+        "handed_back": int(not change.is_attempt),
         "unanswered": change.unanswered,
         "last_error": change.error,
         "billable": answer.billable if answer else None,

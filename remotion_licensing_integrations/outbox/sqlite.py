@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..errors import ConfigurationError, OutboxError
 from ..points import UsagePoint
 from . import rows as _rows
-from .contract import MAX_DELAY, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
 from .file import Database
 
 # `due` is when a pending point is delivered next; for the others, when they came into their state. The index serves the
@@ -149,7 +149,7 @@ class SQLiteOutbox(Outbox):
 
         return self._database.write(work)
 
-    def write(self, changes: Sequence[Change]) -> int:
+    def settle(self, changes: Sequence[Change]) -> int:
         if not changes:
             return 0
         now = self._clock()
@@ -196,9 +196,10 @@ class SQLiteOutbox(Outbox):
         sql = f"{_RETRY} AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
-    def discard(self, idempotency_keys: Sequence[str]) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
         rows = [(key,) for key in idempotency_keys if key.isascii()]
-        sql = "DELETE FROM usage_point WHERE state IN ('rejected', 'held', 'deferred') AND idempotency_key = ?"
+        listed = ", ".join(f"'{state.value}'" for state in states)
+        sql = f"DELETE FROM usage_point WHERE state IN ({listed}) AND idempotency_key = ?"
         return self._database.write(lambda connection: max(0, connection.executemany(sql, rows).rowcount))
 
     def prune(self, older_than: float) -> int:
@@ -239,7 +240,7 @@ def _to_write(change: Change, now: float) -> tuple[object, ...]:
     return (
         change.state.value,
         now + change.delay,
-        not change.counts,
+        not change.is_attempt,
         change.error,
         answer.billable if answer else None,
         answer.classification if answer else None,

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from .._support.forks import ForkLock
 from .._support.testrun import is_test_run
-from ..delivery import Delivery
+from ..delivery import Deliverer
 from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
@@ -48,7 +48,7 @@ class RecorderCounts:
         late: Points whose request did not wait for the commit any longer.
         logged: Points that only the log has, for `remotion-licensing import`.
         hosts: How this process chose the hosts of its points, by `origin.HostSource`.
-        hold: Why this process pauses delivery, or `None`.
+        paused: Why this process pauses delivery, or `None`.
     """
 
     stored: Counts
@@ -56,7 +56,7 @@ class RecorderCounts:
     late: int
     logged: int
     hosts: Mapping[str, int]
-    hold: str | None
+    paused: str | None
 
 
 class UsageRecorder:
@@ -242,7 +242,7 @@ class UsageRecorder:
         """
         due = self.outbox.next_due()
         threads = self._own_threads()
-        return due if due is None or threads is None else max(due, threads.delivery.hold_seconds)
+        return due if due is None or threads is None else max(due, threads.delivery.pause_seconds)
 
     def counts(self) -> RecorderCounts:
         """
@@ -258,7 +258,7 @@ class UsageRecorder:
             late=self._late,
             logged=threads.writer.logged if threads else 0,
             hosts=dict(self._hosts),
-            hold=threads.delivery.hold_reason if threads else None,
+            paused=threads.delivery.pause_reason if threads else None,
         )
 
     def count_host(self, host: ResolvedHost) -> None:
@@ -337,7 +337,7 @@ class UsageRecorder:
             with _start_lock:
                 threads = self._own_threads()
                 if threads is None:
-                    delivery = Delivery(self.outbox, self.settings, transport=self._transport)
+                    delivery = Deliverer(self.outbox, self.settings, transport=self._transport)
                     threads = Threads(self.outbox, delivery, self.settings, self._on_commit)
                     self._threads = threads
         return threads

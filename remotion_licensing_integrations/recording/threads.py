@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ..delivery import Delivery, Worker
+from ..delivery import Deliverer, Worker
 from ..outbox import Outbox
 from ..settings import SECONDS_PER_DAY, Settings
 from .writer import Writer
@@ -23,7 +23,9 @@ class Threads:
     The threads of one process; a fork leaves the child with none of them.
     """
 
-    def __init__(self, outbox: Outbox, delivery: Delivery, settings: Settings, on_commit: Callable[[], object]) -> None:
+    def __init__(
+        self, outbox: Outbox, delivery: Deliverer, settings: Settings, on_commit: Callable[[], object]
+    ) -> None:
         self.pid = os.getpid()
         self.delivery = delivery
         retention = settings.retention * SECONDS_PER_DAY

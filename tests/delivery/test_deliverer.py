@@ -379,7 +379,7 @@ def test_redirect_is_not_followed(rig, status: int) -> None:
         deliver_to(it, api.url)
 
         assert (len(api.requests), target.connections) == (1, 0)
-    assert it.delivery.hold_reason.startswith(f"base_url {api.url} does not lead to the licensing API.")
+    assert it.delivery.pause_reason.startswith(f"base_url {api.url} does not lead to the licensing API.")
     assert (it.get().state, it.get().attempts) == (State.PENDING, 0)
 
 
@@ -391,7 +391,7 @@ def test_bad_certificate(rig, tmp_path) -> None:
     with raw_server(raw_answer(), context=tls_context(tmp_path)) as server:
         deliver_to(it, server.url)
 
-    assert re.search("does not lead to the licensing API.*CertificateError", it.delivery.hold_reason)
+    assert re.search("does not lead to the licensing API.*CertificateError", it.delivery.pause_reason)
     assert (it.get().attempts, server.requests) == (0, [])
 
 
@@ -403,7 +403,7 @@ def test_key_is_in_no_log_line(rig, caplog) -> None:
     it = rig(answer(401, b'{"error":"Invalid API key %s"}' % KEY.encode()), answer(200, SUCCESS))
     it.deliver()
 
-    assert KEY not in caplog.text + it.get().last_error + it.delivery.hold_reason
+    assert KEY not in caplog.text + it.get().last_error + it.delivery.pause_reason
 
 
 def test_lost_claim_without_a_key(rig) -> None:

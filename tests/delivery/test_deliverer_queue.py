@@ -41,8 +41,8 @@ def test_trouble_of_all_points(rig, reply: Any, caplog) -> None:
     assert it.deliver() == 0
     assert it.states() == {"pending": 50}
     assert {(stored.attempts, stored.due.timestamp()) for stored in it.outbox.list()} == {(0, it.clock.now)}
-    assert it.delivery.hold_seconds > 0
-    assert [record.action for record in caplog.records] == ["delivery_held"]
+    assert it.delivery.pause_seconds > 0
+    assert [record.action for record in caplog.records] == ["delivery_paused"]
 
 
 @pytest.mark.parametrize("reply", QUEUE_TROUBLE, ids=lambda reply: repr(reply({})))
@@ -56,7 +56,7 @@ def test_delivery_resumes_by_itself(rig, reply: Any, caplog) -> None:
     it.run(LAST_PROBE * 1.2)
 
     assert it.states() == {"registered": 30}
-    assert (it.delivery.hold_reason, caplog.records[-1].action) == (None, "delivery_resumed")
+    assert (it.delivery.pause_reason, caplog.records[-1].action) == (None, "delivery_resumed")
 
 
 def test_wrong_key_for_a_thousand_points(rig) -> None:
@@ -106,8 +106,8 @@ def test_probe_intervals(rig, factor: float) -> None:
     waits = []
     for _ in range(8):
         it.deliver()
-        waits.append(it.delivery.hold_seconds / factor)
-        it.clock.now += it.delivery.hold_seconds
+        waits.append(it.delivery.pause_seconds / factor)
+        it.clock.now += it.delivery.pause_seconds
 
     assert waits == pytest.approx([30, 60, 120, 240, 480, 900, 900, 900])
 
@@ -124,7 +124,7 @@ def test_any_hold_stays_below_its_cap(steps: list[tuple[Any, float]]) -> None:
         it.api.replies = [reply]
         it.deliver()
 
-        assert it.delivery.hold_seconds <= LAST_PROBE * 1.2
+        assert it.delivery.pause_seconds <= LAST_PROBE * 1.2
         assert all(stored.due.timestamp() - it.clock.now <= LAST_PROBE for stored in it.outbox.list())
         it.clock.now += LAST_PROBE * 1.2
     it.delivery.close()
@@ -137,12 +137,12 @@ def test_any_failed_probe_prolongs_the_hold(rig, reply: Any) -> None:
     """
     it = rig(BAD_KEY, points=5)
     it.deliver()
-    it.clock.now += it.delivery.hold_seconds
+    it.clock.now += it.delivery.pause_seconds
     it.api.replies, before = [reply], len(it.api.bodies)
     it.deliver()
 
     assert len(it.api.bodies) == before + 1
-    assert it.delivery.hold_seconds >= FIRST_PROBE
+    assert it.delivery.pause_seconds >= FIRST_PROBE
 
 
 def test_hold_is_said_once(rig, caplog) -> None:
@@ -152,7 +152,7 @@ def test_hold_is_said_once(rig, caplog) -> None:
     it = rig(BAD_KEY, points=3)
     it.run(DAY)
 
-    assert [record.action for record in caplog.records] == ["delivery_held"]
+    assert [record.action for record in caplog.records] == ["delivery_paused"]
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_retry_after(rig, status: int, value: str, wait: float) -> None:
     it.deliver()
 
     if status == 503 and wait == 36:
-        assert it.delivery.hold_reason is None
+        assert it.delivery.pause_reason is None
     else:
-        assert it.delivery.hold_seconds == wait
+        assert it.delivery.pause_seconds == wait
 
 
 def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
@@ -201,7 +201,7 @@ def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
     it.api.replies = [lambda body: (slow if body["idempotencyKey"] == "slow" else THROTTLING[0])(body)]
 
     assert it.deliver() == 1
-    assert (it.delivery.hold_seconds, it.states()) == (5, {"pending": 1, "registered": 3})
+    assert (it.delivery.pause_seconds, it.states()) == (5, {"pending": 1, "registered": 3})
     assert it.api.keys.count("throttled") == 1
 
 
@@ -213,7 +213,7 @@ def test_twenty_refusals_in_a_row(rig) -> None:
     it.run(DAY)
 
     assert it.states() == {"pending": 480, "rejected": 20}
-    assert it.delivery.hold_reason.startswith("20 points in a row were refused")
+    assert it.delivery.pause_reason.startswith("20 points in a row were refused")
 
 
 def test_refusals_end(rig) -> None:
@@ -235,7 +235,7 @@ def test_refusals_between_successes(rig) -> None:
     it = rig(lambda body: (OK if int(body["idempotencyKey"]) % 10 == 0 else answer(422, REFUSAL))(body), points=100)
     it.deliver()
 
-    assert (it.states(), it.delivery.hold_reason) == ({"registered": 10, "rejected": 90}, None)
+    assert (it.states(), it.delivery.pause_reason) == ({"registered": 10, "rejected": 90}, None)
 
 
 def test_concurrency(rig) -> None:

@@ -121,7 +121,7 @@ def add_and_claim(path, writers, each):
         taken = []
         while len(taken) < total:
             claimed = outbox.claim(50, lease=600)
-            outbox.write([entry.settle(Registration(billable=True, classification=None)) for entry in claimed])
+            outbox.settle([entry.register(Registration(billable=True, classification=None)) for entry in claimed])
             taken += [entry.point.idempotency_key for entry in claimed]
         say(taken)
 
@@ -152,7 +152,7 @@ def claim_and_wait(place, lease):
     claimed = outbox.claim(100, lease=float(lease))
     say([entry.point.idempotency_key for entry in claimed])
     sys.stdin.readline()
-    say(outbox.write([entry.reject("no") for entry in claimed]))
+    say(outbox.settle([entry.reject("no") for entry in claimed]))
     outbox.close()
 
 

@@ -18,7 +18,7 @@ REGISTRATION = Registration(billable=True, classification="billable")
 #: What leads a claimed point into a state.
 WAYS = {
     State.PENDING: lambda claimed: claimed.release(),
-    State.REGISTERED: lambda claimed: claimed.settle(REGISTRATION),
+    State.REGISTERED: lambda claimed: claimed.register(REGISTRATION),
     State.REJECTED: lambda claimed: claimed.reject("no"),
     State.HELD: lambda claimed: claimed.hold("who knows", unanswered=True),
 }
@@ -82,4 +82,4 @@ def bring(outbox: Outbox, state: State, *keys: str) -> None:
         outbox.add([point(key, succeeded=None) for key in keys])
         return
     outbox.add([point(key) for key in keys])
-    assert outbox.write([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
+    assert outbox.settle([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)

@@ -151,7 +151,7 @@ def test_known_key_of_a_claimed_point(outbox):
     [claimed] = claim(outbox)
     outbox.add([point()])
 
-    assert outbox.write([claimed.settle(REGISTRATION)]) == 1
+    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
 
 
 def test_nothing_to_add(outbox):
@@ -168,7 +168,7 @@ def test_longest_due_comes_first(outbox, clock):
     Claims follow the due time, not the order of arrival.
     """
     outbox.add(points(3))
-    outbox.write([claimed.release(delay=30 - 10 * index) for index, claimed in enumerate(claim(outbox))])
+    outbox.settle([claimed.release(delay=30 - 10 * index) for index, claimed in enumerate(claim(outbox))])
     clock.now += 30
 
     assert keys(claim(outbox)) == ["key-2", "key-1", "key-0"]
@@ -236,9 +236,9 @@ def test_late_write_changes_nothing(outbox, clock):
     clock.now += 60
     [current] = claim(outbox)
 
-    assert outbox.write([late.settle(REGISTRATION)]) == 0
+    assert outbox.settle([late.register(REGISTRATION)]) == 0
     assert outbox.get("key").claimed
-    assert outbox.write([current.settle(REGISTRATION)]) == 1
+    assert outbox.settle([current.register(REGISTRATION)]) == 1
 
 
 def test_write_after_an_unclaimed_lease(outbox, clock):
@@ -249,7 +249,7 @@ def test_write_after_an_unclaimed_lease(outbox, clock):
     [claimed] = claim(outbox)
     clock.now += 3600
 
-    assert outbox.write([claimed.settle(REGISTRATION)]) == 1
+    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
 
 
 def test_write_twice(outbox):
@@ -259,7 +259,7 @@ def test_write_twice(outbox):
     outbox.add([point()])
     [claimed] = claim(outbox)
 
-    assert [outbox.write([claimed.release()]) for _ in range(2)] == [1, 0]
+    assert [outbox.settle([claimed.release()]) for _ in range(2)] == [1, 0]
 
 
 def test_first_change_of_a_claim_stands(outbox):
@@ -268,9 +268,9 @@ def test_first_change_of_a_claim_stands(outbox):
     """
     outbox.add(points(2))
     first, second = claim(outbox)
-    changes = [first.reject("no"), second.release(), first.settle(REGISTRATION), second.hold("?", unanswered=True)]
+    changes = [first.reject("no"), second.release(), first.register(REGISTRATION), second.hold("?", unanswered=True)]
 
-    assert outbox.write(changes) == 2
+    assert outbox.settle(changes) == 2
     assert [stored.state for stored in outbox.list()] == [State.PENDING, State.REJECTED]
 
 
@@ -280,10 +280,10 @@ def test_write_counts_what_took_effect(outbox):
     """
     outbox.add(points(3))
     first, second, third = claim(outbox)
-    outbox.write([second.release()])
+    outbox.settle([second.release()])
 
-    assert outbox.write([first.reject("no"), second.reject("no"), third.settle(REGISTRATION)]) == 2
-    assert outbox.write([]) == 0
+    assert outbox.settle([first.reject("no"), second.reject("no"), third.register(REGISTRATION)]) == 2
+    assert outbox.settle([]) == 0
 
 
 def test_settled_point(outbox, clock):
@@ -293,7 +293,7 @@ def test_settled_point(outbox, clock):
     outbox.add([point()])
     [claimed] = claim(outbox)
     clock.now += 2
-    outbox.write([claimed.settle(Registration(billable=None, classification=None))])
+    outbox.settle([claimed.register(Registration(billable=None, classification=None))])
     stored = outbox.get("key")
 
     assert (State.REGISTERED, moment(2), False, 1) == (stored.state, stored.due, stored.claimed, stored.attempts)
@@ -306,7 +306,7 @@ def test_release_hands_the_attempt_back(outbox):
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
-    outbox.write([claimed.release("the queue is on hold")])
+    outbox.settle([claimed.release("the queue is on hold")])
     stored = outbox.get("key")
 
     assert (0, moment(), "the queue is on hold") == (stored.attempts, stored.due, stored.last_error)
@@ -320,7 +320,7 @@ def test_reschedule(outbox, delay, later):
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
-    outbox.write([claimed.reschedule(delay, "HTTP 500")])
+    outbox.settle([claimed.reschedule(delay, "HTTP 500")])
     stored = outbox.get("key")
 
     assert (moment(later), 1, "HTTP 500", False) == (stored.due, stored.attempts, stored.last_error, stored.claimed)
@@ -392,7 +392,7 @@ def test_unanswered_since_is_set_once(outbox, clock):
     """
     outbox.add([point()])
     for _ in range(3):
-        outbox.write([claimed.reschedule(0, "timeout", unanswered=True) for claimed in claim(outbox)])
+        outbox.settle([claimed.reschedule(0, "timeout", unanswered=True) for claimed in claim(outbox)])
         clock.now += 10
 
     assert moment() == outbox.get("key").unanswered_since
@@ -407,7 +407,7 @@ def test_any_error_text_can_be_kept(outbox, error):
     outbox.add(points(2))
     first, second = claim(outbox)
 
-    assert outbox.write([first.reject(error), second.settle(Registration(billable=True, classification=error))]) == 2
+    assert outbox.settle([first.reject(error), second.register(Registration(billable=True, classification=error))]) == 2
     assert len(outbox.get("key-0").last_error) == MAX_ERROR_LENGTH
     assert len(outbox.get("key-1").registration.classification) == MAX_ERROR_LENGTH
 
@@ -446,7 +446,7 @@ def test_released_claim_is_not_unanswered(outbox):
     A point that was given back unsent is claimed as if nothing had been.
     """
     outbox.add([point()])
-    outbox.write([claimed.release() for claimed in claim(outbox)])
+    outbox.settle([claimed.release() for claimed in claim(outbox)])
     [again] = claim(outbox)
 
     assert again.unanswered_since is None

@@ -99,12 +99,12 @@ def test_pruned_key_is_forgotten(outbox):
     """
     outbox.add([point()])
     [old] = claim(outbox)
-    outbox.write([old.settle(REGISTRATION)])
+    outbox.settle([old.register(REGISTRATION)])
     outbox.prune(-1)
     outbox.add([point()])
     claim(outbox)
 
-    assert outbox.write([old.settle(REGISTRATION)]) == 0
+    assert outbox.settle([old.register(REGISTRATION)]) == 0
 
 
 def test_next_due(outbox, clock):
@@ -115,11 +115,11 @@ def test_next_due(outbox, clock):
     outbox.add(points(2))
     waits.append(outbox.next_due())
     first, _ = claim(outbox, lease=60)
-    outbox.write([first.reschedule(20, "HTTP 500")])
+    outbox.settle([first.reschedule(20, "HTTP 500")])
     waits.append(outbox.next_due())
     clock.now += 25
     waits.append(outbox.next_due())
-    outbox.write([claimed.settle(REGISTRATION) for claimed in claim(outbox, lease=60)])
+    outbox.settle([claimed.register(REGISTRATION) for claimed in claim(outbox, lease=60)])
 
     assert [*waits, outbox.next_due()] == [None, 0, 20, 0, 35]
 
@@ -144,7 +144,7 @@ def test_points_from_the_future_among_others(outbox, clock):
     clock.now -= DAY
     outbox.add(points(2))
     [first] = claim(outbox, 1)
-    outbox.write([first.reschedule(30, "HTTP 500")])
+    outbox.settle([first.reschedule(30, "HTTP 500")])
 
     assert keys(claim(outbox)) == ["key-1", "future"]
     assert outbox.next_due() == 30

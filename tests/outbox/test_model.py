@@ -23,8 +23,8 @@ KEYS = st.lists(st.integers(0, 9).map(str), max_size=6)
 SECONDS = st.sampled_from([0.0, 1.0, 30.5, 60.0, 3600.0, MAX_DELAY, MAX_DELAY + 1, DAY])
 CHANGES = st.sampled_from(
     [
-        lambda claimed, delay: claimed.settle(Registration(billable=delay > 0, classification=None)),
-        lambda claimed, delay: claimed.settle(Registration(billable=None, classification="new\0")),
+        lambda claimed, delay: claimed.register(Registration(billable=delay > 0, classification=None)),
+        lambda claimed, delay: claimed.register(Registration(billable=None, classification="new\0")),
         lambda claimed, delay: claimed.reschedule(delay, "HTTP 500"),
         lambda claimed, delay: claimed.reschedule(delay, "timeout", unanswered=True),
         lambda claimed, delay: claimed.reject("no" * 400),
@@ -98,8 +98,8 @@ class Stores(RuleBasedStateMachine):
         """
         claims = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
         changes = [(data.draw(CHANGES), pair) for pair in claims]
-        expected = self.model.write([change(pair[0], delay) for change, pair in changes])
-        assert expected == self.store.write([change(pair[1], delay) for change, pair in changes])
+        expected = self.model.settle([change(pair[0], delay) for change, pair in changes])
+        assert expected == self.store.settle([change(pair[1], delay) for change, pair in changes])
 
     @rule(keys=st.none() | KEYS)
     def retry(self, keys):

@@ -222,7 +222,7 @@ def test_claim_and_write_are_one_statement_each(postgresql_outbox):
     """
     postgresql_outbox.add(points(50))
     with counted(postgresql_outbox) as sent:
-        assert postgresql_outbox.write([claimed.release() for claimed in claim(postgresql_outbox)]) == 50
+        assert postgresql_outbox.settle([claimed.release() for claimed in claim(postgresql_outbox)]) == 50
 
     assert len(sent) == 2
 
@@ -237,7 +237,7 @@ def test_texts_stay_as_they_are(outbox, text):
     host = "".join(character for character in text if character.isprintable())
     outbox.add([point("a", host=host), point("b", host=host)])
     first, second = claim(outbox)
-    outbox.write([first.reject(text), second.settle(Registration(billable=None, classification=text))])
+    outbox.settle([first.reject(text), second.register(Registration(billable=None, classification=text))])
 
     assert outbox.get("a").point.host == host
     assert outbox.get("a").last_error == text
@@ -344,7 +344,7 @@ def test_write_looks_rows_up(full):
     """
     execute(full, "UPDATE remotion_usage_point SET state = 'registered' WHERE id > 10")
     execute(full, "ANALYZE remotion_usage_point")
-    found = plan(full, full._dialect.write, changes='[{"id": 1}]')
+    found = plan(full, full._dialect.settle, changes='[{"id": 1}]')
 
     assert "Index Scan using remotion_usage_point_pkey" in found
     assert "Seq Scan" not in found
@@ -355,7 +355,9 @@ def test_prune_in_steps(outbox):
     Old points are deleted a thousand at a time, so that no step keeps many rows locked.
     """
     outbox.add(points(2500))
-    outbox.write([claimed.settle(Registration(billable=True, classification=None)) for claimed in claim(outbox, 2500)])
+    outbox.settle(
+        [claimed.register(Registration(billable=True, classification=None)) for claimed in claim(outbox, 2500)]
+    )
     with counted(outbox) as sent:
         assert outbox.prune(-DAY) == 2500
 

@@ -143,7 +143,7 @@ def test_write_after_the_session_has_ended(outbox, admin):
     [claimed] = claim(outbox)
     end_sessions(admin)
 
-    assert outbox.write([claimed.settle(REGISTRATION)]) == 1
+    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
 
 
 def test_session_that_ends_in_a_call(outbox, admin):
@@ -286,13 +286,13 @@ def test_deadlock(server, outbox, admin):
     Row 37: a call that another transaction is in a deadlock with is made again, and succeeds.
     """
     outbox.add(points(2))
-    changes = [claimed.settle(REGISTRATION) for claimed in claim(outbox)]
+    changes = [claimed.register(REGISTRATION) for claimed in claim(outbox)]
     touch = "UPDATE remotion_usage_point SET attempts = attempts WHERE idempotency_key = %s"
     admin.exec_driver_sql("SET deadlock_timeout = '10s'")
     admin.exec_driver_sql("BEGIN")
     admin.exec_driver_sql(touch, ("key-1",))
     with ThreadPoolExecutor(1) as executor:
-        writing = executor.submit(outbox.write, changes)
+        writing = executor.submit(outbox.settle, changes)
         wait_until(lambda: sessions(admin, "active"))
         admin.exec_driver_sql(touch, ("key-0",))
         admin.exec_driver_sql("COMMIT")
@@ -387,7 +387,7 @@ def test_claimer_frozen_past_its_lease(url, outbox):
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: outbox.next_due() == 0)
         [claimed] = claim(outbox)
-        outbox.write([claimed.settle(REGISTRATION)])
+        outbox.settle([claimed.register(REGISTRATION)])
         process.send_signal(signal.SIGCONT)
         out, _ = process.communicate("\n", timeout=PATIENCE)
 

@@ -260,14 +260,14 @@ def test_counts(make) -> None:
 
     assert (counts.stored.pending, counts.waiting, counts.late, counts.logged) == (1, 0, 0, 0)
     assert counts.hosts == {"origin": 2, "refused": 2}
-    assert counts.hold.startswith("the licence key is refused")
+    assert counts.paused.startswith("the licence key is refused")
 
 
 def test_counts_before_the_first_use(make) -> None:
     """
     Counting starts nothing.
     """
-    assert (make().counts().hold, threads()) == (None, [])
+    assert (make().counts().paused, threads()) == (None, [])
 
 
 def test_counts_of_a_refusing_store(make, outbox, monkeypatch) -> None:
