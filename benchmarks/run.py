@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from .asgi import bench_counted_route, bench_other_routes
 from .delivery import bench_delivery
 from .django import bench_django
+from .server import bench_server
 from .store import bench_store
 
 SECTIONS = {
@@ -23,6 +24,7 @@ SECTIONS = {
     "django": bench_django,
     "store": bench_store,
     "delivery": bench_delivery,
+    "server": bench_server,
 }
 
 
