@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 #: What the test runner and the set-up of Django leave in it, and what a developer may have there.
-_FOREIGN = ("PYTEST_", "DJANGO_", "REMOTION_", "CELERY_")
+_FOREIGN = ("PYTEST_", "COVERAGE_", "DJANGO_", "REMOTION_", "CELERY_")
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

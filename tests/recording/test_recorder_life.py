@@ -23,6 +23,7 @@ import pytest
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
+from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
 from tests._recorders import BOTH, actions, hasty, make, outbox, patient, record, threads  # noqa: F401 - fixtures among them
 
@@ -307,6 +308,7 @@ import json, sys, threading
 import remotion_licensing_integrations
 print(json.dumps([threading.active_count(), sorted({"httpx", "httpx2", "sqlite3"} & set(sys.modules))]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True)
 
     assert json.loads(done.stdout) == [1, []]
