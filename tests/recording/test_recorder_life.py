@@ -214,19 +214,20 @@ def test_fork_during_the_first_use(make, tmp_path) -> None:
     recorder = make(store=SQLiteOutbox(tmp_path / "usage.sqlite3"))
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(target=record_in_child, args=(recorder, theirs))
-    holding, forked = threading.Event(), threading.Event()
+    holding, forking = threading.Event(), threading.Event()
+    # Of the hooks before a fork, the one that was registered last runs first: ahead of the one that waits for the lock.
+    os.register_at_fork(before=forking.set)
 
     def hold() -> None:
         with recorder_module._start_lock:
             holding.set()
-            forked.wait(PATIENCE)
+            forking.wait(PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()
     assert holding.wait(PATIENCE)
     child.start()
     answered = ours.poll(PATIENCE)
-    forked.set()
     holder.join()
     child.kill() if not answered else child.join(PATIENCE)
 
