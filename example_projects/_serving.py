@@ -17,7 +17,6 @@ from threading import Thread
 from tests._environment import clean_environment
 
 DEADLINE = 20.0  # seconds for whatever must happen sooner or later
-REPOSITORY = Path(__file__).parents[1]
 LISTENING = re.compile(r"running on (http://\S+)")
 
 
@@ -58,7 +57,6 @@ def make_environment(licensing_url: str, place: Path) -> dict[str, str]:
         "REMOTION_LICENSING_BASE_URL": licensing_url,
         "REMOTION_LICENSING_OUTBOX": f"sqlite:///{place}/usage.sqlite3",
         "TMPDIR": str(files),
-        "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
     }
 

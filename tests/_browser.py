@@ -2,12 +2,13 @@
 A real Chromium for browser tests.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests._environment import skip_missing
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -30,10 +31,7 @@ def chromium() -> Iterator[Browser]:
     """
     executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
-        reason = f"no browser found: none of {', '.join(NAMES)} is on the PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_missing(f"no browser found: none of {', '.join(NAMES)} is on the PATH")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
         yield browser

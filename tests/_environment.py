@@ -1,13 +1,16 @@
 """
-The environment of processes that must know nothing of the test run.
+Where tests run: the environment of processes that must know nothing of the test run, and what is not installed.
 """
 
 from __future__ import annotations
 
 import os
+from typing import NoReturn
+
+import pytest
 
 #: What the test runner and the set-up of Django leave in it, and what a developer may have there.
-_FOREIGN = ("PYTEST_", "DJANGO_", "REMOTION_", "CELERY_")
+_FOREIGN = ("PYTEST_", "COVERAGE_", "DJANGO_", "REMOTION_", "CELERY_")
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
@@ -15,3 +18,12 @@ def clean_environment(**changes: str) -> dict[str, str]:
     Return this process's environment without what would change another's behaviour, but with *changes*.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)} | changes
+
+
+def skip_missing(reason: str) -> NoReturn:
+    """
+    Skip a test that needs a program which is not installed; under CI, where all are, it fails.
+    """
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

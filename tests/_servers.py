@@ -11,7 +11,7 @@ import ssl
 import struct
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,6 +67,7 @@ class RawServer:
         self._context = context
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._accepted: list[socket.socket] = []
 
     @contextmanager
     def run(self) -> Generator[RawServer]:
@@ -81,6 +82,10 @@ class RawServer:
                 self._stopped.set()
                 # Wakes the thread in accept(); closing the listener alone does not.
                 socket.create_connection(listener.getsockname()).close()
+                # Wakes the threads that wait for another request of a client that keeps its connection.
+                for connection in self._accepted:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RD)
                 for thread in [accepting, *self._threads]:
                     thread.join(10)
                     assert not thread.is_alive()
@@ -92,6 +97,7 @@ class RawServer:
                 connection.close()
                 return
             self.connections += 1
+            self._accepted.append(connection)
             thread = threading.Thread(target=self._serve, args=(connection,))
             self._threads.append(thread)
             thread.start()

@@ -4,12 +4,12 @@ The repository as a whole: versions agree, the wheel has what it needs, scripts 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import remotion_licensing_integrations as package
 from remotion_licensing_integrations import __version__
 
 ROOT = Path(__file__).parent.parent
@@ -72,18 +73,34 @@ def test_one_runtime_dependency() -> None:
     assert [re.match(r"[\w-]+", needed)[0] for needed in PROJECT["project"]["dependencies"]] == ["httpx"]
 
 
+def test_installed_package_is_tested(tmp_path) -> None:
+    """
+    Under CI the tests, and processes that they start, import the package that was built and installed.
+    """
+    code = f"import {PACKAGE}; print({PACKAGE}.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+
+    assert {done.stdout.strip()} == {package.__file__}
+    if "CI" in os.environ:
+        assert not Path(package.__file__).is_relative_to(ROOT / PACKAGE)
+
+
+def build(target: str, place: Path) -> Path:
+    """
+    Build a wheel or an sdist as an installer would, without fetching anything.
+    """
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(place)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    [built] = place.iterdir()
+    return built
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """
-    Build the wheel as an installer would, without fetching anything.
+    Open the wheel of this tree.
     """
-    if importlib.util.find_spec("hatchling") is None:  # pragma: no cover - the group `test` has it
-        pytest.skip("hatchling, which builds the wheel, is not installed")
-    place = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(place)]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    [built] = place.glob("*.whl")
-    with zipfile.ZipFile(built) as opened:
+    with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("dist"))) as opened:
         yield opened
 
 
@@ -125,7 +142,7 @@ def test_wheel_has_its_entry_points(wheel) -> None:
     """
     found = metadata(wheel, "entry_points.txt")
 
-    assert f"remotion-licensing = {PACKAGE}.cli:main" in found
+    assert f"remotion-licensing = {PACKAGE}.operations.cli:main" in found
     assert f"remotion_licensing = {PACKAGE}.testing.plugin" in found
 
 
@@ -168,11 +185,11 @@ def test_script_is_valid(path: Path) -> None:
 
 def test_ci_runs_everything() -> None:
     """
-    What must hold before a change lands is the check and the tests, in that order, the tests of Django on each version.
+    What must hold before a change lands: the check, the tests, those of Django on each version, and their coverage.
     """
-    commands = (ROOT / ".ci" / "run").read_text().splitlines()[-3:]
+    commands = re.findall(r"^part scripts/(\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
-    assert commands == ["scripts/check", "scripts/test", "scripts/test-django"]
+    assert commands == ["check", "test", "test-django", "coverage"]
 
 
 def test_supported_djangos() -> None:
@@ -202,6 +219,16 @@ def files() -> list[Path]:
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     return [path for name in listed.split("\0")[:-1] if (path := ROOT / name).is_file()]
+
+
+def test_sdist_has_the_whole_repository(files, tmp_path) -> None:
+    """
+    Tests, scripts and documents go with the sdist, so that its tests can be run.
+    """
+    with tarfile.open(build("sdist", tmp_path)) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= names
 
 
 def test_nothing_private(files) -> None:

@@ -4,7 +4,6 @@ The Django example, as its README runs it: gunicorn or uvicorn, a migrated file,
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def make_environment(place: Path, licensing_url: str) -> dict[str, str]:
         "REMOTION_LICENSING_BASE_URL": licensing_url,
         "PLACE": str(place),
         "HOME": str(place),
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
+        "PYTHONPATH": str(HERE),
         "PYTHONUNBUFFERED": "1",
         # Django says so itself of each FileResponse under ASGI.
         "PYTHONWARNINGS": "error,ignore:StreamingHttpResponse must consume",

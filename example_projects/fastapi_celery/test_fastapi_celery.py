@@ -22,7 +22,7 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from example_projects._serving import DEADLINE, REPOSITORY, make_environment, running_app
+from example_projects._serving import DEADLINE, make_environment, running_app
 from remotion_licensing_integrations.testing import Sandbox
 from tests._browser import chromium  # noqa: F401 - a fixture
 from tests.processes.servers import eventually
@@ -98,7 +98,7 @@ def running_project(broker: str, place: Path) -> Iterator[Project]:
     with Sandbox() as sandbox:
         environment = make_environment(sandbox.url, place) | {
             "PLACE": str(place / "data"),
-            "PYTHONPATH": os.pathsep.join([str(HERE.parent / "fastapi_app"), str(REPOSITORY)]),
+            "PYTHONPATH": str(HERE.parent / "fastapi_app"),
             "CELERY_BROKER_URL": broker,
         }
         app = running_app(HERE, "main:app", licensing_url=sandbox.url, place=place, environment=environment)

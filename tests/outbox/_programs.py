@@ -25,7 +25,6 @@ from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import point
 
-ROOT = Path(__file__).parents[2]
 DEADLINE = 120  # seconds; a program that takes longer hangs
 
 
@@ -47,9 +46,7 @@ def start(name, *arguments):
     Start a program that is talked to.
     """
     command = [sys.executable, __file__, name, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def fork(work):

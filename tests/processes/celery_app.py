@@ -16,8 +16,6 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    # What a killed worker had is given to another one after this time, in seconds.
-    broker_transport_options={"visibility_timeout": 3},
     broker_connection_retry_on_startup=True,
 )
 

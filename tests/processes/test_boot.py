@@ -74,7 +74,8 @@ def test_points_that_never_found_an_outbox_are_in_the_log(serve, sandbox, blocke
     """
     A server that ends before its outbox is mended logs each waiting point whole.
     """
-    with serve("uvicorn", base_url=sandbox.url, environment=blocked) as server:
+    hasty = {**blocked, "REMOTION_LICENSING_SHUTDOWN_TIMEOUT": "0.5"}
+    with serve("uvicorn", base_url=sandbox.url, environment=hasty) as server:
         key = server.convert()["idempotency_key"]
         server.stop()
         assert [line for line in server.output.splitlines() if "remotion-usage-point" in line and key in line]

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,6 @@ from tests.processes.servers import HERE, KEY, eventually
 pytest_plugins = ["tests._redis"]
 
 JOBS = 200
-VISIBILITY = 3.0  # seconds after which the broker gives what a killed worker had to another one; see `celery_app`
 
 
 @pytest.fixture
@@ -61,8 +59,8 @@ def running_worker(broker: str, api: str, place: Path):
         "REMOTION_LICENSING_BASE_URL": api,
         "REMOTION_LICENSING_OUTBOX": f"sqlite:///{place / 'outbox.sqlite3'}",
         # What a killed worker was about to register is due again after its lease.
-        "REMOTION_LICENSING_TIMEOUT": "1",
-        "REMOTION_LICENSING_LEASE": "3",
+        "REMOTION_LICENSING_TIMEOUT": "0.5",
+        "REMOTION_LICENSING_LEASE": "1.5",
     }
     command = [sys.executable, "-m", "celery", "--app=celery_app", "worker", "--concurrency=4", "--loglevel=WARNING"]
     with (place / "worker.log").open("ab") as log:
@@ -95,8 +93,9 @@ def test_each_job_is_one_point(broker, connection, tmp_path) -> None:
             app.send_task("render", kwargs={"usage_token": encode_token(point)})
         with running_worker(broker, sandbox.url, tmp_path):
             eventually(lambda: len(sandbox.points()) >= JOBS // 4)
-        left = connection.zrange("unacked_index", 0, -1, withscores=True)
-        eventually(lambda: all(taken + VISIBILITY < time.time() for _, taken in left))
+        # What a killed worker had, the broker gives to another one after an hour, so it was taken long ago.
+        for left in connection.zrange("unacked_index", 0, -1):
+            connection.zadd("unacked_index", {left: 0})
         with running_worker(broker, sandbox.url, tmp_path) as worker:
             for enough in (JOBS // 3, JOBS // 2, JOBS * 2 // 3):
                 eventually(lambda enough=enough: len(sandbox.points()) >= enough)

@@ -23,6 +23,7 @@ import pytest
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
+from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
 from tests._recorders import BOTH, actions, hasty, make, outbox, patient, record, threads  # noqa: F401 - fixtures among them
 
@@ -213,19 +214,20 @@ def test_fork_during_the_first_use(make, tmp_path) -> None:
     recorder = make(store=SQLiteOutbox(tmp_path / "usage.sqlite3"))
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(target=record_in_child, args=(recorder, theirs))
-    holding, forked = threading.Event(), threading.Event()
+    holding, forking = threading.Event(), threading.Event()
+    # Of the hooks before a fork, the one that was registered last runs first: ahead of the one that waits for the lock.
+    os.register_at_fork(before=forking.set)
 
     def hold() -> None:
         with recorder_module._start_lock:
             holding.set()
-            forked.wait(PATIENCE)
+            forking.wait(PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()
     assert holding.wait(PATIENCE)
     child.start()
     answered = ours.poll(PATIENCE)
-    forked.set()
     holder.join()
     child.kill() if not answered else child.join(PATIENCE)
 
@@ -307,6 +309,7 @@ import json, sys, threading
 import remotion_licensing_integrations
 print(json.dumps([threading.active_count(), sorted({"httpx", "httpx2", "sqlite3"} & set(sys.modules))]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True)
 
     assert json.loads(done.stdout) == [1, []]

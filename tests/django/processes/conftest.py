@@ -26,6 +26,17 @@ def migrate(database: Path | Mapping[str, Any]) -> None:
         assert process.returncode == 0, output
 
 
+def execute(server: Mapping[str, Any], sql: str) -> None:
+    """
+    Run a statement in a server's first database.
+    """
+    import psycopg  # noqa: PLC0415 - an extra; where it is missing, there is no server either
+
+    to = {"host": server["HOST"], "port": server["PORT"], "user": server["USER"], "dbname": server["NAME"]}
+    with psycopg.connect(**to, autocommit=True) as connection:
+        connection.execute(sql)
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
@@ -50,21 +61,26 @@ def sqlite_file(migrated_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(migrated_file, tmp_path / "db.sqlite3"))
 
 
+@pytest.fixture(scope="session")
+def migrated_template(postgresql: Mapping[str, Any]) -> str:
+    """
+    The name of a PostgreSQL database to copy.
+    """
+    name = "processes"
+    execute(postgresql, f"CREATE DATABASE {name}")
+    migrate({**postgresql, "NAME": name})
+    return name
+
+
 @pytest.fixture
-def postgresql_database(postgresql: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def postgresql_database(postgresql: Mapping[str, Any], migrated_template: str) -> Iterator[Mapping[str, Any]]:
     """
     A migrated PostgreSQL database, as an entry for Django's `DATABASES`.
     """
-    psycopg = pytest.importorskip("psycopg")
     name = f"processes_{uuid.uuid4().hex}"
-    server = {"host": postgresql["HOST"], "port": postgresql["PORT"], "user": postgresql["USER"], "dbname": "postgres"}
-    with psycopg.connect(**server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    database = {**postgresql, "NAME": name}
-    migrate(database)
-    yield database
-    with psycopg.connect(**server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgresql, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield {**postgresql, "NAME": name}
+    execute(postgresql, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from typing import Any, Self
 from tests._environment import clean_environment
 from tests.processes.servers import DEADLINE, eventually, free_port
 
-ROOT = Path(__file__).parents[3]
 PROJECT = "tests.django.admin_project"
 KEY = "rm_pub_django"
 
@@ -48,7 +47,6 @@ def environment(database: Path | Mapping[str, Any], **changes: str) -> dict[str,
     entry = {"TEST_DATABASE": json.dumps(database)} if isinstance(database, Mapping) else {}
     settings = {
         "DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings",
-        "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "error",
         "REMOTION_LICENSE_KEY": KEY,
         "REMOTION_LICENSING_BASE_URL": "http://127.0.0.1:9",

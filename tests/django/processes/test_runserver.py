@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.django.processes.servers import PROJECT, ROOT, Server
+from tests.django.processes.servers import PROJECT, Server
 from tests.processes.servers import DEADLINE, eventually
 
 SETTINGS = "settings_that_change"
@@ -34,7 +34,7 @@ def server(module, sqlite_file, sandbox):
     """
     settings = {
         "DJANGO_SETTINGS_MODULE": SETTINGS,
-        "PYTHONPATH": os.pathsep.join([str(module.parent), str(ROOT)]),
+        "PYTHONPATH": str(module.parent),
         "REMOTION_LICENSING_BASE_URL": sandbox.url,
         "REMOTION_LICENSING_DELIVERY": "worker",
     }
