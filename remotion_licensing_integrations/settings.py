@@ -22,6 +22,7 @@ DeliveryMode = Literal["worker", "external", "inline", "off"]
 Idempotency = Literal["body", "header", "off"]
 
 DEFAULT_BASE_URL: Final = "https://www.remotion.pro"
+DEFAULT_TIMEOUT: Final = 10.0  # seconds
 DEFAULT_OUTBOX: Final = "sqlite:///remotion-usage.sqlite3"
 
 #: The key that declares eligibility for Remotion's free licence; goes out as `null`, as the renderers send it.

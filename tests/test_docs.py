@@ -272,7 +272,9 @@ def test_settings_table() -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "values"), [("delivery", settings.Delivery), ("idempotency", settings.Idempotency)])
+@pytest.mark.parametrize(
+    ("name", "values"), [("delivery", settings.DeliveryMode), ("idempotency", settings.Idempotency)]
+)
 def test_setting_with_a_choice(name: str, values: Any) -> None:
     """
     Where a setting takes one of some words, the table has each of them.

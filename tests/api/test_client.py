@@ -13,7 +13,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
@@ -79,8 +79,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     for library in LIBRARIES:
         module = load_http(library)
-        monkeypatch.setattr(module.Sender, "sleep", staticmethod(pauses.append))
-        monkeypatch.setattr(module.AsyncSender, "sleep", staticmethod(asleep))
+        monkeypatch.setattr(module.Connection, "sleep", staticmethod(pauses.append))
+        monkeypatch.setattr(module.AsyncConnection, "sleep", staticmethod(asleep))
     return pauses
 
 
@@ -126,8 +126,6 @@ class Recorder:
         """
         return [json.loads(request.content) for request in self.requests]
 
-
-# --- The recorded answers -------------------------------------------------------------------------------------------
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "wire_responses.json").read_text())["cases"]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(SUCCESS), SUCCESS)
@@ -294,9 +292,6 @@ def test_golden_tables_name_recorded_cases() -> None:
     assert (SCRIPTS.keys() | INJECTED.keys() | DELIBERATE.keys()) <= names
 
 
-# --- Keys -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("constructor", "keywords", "sent"),
     [
@@ -321,9 +316,6 @@ def test_key_choice(constructor: str | None, keywords: dict[str, Any], sent: str
         client.get_usage(**keywords)
 
     assert [body["apiKey"] for body in recorder.bodies] == [sent, sent]
-
-
-# --- Idempotency ----------------------------------------------------------------------------------------------------
 
 
 @CALLS
@@ -405,9 +397,6 @@ def test_event_is_not_validated(http: ModuleType) -> None:
     assert recorder.bodies[0]["event"] == "nonsense"
 
 
-# --- Attempts -------------------------------------------------------------------------------------------------------
-
-
 @CALLS
 def test_pauses(call: Callable[..., Any], http: ModuleType, slept: list[float]) -> None:
     """
@@ -418,6 +407,18 @@ def test_pauses(call: Callable[..., Any], http: ModuleType, slept: list[float]) 
         call("http://sandbox", "register_usage_event", POINT, transport=recorder.transport)
 
     assert slept == [1, 2, 4]
+
+
+def test_longest_pause(http: ModuleType, slept: list[float]) -> None:
+    """
+    The pauses double up to 15 minutes, and no number of attempts overflows them.
+    """
+    recorder = Recorder(http, http.httpx.ConnectTimeout("x"))
+    with pytest.raises(NotSentError):
+        call_sync("http://sandbox", "register_usage_event", POINT, transport=recorder.transport, max_attempts=1100)
+
+    assert slept[8:12] == [256, 512, 900, 900]
+    assert slept[-1] == 900
 
 
 @CALLS
@@ -479,9 +480,6 @@ def test_repeats_are_logged(http: ModuleType, caplog: pytest.LogCaptureFixture) 
     assert [getattr(record, "action", None) for record in caplog.records].count("repeat_call") == 2
 
 
-# --- Shape ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("owner", [client_module, LicensingClient, AsyncLicensingClient])
 def test_register_usage_point_is_the_same_function(owner: Any) -> None:
     """
@@ -512,23 +510,57 @@ def test_module_functions(http: ModuleType) -> None:
     assert get_usage(**options, transport=usage) == asyncio.run(aget_usage(**options, transport=usage))
 
 
-@pytest.mark.parametrize(("sync", "asynchronous"), [(LicensingClient, AsyncLicensingClient)])
-@pytest.mark.parametrize("name", ["__init__", "register_usage_event", "get_usage"])
-def test_async_signatures_are_equal(sync: type, asynchronous: type, name: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "method", "more"),
+    [
+        (AsyncLicensingClient.register_usage_event, "register_usage_event", None),
+        (AsyncLicensingClient.get_usage, "get_usage", None),
+        (register_usage_event, "register_usage_event", LicensingClient),
+        (get_usage, "get_usage", LicensingClient),
+        (aregister_usage_event, "register_usage_event", AsyncLicensingClient),
+        (aget_usage, "get_usage", AsyncLicensingClient),
+    ],
+)
+def test_keywords_are_those_of_the_client(function: Any, method: str, more: type | None) -> None:
     """
-    The asynchronous methods take what the synchronous ones take.
+    Type checkers know every form of a call by the keywords of the client's method; functions take its options too.
     """
-    parameters = inspect.signature(getattr(sync, name)).parameters
+    [unpacked] = get_type_hints(function)["call"].__args__
+    parameters = {**inspect.signature(getattr(LicensingClient, method)).parameters}
+    options = {**inspect.signature(more).parameters} if more else {}
+    expected = {**options, **parameters}
+    del expected["self"]
 
-    assert parameters == inspect.signature(getattr(asynchronous, name)).parameters
+    assert expected.keys() == get_type_hints(unpacked).keys()
+    assert {name for name, each in expected.items() if each.default is each.empty} == unpacked.__required_keys__
 
 
-def test_unknown_option() -> None:
+@pytest.mark.parametrize("function", [register_usage_event, aregister_usage_event])
+@pytest.mark.parametrize(("keyword", "value"), [("base_uri", "http://sandbox"), ("evnt", "web-render")])
+def test_unknown_keyword(function: Any, keyword: str, value: str) -> None:
     """
-    A misspelt option is a TypeError.
+    A misspelt keyword is a TypeError that names it.
     """
-    with pytest.raises(TypeError, match="base_uri"):
-        get_usage(base_uri="http://sandbox")
+    with pytest.raises(TypeError, match=keyword):
+        asyncio.run(function(**POINT, **{keyword: value}))
+
+
+@pytest.mark.parametrize("function", [register_usage_event, aregister_usage_event])
+def test_missing_keyword(function: Any) -> None:
+    """
+    So is a missing one.
+    """
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'host'"):
+        asyncio.run(function(event="web-render", succeeded=True))
+
+
+@pytest.mark.parametrize("function", [get_usage, aget_usage])
+def test_unknown_keyword_of_get_usage(function: Any) -> None:
+    """
+    The call for usage takes its own keywords only.
+    """
+    with pytest.raises(TypeError, match="event"):
+        asyncio.run(function(event="web-render"))
 
 
 @pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])

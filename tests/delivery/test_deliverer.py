@@ -235,7 +235,7 @@ def test_idempotency_switched_off_later(rig) -> None:
     it = rig(NO_ANSWER, OK)
     it.deliver()
     it.clock.now += HOUR
-    it.new_delivery(idempotency="off").deliver()
+    it.new_deliverer(idempotency="off").deliver()
 
     assert (it.get().state, it.api.keys) == (State.HELD, ["0"])
 
@@ -304,7 +304,7 @@ def test_client_that_cannot_be_made(rig, monkeypatch) -> None:
     """
     it = rig(OK)
     with monkeypatch.context() as patch:
-        patch.setattr("remotion_licensing_integrations.api.LicensingClient", lambda *_, **__: 1 / 0)
+        patch.setattr("remotion_licensing_integrations.delivery.senders.LicensingClient", lambda *_, **__: 1 / 0)
         it.deliver()
 
     assert it.get().last_error == "ZeroDivisionError: division by zero"
@@ -328,7 +328,7 @@ def deliver_to(it: Rig, url: str, **settings: Any) -> None:
     Deliver once over real sockets.
     """
     it._options["transport"] = None
-    it.delivery = it.new_delivery(base_url=url, **settings)
+    it.deliverer = it.new_deliverer(base_url=url, **settings)
     it.deliver()
 
 
@@ -369,7 +369,7 @@ def test_port_that_nobody_listens_on(rig) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_not_followed(rig, status: int) -> None:
     """
-    A redirect holds delivery, and its target gets neither the key nor anything else.
+    A redirect pauses delivery, and its target gets neither the key nor anything else.
     """
     it = rig()
     with (
@@ -379,19 +379,19 @@ def test_redirect_is_not_followed(rig, status: int) -> None:
         deliver_to(it, api.url)
 
         assert (len(api.requests), target.connections) == (1, 0)
-    assert it.delivery.pause_reason.startswith(f"base_url {api.url} does not lead to the licensing API.")
+    assert it.deliverer.pause_reason.startswith(f"base_url {api.url} does not lead to the licensing API.")
     assert (it.get().state, it.get().attempts) == (State.PENDING, 0)
 
 
 def test_bad_certificate(rig, tmp_path) -> None:
     """
-    A certificate that nobody vouches for holds delivery without an attempt.
+    A certificate that nobody vouches for pauses delivery without an attempt.
     """
     it = rig()
     with raw_server(raw_answer(), context=tls_context(tmp_path)) as server:
         deliver_to(it, server.url)
 
-    assert re.search("does not lead to the licensing API.*CertificateError", it.delivery.pause_reason)
+    assert re.search("does not lead to the licensing API.*CertificateError", it.deliverer.pause_reason)
     assert (it.get().attempts, server.requests) == (0, [])
 
 
@@ -403,7 +403,7 @@ def test_key_is_in_no_log_line(rig, caplog) -> None:
     it = rig(answer(401, b'{"error":"Invalid API key %s"}' % KEY.encode()), answer(200, SUCCESS))
     it.deliver()
 
-    assert KEY not in caplog.text + it.get().last_error + it.delivery.pause_reason
+    assert KEY not in caplog.text + it.get().last_error + it.deliverer.pause_reason
 
 
 def test_lost_claim_without_a_key(rig) -> None:
@@ -420,7 +420,7 @@ def test_lost_claim_without_a_key(rig) -> None:
 
 def test_lease_that_is_nearly_over(rig) -> None:
     """
-    A point whose turn comes when its lease might end meanwhile goes back unsent.
+    A point whose turn comes when its lease might end before its answer goes back unsent.
     """
     it = rig(points=2, concurrency=1)
 
