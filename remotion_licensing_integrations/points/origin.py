@@ -83,16 +83,16 @@ def origin_of_referer(referer: str) -> str | None:
     return match[1]
 
 
-def check_origin(field: str, value: str) -> str:
+def check_origin(field: str, value: object) -> str:
     """
     Return *value* when it is a serialised http(s) origin.
 
     Raises:
         ConfigurationError: It is not; the message names *field* and shows what a right value looks like.
     """
-    if is_origin(value):
+    if isinstance(value, str) and is_origin(value):
         return value
-    guess = value.strip().lower().rstrip("/")
+    guess = str(value).strip().lower().rstrip("/")
     guess = guess if "://" in guess else f"https://{guess}"
     hint = f"; did you mean {guess!r}?" if is_origin(guess) else ""
     msg = f'{field}: {mask(repr(value)):.120} is not an origin like "https://myapp.com"{hint}'
@@ -107,17 +107,15 @@ class AllowedOrigins:
         ConfigurationError: A pattern is neither.
     """
 
-    def __init__(self, patterns: Iterable[str], *, field: str = "allowed_hosts") -> None:
+    def __init__(self, patterns: Iterable[object], *, field: str = "allowed_hosts") -> None:
         self._exact: set[str] = set()
         self._suffixes: list[tuple[str, str]] = []
         for pattern in patterns:
-            if not is_origin(pattern.replace("://*.", "://", 1)):
-                check_origin(field, pattern)
-            if "://*." in pattern:
-                scheme, _, suffix = pattern.partition("://*")
+            scheme, star, suffix = str(pattern).partition("://*")
+            if star and suffix.startswith(".") and is_origin(f"{scheme}://{suffix[1:]}"):
                 self._suffixes.append((f"{scheme}://", suffix))
             else:
-                self._exact.add(pattern)
+                self._exact.add(check_origin(field, pattern))
 
     def __call__(self, origin: str) -> bool:
         """
