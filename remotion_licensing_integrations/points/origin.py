@@ -2,7 +2,8 @@
 From a request's headers to the host of its usage point.
 
 The host is what `window.location.origin` was on the page. Browsers send origins already serialised, so values are
-validated and never normalised: whatever is not exactly what a browser writes counts as absent.
+validated and never normalised: a value that no browser writes counts as absent. Punycode is not decoded, as Chromium
+does not decode it in a name that is ASCII already: it keeps `https://xn--` as it is.
 Facts: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin and recordings of
 Chromium in `tests/golden/origins.json` and `tests/golden/browser_headers.json`.
 """
@@ -21,7 +22,6 @@ from ..errors import ConfigurationError
 
 #: How a host was chosen; `refused` means a header named an origin that `allowed_hosts` does not list.
 HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
-
 
 _MAX_ORIGIN: Final = 300  # characters; 253 for the name leaves room for scheme and port
 _MAX_NAME: Final = 253  # characters, RFC 1035
@@ -101,7 +101,7 @@ def check_origin(field: str, value: object) -> str:
 
 class AllowedOrigins:
     """
-    Exact origins and `https://*.myapp.com` patterns, each `*` standing for one or more whole labels.
+    Exact origins and `https://*.myapp.com` patterns, where `*` stands for one or more whole labels.
 
     Raises:
         ConfigurationError: A pattern is neither.
@@ -150,13 +150,13 @@ class OriginHeaders:
         """
         Pick the headers from an ASGI scope's list.
         """
-        found: dict[str, str | None] = {}
+        fields: dict[str, str | None] = {}
         for name, value in headers:
             field = _FIELDS.get(name.lower())
             if field is not None:
-                # Two values are somebody's tampering or a merging proxy: neither can be trusted.
-                found[field] = None if field in found else value.decode("latin-1")
-        return cls(**found)
+                # Two values come from tampering or from a proxy that merges: neither can be trusted.
+                fields[field] = None if field in fields else value.decode("latin-1")
+        return cls(**fields)
 
 
 _FIELDS: Final = {
@@ -180,7 +180,7 @@ class ResolvedHost:
 
 def is_local(origin: str) -> bool:
     """
-    Whether *origin* names a place on this machine or in a private network, where no public page is.
+    Whether *origin* is on this machine or in a private network, where no public page is.
     """
     name = (urlsplit(origin).hostname or "").removesuffix(".")
     try:
@@ -208,11 +208,11 @@ def resolve_host(
     Choose the host of a usage point: configured, else `Origin`, else the origin of `Referer`, else the server's own.
 
     The server's own origin counts only for requests that a browser marks as coming from the same origin or from the
-    address bar. An origin that is not allowed ends the search: a caller must not choose which source is asked.
+    address bar. An origin that is not allowed ends the search: a caller must not choose its source.
 
     Args:
-        headers: What the request says.
-        own: The server's own origin as the framework resolves it behind trusted proxies.
+        headers: The request's.
+        own: Returns the server's own origin as the framework resolves it behind trusted proxies.
         configured: A fixed host; wins over everything.
         allows: Whether an origin is allowed; `None` allows all.
     """
