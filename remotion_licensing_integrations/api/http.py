@@ -38,34 +38,15 @@ _T = TypeVar("_T")
 
 MockTransport = httpx.MockTransport
 
-_NOT_SENT: Final = (
-    "InvalidURL",
-    "UnsupportedProtocol",
-    "PoolTimeout",
-    "ConnectTimeout",
-    "ConnectError",
-    "ProxyError",
+#: What fails before the first byte goes out. Every other error, also one that the library may add, counts as sent.
+NOT_SENT: Final = (
+    httpx.InvalidURL,
+    httpx.UnsupportedProtocol,
+    httpx.PoolTimeout,
+    httpx.ConnectTimeout,
+    httpx.ConnectError,
+    httpx.ProxyError,
 )
-_NO_ANSWER: Final = (
-    "WriteTimeout",
-    "WriteError",
-    "ReadTimeout",
-    "ReadError",
-    "CloseError",
-    "LocalProtocolError",
-    "RemoteProtocolError",
-    "DecodingError",
-    "SSEError",  # httpx2 alone has it
-    "RequestError",  # and what the library may add below it
-)
-#: What each of the library's errors says about the request. What may have happened after the first byte went out counts
-#: as sent.
-ERRORS: Final[dict[type[Exception], type[TransportError]]] = {
-    getattr(httpx, name): cls
-    for cls, names in ((NotSentError, _NOT_SENT), (NoAnswerError, _NO_ANSWER))
-    for name in names
-    if hasattr(httpx, name)
-}
 
 
 class Connection:
@@ -250,7 +231,7 @@ def translate(error: Exception) -> type[TransportError]:
     """
     if _has_bad_certificate(error):
         return CertificateError
-    return next(ERRORS[cls] for cls in type(error).__mro__ if cls in ERRORS)
+    return NotSentError if isinstance(error, NOT_SENT) else NoAnswerError
 
 
 def _has_bad_certificate(error: BaseException | None) -> bool:

@@ -10,7 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from .._support.masking import mask
 from ..errors import ConfigurationError
@@ -91,19 +91,6 @@ def check_flag(name: str, value: object) -> bool:
     raise ConfigurationError(msg)
 
 
-class EventFields(TypedDict):
-    """
-    What the licensing API is told of a usage point, as the keywords of `register_usage_event`.
-    """
-
-    event: str
-    host: str | None
-    succeeded: bool
-    is_still: bool
-    is_production: bool
-    idempotency_key: str
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UsagePoint:
     """
@@ -143,9 +130,11 @@ class UsagePoint:
             msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"
             raise ConfigurationError(msg)
 
-    def to_event(self) -> EventFields:
+    def to_event(self) -> dict[str, Any]:
         """
-        Return what the licensing API is told of the point; one without an outcome counts as failed.
+        Return the keywords that register the point (`LicensingClient.register_usage_event`).
+
+        A point without an outcome counts as failed.
         """
         return {
             "event": self.event,

@@ -199,18 +199,8 @@ def test_redirect_is_an_answer(post: Post, http: ModuleType) -> None:
 
 def _exceptions(root: type[Exception]) -> Iterator[type[Exception]]:
     yield root
-    for kind in root.__subclasses__():
-        yield from _exceptions(kind)
-
-
-def test_every_library_error_is_mapped(http: ModuleType) -> None:
-    """
-    Each transport error that the library can raise is in the table by its own name.
-    """
-    library = http.httpx
-    leaves = {kind for kind in _exceptions(library.TransportError) if not kind.__subclasses__()}
-
-    assert leaves | {library.InvalidURL, library.DecodingError} <= http.ERRORS.keys()
+    for cls in root.__subclasses__():
+        yield from _exceptions(cls)
 
 
 NOT_SENT = {"ConnectError", "ConnectTimeout", "InvalidURL", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
@@ -218,20 +208,12 @@ NOT_SENT = {"ConnectError", "ConnectTimeout", "InvalidURL", "PoolTimeout", "Prox
 
 def test_what_counts_as_not_sent(http: ModuleType) -> None:
     """
-    Only what fails before the first byte goes out is not sent.
+    Of all errors that the library can raise for a request, only those before the first byte goes out mean not sent.
     """
-    assert {kind.__name__ for kind, ours in http.ERRORS.items() if ours is NotSentError} == NOT_SENT
+    errors = {*_exceptions(http.httpx.RequestError), http.httpx.InvalidURL}
 
-
-def test_unknown_library_errors_count_as_sent(http: ModuleType) -> None:
-    """
-    An error that a newer library may add is treated with caution.
-    """
-
-    class NewError(http.httpx.RequestError):  # type: ignore[misc, name-defined]
-        pass
-
-    assert http.translate(NewError("x")) is NoAnswerError
+    assert len(errors) > 15
+    assert {cls.__name__ for cls in errors if http.translate(cls("x")) is NotSentError} == NOT_SENT
 
 
 @SENDS
@@ -352,7 +334,7 @@ def test_deadline_of_a_first_request(script: Any, post: Post, http: ModuleType) 
     The deadline covers connecting and the answer together.
     """
     # Long enough for a busy machine to connect in.
-    timeout = 2 * TIMEOUT
+    timeout = 4 * TIMEOUT
     with raw_server(script) as server:
         start = time.monotonic()
         with pytest.raises(NoAnswerError):
