@@ -32,20 +32,13 @@ _MAX_DOUBLINGS: Final = 16  # past the cap, and far below an overflow
 _T = TypeVar("_T")
 
 
-class CallKeys(TypedDict, total=False):
-    """
-    The keywords of both calls.
-    """
-
-    license_key: str | None
-    api_key: str | None
-
-
-class EventOptions(CallKeys, total=False):
+class EventOptions(TypedDict, total=False):
     """
     The keywords of `LicensingClient.register_usage_event` that may be left out.
     """
 
+    license_key: str | None
+    api_key: str | None
     is_still: bool
     is_production: bool
     idempotency_key: str | None
@@ -61,11 +54,13 @@ class EventCall(EventOptions):
     succeeded: bool
 
 
-class UsageCall(CallKeys, total=False):
+class UsageCall(TypedDict, total=False):
     """
     The keywords of `LicensingClient.get_usage`.
     """
 
+    license_key: str | None
+    api_key: str | None
     since: datetime | float | None
 
 
@@ -187,7 +182,7 @@ class Caller:
         request = Request(USAGE_PATH, usage_body(key, **fields), {}, secrets=(key,))
         return Call(request, lambda answer: read_usage(answer, secrets=(key,)))
 
-    def _take_key(self, call: CallKeys) -> str | None:
+    def _take_key(self, call: EventCall | UsageCall) -> str | None:
         keys = call.pop("license_key", None), call.pop("api_key", None), self._license_key
         return next((key for key in keys if key is not None), None)
 
