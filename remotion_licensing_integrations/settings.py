@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack, cast, get_args
 from urllib.parse import urlsplit
 
 from ._support.masking import MASK, mask, mask_url
@@ -61,14 +61,20 @@ class SettingsFields(TypedDict, total=False):
     retention: float
 
 
-class _Type(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Type:
     """
-    What a setting takes; a variable's text that *read* cannot read stays text, which *accepts* refuses.
+    What a setting takes.
+
+    Attributes:
+        expected: What *accepts* accepts, in words.
+        keep: Returns the value to keep of an accepted one, or raises `ConfigurationError`.
+        read: Reads an environment variable; text that it cannot read stays text, for *accepts* to refuse.
     """
 
     expected: str = ""
     accepts: Callable[[object], bool] = lambda _: True
-    keep: Callable[[str, Any], Any] = lambda _, value: value
+    keep: Callable[[str, object], object] = lambda _, value: value
     read: Callable[[str], object] = str
     is_secret: bool = False
 
@@ -82,30 +88,18 @@ def _is_key(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value)
 
 
-def _keep_key(_: str, value: str | None) -> str | None:
-    return value or None
-
-
-def _keep_host(name: str, value: str | None) -> str | None:
-    return None if value is None else check_origin(name, value)
-
-
 def _is_list(value: object) -> bool:
     return value is None or (isinstance(value, Iterable) and not isinstance(value, (str, bytes)))
 
 
-def _keep_origins(name: str, value: Iterable[str] | None) -> tuple[str, ...] | None:
-    origins = None if value is None else tuple(value)
+def _keep_origins(name: str, value: object) -> tuple[object, ...] | None:
+    origins = None if value is None else tuple(cast("Iterable[object]", value))
     AllowedOrigins(origins or (), field=name)
     return origins
 
 
 def _read_list(text: str) -> list[str]:
     return [entry.strip() for entry in text.split(",") if entry.strip()]
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
 
 
 def _read_flag(text: str) -> object:
@@ -123,10 +117,6 @@ def _is_base_url(value: object) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _keep_base_url(_: str, value: str) -> str:
-    return value.rstrip("/")
 
 
 def _is_outbox(value: object) -> bool:
@@ -153,12 +143,17 @@ def _one_of(*words: str) -> _Type:
 
 
 _KEY: Final = _Type(
-    "a licence key of ASCII characters without spaces (not an example's rm_pub_…)", _is_key, _keep_key, is_secret=True
+    "a licence key of ASCII characters without spaces (not an example's rm_pub_…)",
+    _is_key,
+    keep=lambda _, value: value or None,
+    is_secret=True,
 )
-_HOST: Final = _Type(keep=_keep_host)
+_HOST: Final = _Type(keep=lambda name, value: None if value is None else check_origin(name, value))
 _ORIGINS: Final = _Type('a list of origins like ["https://myapp.com"]', _is_list, _keep_origins, _read_list)
-_FLAG: Final = _Type("True or False", _is_flag, read=_read_flag)
-_BASE_URL: Final = _Type("an http(s) URL without user, query or fragment", _is_base_url, _keep_base_url)
+_FLAG: Final = _Type("True or False", lambda value: isinstance(value, bool), read=_read_flag)
+_BASE_URL: Final = _Type(
+    "an http(s) URL without user, query or fragment", _is_base_url, keep=lambda _, value: str(value).rstrip("/")
+)
 _OUTBOX: Final = _Type(f'a URL like "{DEFAULT_OUTBOX}"', _is_outbox)
 _SECONDS: Final = _Type(
     f"a positive number, at most {MAX_SECONDS:g} s", partial(_is_number, most=MAX_SECONDS), read=_read_number
