@@ -79,7 +79,7 @@ class Api:
         self.most = 0
         self._now = 0
         self._lock = threading.Lock()
-        self.transport = _http.MockTransport(self._handle)
+        self.transport = _http.httpx.MockTransport(self._handle)
 
     @property
     def keys(self) -> list[str]:

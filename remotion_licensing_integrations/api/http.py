@@ -36,8 +36,6 @@ MAX_BODY: Final = 64 * 1024  # bytes, decompressed; the API's answers have some 
 
 _T = TypeVar("_T")
 
-MockTransport = httpx.MockTransport
-
 #: What fails before the first byte goes out. Every other error, also one that the library may add, counts as sent.
 NOT_SENT: Final = (
     httpx.InvalidURL,

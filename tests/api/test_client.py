@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import inspect
 import json
 import logging
@@ -109,7 +108,7 @@ class Recorder:
         self.requests: list[Any] = []
         self._answers = answers or (SUCCESS,)
         self._http = http
-        self.transport = http.MockTransport(self._handle)
+        self.transport = http.httpx.MockTransport(self._handle)
 
     def _handle(self, request: Any) -> Any:
         self.requests.append(request)
@@ -643,7 +642,7 @@ def test_transport_of_the_other_library(http: ModuleType) -> None:
     A transport of the library that is not in use is refused by name, not by a failed assertion inside.
     """
     other = load_http(next(name for name in LIBRARIES if name != http.httpx.__name__))
-    transport = functools.partial(other.MockTransport, lambda request: None)()
+    transport = other.httpx.MockTransport(lambda request: None)
     with pytest.raises(ConfigurationError, match=r"^transport: expected an httpx"):
         register_usage_event(**POINT, transport=transport)
 

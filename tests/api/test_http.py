@@ -416,7 +416,7 @@ def test_injected_transports_have_a_deadline_for_the_body(http: ModuleType) -> N
     A transport without a network is held to the time too, from one piece of the body to the next.
     """
     response = http.httpx.Response(200, content=(b"x" for _ in itertools.count()))
-    transport = http.MockTransport(lambda _: response)
+    transport = http.httpx.MockTransport(lambda _: response)
     connection = http.Connection("http://sandbox", 5, transport, clock=itertools.count().__next__)
 
     with pytest.raises(NoAnswerError):
@@ -579,7 +579,7 @@ def test_injected_transport_is_fine_under_test(http: ModuleType) -> None:
     """
     With a transport of the test's own, production is a name like any other.
     """
-    transport = http.MockTransport(lambda _: http.httpx.Response(200, content=SUCCESS))
+    transport = http.httpx.MockTransport(lambda _: http.httpx.Response(200, content=SUCCESS))
 
     assert http.Connection("https://www.remotion.pro", 1, transport).send(REQUEST).body == SUCCESS
 
