@@ -74,8 +74,8 @@ def deliver_all(outbox: Any, settings: Settings) -> float:
     """
     Deliver everything and return the points a second.
     """
-    delivery = Deliverer(outbox, settings)
+    deliverer = Deliverer(outbox, settings)
     start = time.perf_counter()
-    delivered = delivery.deliver()
-    delivery.close()
+    delivered = deliverer.deliver()
+    deliverer.close()
     return delivered / (time.perf_counter() - start)

@@ -5,17 +5,17 @@ One class for each *reaction* a caller can have; whether a repeat can help is a 
 
 ```
 LicensingError
-├── ConfigurationError      mend the setting (also a ValueError)
-├── OutboxError             mend the storage
+├── ConfigurationError      fix the setting (also a ValueError)
+├── OutboxError             fix the storage
 ├── InvalidTokenError       the deferral token is damaged or foreign (also a ValueError)
 ├── TransportError          no answer arrived
 │   ├── NotSentError        nothing was counted: repeat freely
-│   │   └── CertificateError    mend the certificate or `base_url`
+│   │   └── CertificateError    fix the certificate or `base_url`
 │   └── NoAnswerError       may have been counted: repeat only with the same idempotency key
 └── APIError                an answer arrived
-    ├── KeyRefusedError     mend the licence key
+    ├── KeyRefusedError     fix the licence key
     ├── RefusedError        this request is wrong: do not repeat it
-    ├── EndpointError       mend `base_url`
+    ├── EndpointError       fix `base_url`
     ├── ThrottledError      wait `retry_after` seconds
     └── UnavailableError    repeat later
 ```
@@ -38,7 +38,7 @@ class ConfigurationError(LicensingError, ValueError):
 
 class OutboxError(LicensingError):
     """
-    The store refused to read or write usage points; the message says what to mend.
+    The store refused to read or write usage points; the message says what to fix.
     """
 
 
@@ -64,7 +64,7 @@ class NotSentError(TransportError):
 
 class CertificateError(NotSentError):
     """
-    The server's certificate is not valid for `base_url`; a repeat cannot help until one of them is mended.
+    The server's certificate is not valid for `base_url`; a repeat cannot help until one of the two is fixed.
     """
 
 
@@ -78,11 +78,11 @@ class NoAnswerError(TransportError):
 
 class APIError(LicensingError):
     """
-    The licensing API answered, but not with a success.
+    The licensing API answered, but without success.
 
     Attributes:
         status: HTTP status code.
-        body: The answer's text, cut to 2,000 characters, licence keys masked.
+        body: The answer's text, its first 2,000 characters, licence keys masked.
         retry_after: Seconds the API asked to wait, at most 3,600, or `None`.
     """
 

@@ -1,17 +1,19 @@
 """
 Configuration as one frozen, validated value.
 
-One table says for every setting its type, its environment variable and its default; one precedence holds everywhere:
-keyword (or Django dict) over environment over default.
+The fields of `Settings` are the one table of settings: each has its default, its check, its environment variable and
+its meaning. One precedence applies everywhere: keyword (or Django dict) over environment over default.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, TypedDict, Unpack, cast
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack, cast, get_args
 from urllib.parse import urlsplit
 
 from ._support.masking import MASK, mask, mask_url
@@ -23,15 +25,22 @@ Idempotency = Literal["body", "header", "off"]
 
 DEFAULT_BASE_URL: Final = "https://www.remotion.pro"
 DEFAULT_OUTBOX: Final = "sqlite:///remotion-usage.sqlite3"
+DEFAULT_TIMEOUT: Final = 10.0  # seconds
 
-#: The key that declares eligibility for Remotion's free licence; goes out as `null`, as the renderers send it.
-#: Source: https://www.remotion.dev/docs/licensing
+#: Declares eligibility for the free licence (https://www.remotion.dev/docs/licensing); goes out as `null`.
 FREE_LICENSE: Final = "free-license"
+
+SECONDS_PER_DAY: Final = 86_400  # the unit of `retention`
+#: The longest lease an outbox can tell from a clock that went back (`outbox.MAX_DELAY`).
+MAX_SECONDS: Final = 7_200.0
+_MAX_CONCURRENCY: Final = 64
+
+_T = TypeVar("_T")
 
 
 class SettingsFields(TypedDict, total=False):
     """
-    The settings as keywords, for the type checker.
+    The settings as keywords, for type checkers, which cannot derive them from `Settings`.
     """
 
     license_key: str | None
@@ -52,56 +61,174 @@ class SettingsFields(TypedDict, total=False):
     retention: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """
+    What a setting takes.
+
+    Attributes:
+        expected: What *accepts* accepts, in words.
+        keep: Returns the value to keep of an accepted one, or raises `ConfigurationError`.
+        read: Reads an environment variable; text that it cannot read stays text, for *accepts* to refuse.
+    """
+
+    expected: str = ""
+    accepts: Callable[[object], bool] = lambda _: True
+    keep: Callable[[str, object], object] = lambda _, value: value
+    read: Callable[[str], object] = str
+    is_secret: bool = False
+
+
+def _setting(default: _T, means: str, takes: _Type, *, variable: str | None = None) -> _T:
+    # Typed as its default, as `dataclasses.field` is.
+    return field(default=default, metadata={"means": means, "takes": takes, "variable": variable})
+
+
+def _is_key(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value)
+
+
+def _is_list(value: object) -> bool:
+    return value is None or (isinstance(value, Iterable) and not isinstance(value, (str, bytes)))
+
+
+def _keep_origins(name: str, value: object) -> tuple[object, ...] | None:
+    origins = None if value is None else tuple(cast("Iterable[object]", value))
+    AllowedOrigins(origins or (), field=name)
+    return origins
+
+
+def _read_list(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _read_flag(text: str) -> object:
+    word = text.strip().lower()
+    return True if word in {"1", "true", "yes", "on"} else False if word in {"0", "false", "no", "off"} else text
+
+
+def _is_base_url(value: object) -> bool:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or set(" @?#") & set(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        # Labels that are empty or too long fail here, not when the first point is sent.
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_outbox(value: object) -> bool:
+    return isinstance(value, str) and "://" in value and not value.startswith(":")
+
+
+def _is_number(value: object, most: float = sys.float_info.max) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= most
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value, _MAX_CONCURRENCY)
+
+
+def _read_number(text: str) -> object:
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _one_of(*words: str) -> _Type:
+    return _Type(f"one of {', '.join(map(repr, words))}", words.__contains__)
+
+
+_KEY: Final = _Type(
+    "a licence key of ASCII characters without spaces (not an example's rm_pub_…)",
+    _is_key,
+    keep=lambda _, value: value or None,
+    is_secret=True,
+)
+_HOST: Final = _Type(keep=lambda name, value: None if value is None else check_origin(name, value))
+_ORIGINS: Final = _Type('a list of origins like ["https://myapp.com"]', _is_list, _keep_origins, _read_list)
+_FLAG: Final = _Type("True or False", lambda value: isinstance(value, bool), read=_read_flag)
+_BASE_URL: Final = _Type(
+    "an http(s) URL without user, query or fragment", _is_base_url, keep=lambda _, value: str(value).rstrip("/")
+)
+_OUTBOX: Final = _Type(f'a URL like "{DEFAULT_OUTBOX}"', _is_outbox)
+_SECONDS: Final = _Type(
+    f"a positive number, at most {MAX_SECONDS:g} s", partial(_is_number, most=MAX_SECONDS), read=_read_number
+)
+_DAYS: Final = _Type("a positive number", _is_number, read=_read_number)
+_COUNT: Final = _Type(f"a whole number from 1 to {_MAX_CONCURRENCY}", _is_count, read=_read_number)
+_DELIVERY: Final = _one_of(*get_args(DeliveryMode))
+_IDEMPOTENCY: Final = _one_of(*get_args(Idempotency))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Settings:
     """
-    How usage points are taken, kept and delivered.
-
-    Attributes:
-        license_key: Remotion licence key, or `"free-license"`. `None`: nothing is recorded.
-        private_license_key: Key for reading usage (`get_usage`).
-        host: Fixed host of every point, an origin; `None`: taken from each request.
-        allowed_hosts: Origins a request may name, exact or `https://*.myapp.com`; `None`: any valid origin.
-        is_production: `False` marks every point as not billable.
-        base_url: Where the licensing API is.
-        outbox: Where points are kept: `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`,
-            `postgresql+psycopg://user:password@host/database`, `mysql+pymysql://user:password@host/database`,
-            `memory://`.
-        delivery: `"worker"` a thread of this process, `"external"` another process, `"inline"` after each response,
-            `"off"` never.
-        report_failures: Whether failed conversions are recorded.
-        report_aborted: Whether conversions whose client went away are recorded, as failed.
-        idempotency: Where the idempotency key goes on the wire.
-        timeout: Seconds for one attempt to register a point, answer included.
-        shutdown_timeout: Seconds a stopping process may spend on delivering what it still can.
-        lease: Seconds a claimed point belongs to its deliverer; at least three times `timeout`.
-        concurrency: How many points are registered at a time by one process.
-        retention: Days that registered points are kept.
+    How usage points are taken, kept and delivered; each field says what it means.
 
     Raises:
         ConfigurationError: A value is unusable; the message names field and value.
     """
 
-    license_key: str | None = None
-    private_license_key: str | None = None
-    host: str | None = None
-    allowed_hosts: tuple[str, ...] | None = None
-    is_production: bool = True
-    base_url: str = DEFAULT_BASE_URL
-    outbox: str = DEFAULT_OUTBOX
-    delivery: DeliveryMode = "worker"
-    report_failures: bool = True
-    report_aborted: bool = False
-    idempotency: Idempotency = "body"
-    timeout: float = 10.0
-    shutdown_timeout: float = 5.0
-    lease: float = 60.0
-    concurrency: int = 8
-    retention: float = 30.0
+    license_key: str | None = _setting(
+        None,
+        'Your public key, or `"free-license"`. Without a key nothing is recorded, and one warning says so.',
+        _KEY,
+        variable="REMOTION_LICENSE_KEY",
+    )
+    private_license_key: str | None = _setting(
+        None, "For reading usage (`remotion-licensing usage`).", _KEY, variable="REMOTION_PRIVATE_LICENSE_KEY"
+    )
+    host: str | None = _setting(
+        None,
+        "A fixed origin for every point, such as `https://myapp.com`. Without it the host comes from the request.",
+        _HOST,
+    )
+    allowed_hosts: tuple[str, ...] | None = _setting(
+        None,
+        "Origins that a request may name: exact ones and patterns such as `https://*.myapp.com`. In the variable, "
+        "separate them with commas.",
+        _ORIGINS,
+    )
+    is_production: bool = _setting(True, "With `False`, no point is billable.", _FLAG)
+    base_url: str = _setting(DEFAULT_BASE_URL, "Where the licensing API is.", _BASE_URL)
+    outbox: str = _setting(
+        DEFAULT_OUTBOX,
+        "Where points are kept: `sqlite:///relative`, `sqlite:////absolute`, "
+        "`postgresql+psycopg://user:password@host/database`, `mysql+pymysql://user:password@host/database`, "
+        "`memory://`.",
+        _OUTBOX,
+    )
+    delivery: DeliveryMode = _setting(
+        "worker",
+        "Who delivers. `worker`: a thread in each process. `external`: `remotion-licensing deliver`. `inline`: the "
+        "app, after each response, for serverless. `off`: points are recorded, never sent.",
+        _DELIVERY,
+    )
+    report_failures: bool = _setting(True, "Whether failed conversions are recorded; they are not billed.", _FLAG)
+    report_aborted: bool = _setting(
+        False, "Whether conversions are recorded, as failed, when the client went away.", _FLAG
+    )
+    idempotency: Idempotency = _setting(
+        "body",
+        "Where the idempotency key is sent: in the field `idempotencyKey` of the `body`, in the `header` "
+        "`Idempotency-Key`, or not at all (`off`).",
+        _IDEMPOTENCY,
+    )
+    timeout: float = _setting(DEFAULT_TIMEOUT, "Seconds for one attempt, including the whole answer.", _SECONDS)
+    shutdown_timeout: float = _setting(5.0, "Seconds that a stopping process may spend on delivery.", _SECONDS)
+    lease: float = _setting(
+        60.0, "Seconds that a claimed point belongs to its deliverer; at least three times `timeout`.", _SECONDS
+    )
+    concurrency: int = _setting(8, f"Points that one process registers at a time, 1 to {_MAX_CONCURRENCY}.", _COUNT)
+    retention: float = _setting(30.0, "Days that registered points are kept.", _DAYS)
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            object.__setattr__(self, name, check(name, getattr(self, name)))
+        for name in _TYPES:
+            object.__setattr__(self, name, check_setting(name, getattr(self, name)))
         if self.lease < 3 * self.timeout:
             msg = f"lease: {self.lease!r} s is too short, a timeout of {self.timeout!r} s needs {3 * self.timeout:g} s"
             raise ConfigurationError(msg)
@@ -117,17 +244,16 @@ class Settings:
             ConfigurationError: A value is unusable; an error in a variable names the variable.
             TypeError: A keyword is not a setting.
         """
-        unknown = values.keys() - _CHECKS.keys()
+        unknown = values.keys() - _TYPES.keys()
         if unknown:
-            msg = f"unknown setting {', '.join(sorted(unknown))}; the settings are {', '.join(_CHECKS)}"
+            msg = f"unknown setting {', '.join(sorted(unknown))}; the settings are {', '.join(_TYPES)}"
             raise TypeError(msg)
         environ = os.environ if environ is None else environ
-        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-        for name in _CHECKS.keys() - given.keys():
-            text = environ.get(variable := ENVIRONMENT[name], "")
-            if text:
-                given[name] = _from_text(name, variable, text)
-        return cls(**given)
+        chosen: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        for name in _TYPES.keys() - chosen.keys():
+            if text := environ.get(ENVIRONMENT[name]):
+                chosen[name] = _read_variable(name, text)
+        return cls(**chosen)
 
     @property
     def wire_key(self) -> str | None:
@@ -137,155 +263,15 @@ class Settings:
         return None if self.license_key == FREE_LICENSE else self.license_key
 
     def __repr__(self) -> str:
-        shown = (f"{field.name}={self._shown(field.name)}" for field in fields(self))
-        return f"Settings({', '.join(shown)})"
-
-    def _shown(self, name: str) -> str:
-        value = getattr(self, name)
-        if name in _SECRETS and value is not None:
-            return repr(MASK)
-        return repr(mask_url(self.outbox) if name == "outbox" else value)
+        return f"Settings({', '.join(f'{name}={_masked(name, getattr(self, name))!r}' for name in _TYPES)})"
 
 
-_SECRETS: Final = ("license_key", "private_license_key")
-
-
-def _reject(name: str, value: object, expected: str) -> ConfigurationError:
-    value = mask_url(value) if isinstance(value, str) else value
-    shown = MASK if name in _SECRETS else f"{mask(repr(value)):.120}"
-    return ConfigurationError(f"{name}: expected {expected}, got {shown}")
-
-
-def _key(name: str, value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise _reject(name, value, "a licence key of ASCII characters without spaces (not an example's rm_pub_…)")
-    return value
-
-
-def _host(name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise _reject(name, value, 'an origin like "https://myapp.com"')
-    return check_origin(name, value)
-
-
-def _origins(name: str, value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise _reject(name, value, 'a list of origins like ["https://myapp.com"]')
-    origins = tuple(cast("Iterable[object]", value))
-    for origin in origins:
-        if not isinstance(origin, str):
-            raise _reject(name, origin, 'origins like "https://myapp.com"')
-    texts = cast("tuple[str, ...]", origins)
-    AllowedOrigins(texts, field=name)
-    return texts
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _reject(name, value, "True or False")
-    return value
-
-
-def _base_url(name: str, value: object) -> str:
-    if isinstance(value, str) and _is_base_url(value):
-        return value.rstrip("/")
-    raise _reject(name, value, "an http(s) URL without user, query or fragment")
-
-
-def _is_base_url(value: str) -> bool:
-    if not value.isascii() or not value.isprintable() or not set(" @?#").isdisjoint(value):
-        return False
-    try:
-        parts = urlsplit(value)
-        # Labels that are empty or too long fail here, not when the first point is sent.
-        (parts.hostname or "").encode("idna")
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _outbox_url(name: str, value: object) -> str:
-    scheme = value.partition(":")[0] if isinstance(value, str) else ""
-    if isinstance(value, str) and scheme and "://" in value:
-        return value
-    raise _reject(name, value, f'a URL like "{DEFAULT_OUTBOX}"')
-
-
-def _one_of(*words: str) -> Callable[[str, object], str]:
-    def check(name: str, value: object) -> str:
-        if value not in words:
-            raise _reject(name, value, f"one of {', '.join(map(repr, words))}")
-        return str(value)
-
-    return check
-
-
-def _positive(name: str, value: object) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(cast("float", value)) or cast("float", value) <= 0:
-        raise _reject(name, value, "a positive number")
-    return cast("float", value)
-
-
-def _seconds(name: str, value: object) -> float:
-    if _positive(name, value) > MAX_SECONDS:
-        raise _reject(name, value, f"at most {MAX_SECONDS:g} s")
-    return cast("float", value)
-
-
-def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_CONCURRENCY:
-        raise _reject(name, value, f"a whole number from 1 to {_MAX_CONCURRENCY}")
-    return value
-
-
-_MAX_CONCURRENCY: Final = 64
-#: What `retention`, in days, is in seconds.
-SECONDS_PER_DAY: Final = 86_400
-
-#: The longest lease an outbox can tell from a clock that went back (`outbox.base.MAX_DELAY`).
-MAX_SECONDS: Final = 7_200.0
-
-_CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
-    "license_key": _key,
-    "private_license_key": _key,
-    "host": _host,
-    "allowed_hosts": _origins,
-    "is_production": _flag,
-    "base_url": _base_url,
-    "outbox": _outbox_url,
-    "delivery": _one_of("worker", "external", "inline", "off"),
-    "report_failures": _flag,
-    "report_aborted": _flag,
-    "idempotency": _one_of("body", "header", "off"),
-    "timeout": _seconds,
-    "shutdown_timeout": _seconds,
-    "lease": _seconds,
-    "concurrency": _count,
-    "retention": _positive,
-}
+_TYPES: Final[dict[str, _Type]] = {setting.name: setting.metadata["takes"] for setting in fields(Settings)}
 
 #: Environment variable of each setting.
-ENVIRONMENT: Final[dict[str, str]] = {name: f"REMOTION_LICENSING_{name.upper()}" for name in _CHECKS} | {
-    "license_key": "REMOTION_LICENSE_KEY",
-    "private_license_key": "REMOTION_PRIVATE_LICENSE_KEY",
-}
-
-_WORDS: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
+ENVIRONMENT: Final[dict[str, str]] = {
+    setting.name: setting.metadata["variable"] or f"REMOTION_LICENSING_{setting.name.upper()}"
+    for setting in fields(Settings)
 }
 
 
@@ -296,30 +282,22 @@ def check_setting(name: str, value: object) -> Any:
     Raises:
         ConfigurationError: The value is unusable.
     """
-    return _CHECKS[name](name, value)
+    if not _TYPES[name].accepts(value):
+        msg = f"{name}: expected {_TYPES[name].expected}, got {mask(repr(_masked(name, value))):.120}"
+        raise ConfigurationError(msg)
+    return _TYPES[name].keep(name, value)
 
 
-def _from_text(name: str, variable: str, text: str) -> object:
-    check = _CHECKS[name]
-    value: object = text
-    if check is _flag:
-        value = _WORDS.get(text.strip().lower(), text)
-    elif check is _origins:
-        value = [origin.strip() for origin in text.split(",") if origin.strip()]
-    elif check in {_positive, _seconds, _count}:
-        value = _number(text)
+def _masked(name: str, value: object) -> object:
+    if _TYPES[name].is_secret:
+        return None if value is None else MASK
+    return mask_url(value) if isinstance(value, str) else value
+
+
+def _read_variable(name: str, text: str) -> object:
     try:
-        return check(name, value)
+        return check_setting(name, _TYPES[name].read(text))
     except ConfigurationError as error:
-        field, _, problem = str(error).partition(":")
-        msg = f"{variable} ({field}):{problem}"
+        setting, _, problem = str(error).partition(":")
+        msg = f"{ENVIRONMENT[name]} ({setting}):{problem}"
         raise ConfigurationError(msg) from None
-
-
-def _number(text: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -1,5 +1,5 @@
 """
-A delivery with a store, clocks and a licensing API that do as a test says.
+A deliverer with a store, clocks and a licensing API that do what a test says.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Api:
         self.most = 0
         self._now = 0
         self._lock = threading.Lock()
-        self.transport = _http.MockTransport(self._handle)
+        self.transport = _http.httpx.MockTransport(self._handle)
 
     @property
     def keys(self) -> list[str]:
@@ -102,11 +102,19 @@ class Api:
 class RefusingOutbox(MemoryOutbox):
     """
     Raises `OutboxError` from the methods named in `refuses`.
+
+    Attributes:
+        calls: The names of the methods that were called.
     """
 
     refuses: frozenset[str] = frozenset()
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: list[str] = []
+
     def _check(self, name: str) -> None:
+        self.calls.append(name)
         if name in self.refuses:
             msg = "the disk is full"
             raise OutboxError(msg)
@@ -123,13 +131,21 @@ class RefusingOutbox(MemoryOutbox):
         return super().claim(limit, lease=lease)
 
     def settle(self, changes: Any) -> int:
-        self._check("write")
+        self._check("settle")
         return super().settle(changes)
+
+    def pause(self, deliverer: str, reason: str, seconds: float) -> None:
+        self._check("pause")
+        super().pause(deliverer, reason, seconds)
+
+    def resume(self, deliverer: str) -> None:
+        self._check("resume")
+        super().resume(deliverer)
 
 
 class Rig:
     """
-    A delivery of points named `"0"`, `"1"`, … to an `Api`, under a clock of the test's.
+    A deliverer of points named `"0"`, `"1"`, … to an `Api`, under the test's clock.
     """
 
     def __init__(
@@ -142,12 +158,12 @@ class Rig:
         self.settings = Settings(**options)
         self._options = {"transport": self.api.transport, "clock": self.clock, "uniform": uniform}
         self._options["monotonic"] = clock or self.clock
-        self.delivery = self.new_delivery()
+        self.deliverer = self.new_deliverer()
         self.add(*map(str, range(points)))
 
-    def new_delivery(self, **settings: Any) -> Deliverer:
+    def new_deliverer(self, **settings: Any) -> Deliverer:
         """
-        Return one more delivery of the same store.
+        Return one more deliverer of the same store.
         """
         options = {name: getattr(self.settings, name) for name in self.settings.__dataclass_fields__}
         return Deliverer(self.outbox, Settings(**{**options, **settings}), **self._options)
@@ -157,7 +173,7 @@ class Rig:
         self.outbox.add([UsagePoint(idempotency_key=key, **point) for key in keys])
 
     def deliver(self) -> int:
-        return self.delivery.deliver()
+        return self.deliverer.deliver()
 
     def run(self, seconds: float) -> None:
         """
@@ -165,8 +181,8 @@ class Rig:
         """
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.delivery.deliver()
-            waits = [self.delivery.pause_seconds or self.outbox.next_due(), end - self.clock.now]
+            self.deliverer.deliver()
+            waits = [self.deliverer.pause_seconds or self.outbox.next_due(), end - self.clock.now]
             self.clock.now += max(0.05, min(wait for wait in waits if wait is not None))
 
     def get(self, key: str = "0") -> Any:
@@ -188,7 +204,7 @@ class Rig:
 @pytest.fixture
 def rig() -> Iterator[Callable[..., Rig]]:
     """
-    Makes rigs and closes their deliveries.
+    Makes rigs and closes their deliverers.
     """
     rigs: list[Rig] = []
 
@@ -198,4 +214,4 @@ def rig() -> Iterator[Callable[..., Rig]]:
 
     yield make
     for made in rigs:
-        made.delivery.close()
+        made.deliverer.close()

@@ -262,12 +262,15 @@ def shown_default(name: str) -> str:
 
 def test_settings_table() -> None:
     """
-    The table of settings has every setting in its order, with its variable and its default.
+    The table of settings has every setting in its order, with its variable, its default and its meaning.
     """
-    rows = [row[:3] for row in table(ROOT / "docs" / "settings.md", "Keyword")]
-
-    assert rows == [
-        [f"`{field.name}`", f"`{settings.ENVIRONMENT[field.name]}`", shown_default(field.name)]
+    assert table(ROOT / "docs" / "settings.md", "Keyword") == [
+        [
+            f"`{field.name}`",
+            f"`{settings.ENVIRONMENT[field.name]}`",
+            shown_default(field.name),
+            field.metadata["means"],
+        ]
         for field in fields(Settings)
     ]
 

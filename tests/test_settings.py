@@ -152,6 +152,7 @@ BAD: list[tuple[str, object]] = [
     *(("base_url", value) for value in ["", "www.remotion.pro", "ftp://a.example", "http://", "http://a:0", 5, None]),
     *(("base_url", value) for value in ["http://a:99999", "http://a:x", "http://a?b", "http://a#b", "http://a b"]),
     *(("base_url", value) for value in ["http://a..b", "http://\u00fc.example", "http://a.example\n", "http://[::1"]),
+    *(("base_url", value) for value in ["file:///x", "https:///x", "https://x?", f"https://{'a' * 64}.example"]),
     *(("outbox", value) for value in ["", "file.sqlite3", "sqlite:", "://x", 5, None]),
     *(("delivery", value) for value in ["", "Worker", "thread", 5, None, []]),
     *(("idempotency", value) for value in ["", "Body", "none", 5, None, []]),
@@ -206,20 +207,14 @@ def test_bad_variable(name: str, text: str) -> None:
         Settings.from_env({VARIABLES[name]: text})
 
 
-def test_unknown_keyword_of_from_env() -> None:
-    """
-    An unknown keyword is a `TypeError` that lists the settings.
-    """
-    with pytest.raises(TypeError, match=r"unknown setting lisence_key; the settings are license_key, "):
-        Settings.from_env({}, lisence_key=KEY)
-
-
 def test_unknown_keyword() -> None:
     """
-    So it is without the environment.
+    An unknown keyword is a `TypeError`, from the environment one that lists the settings.
     """
     with pytest.raises(TypeError, match="lisence_key"):
         Settings(lisence_key=KEY)
+    with pytest.raises(TypeError, match=r"unknown setting lisence_key; the settings are license_key, "):
+        Settings.from_env({}, lisence_key=KEY)
 
 
 def test_unknown_variable_is_ignored() -> None:
@@ -368,7 +363,10 @@ def test_import_reads_no_environment() -> None:
     assert source.count("os.environ") == 1
 
 
-@pytest.mark.parametrize("fields", [{"host": "rm_pub_4bZ0kQ"}, {"allowed_hosts": ["rm_sec_4bZ0kQ"]}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"host": "rm_pub_4bZ0kQ"}, {"allowed_hosts": ["rm_sec_4bZ0kQ"]}, {"base_url": "https://x?k=rm_pub_4bZ0kQ"}],
+)
 def test_licence_key_in_the_wrong_place_is_masked(fields: dict[str, Any]) -> None:
     """
     A licence key given where an origin belongs is not shown in the error.

@@ -1,3 +1,3 @@
 """
-A cellar: what several packages need and none is about.
+A cellar: what several packages need and no package is about.
 """

@@ -11,15 +11,15 @@ from types import TracebackType
 
 class ForkLock:
     """
-    A re-entrant lock that a fork waits for, and that is free in the child; made once per module, as its hooks stay.
+    A re-entrant lock that a fork waits for, and that is free in the child; make it once per module, as its hooks stay.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        # The lock of the moment, not bound methods: a child that forks again has another one.
+        # Lambdas, not bound methods: a child that forks again has another lock.
         os.register_at_fork(
-            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - the lock of the moment
-            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - the lock of the moment
+            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - the current lock
+            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - the current lock
             after_in_child=self._renew,
         )
 

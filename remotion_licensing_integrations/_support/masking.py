@@ -16,7 +16,7 @@ _ANY_KEY: Final = re.compile(r"\b(rm_[a-z]+_)[A-Za-z0-9]+")
 
 def mask(text: str, secrets: Iterable[str | None] = ()) -> str:
     """
-    Return *text* with each of *secrets*, and whatever else looks like a licence key, hidden.
+    Return *text* with *secrets*, and everything else that looks like a licence key, hidden.
     """
     spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
     for spelling in sorted(spellings, key=len, reverse=True):
@@ -30,7 +30,7 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 def mask_url(url: str) -> str:
     """
-    Return *url* with whatever may be a password hidden, in front of an @ or in the query.
+    Return *url* with everything hidden that may be a password, in front of an @ or in the query.
     """
     # A path has no user, and what has no scheme may begin with one.
     return _QUERY_SECRET.sub(rf"\1{MASK}", _USERINFO.sub(_mask_userinfo, url))
@@ -43,7 +43,7 @@ def _mask_userinfo(match: re.Match[str]) -> str:
 
 def is_secret(name: str) -> bool:
     """
-    Return whether what a URL's query gives by this *name* may be a password.
+    Return whether the parameter *name* of a URL's query may be a password.
     """
     return _SECRET_NAME.search(name) is not None
 

@@ -1,5 +1,5 @@
 """
-The version, in a file of its own: what needs it must not import the root.
+The version, in its own file: a module that needs it must not import the root.
 """
 
 from typing import Final

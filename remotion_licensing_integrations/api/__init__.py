@@ -14,7 +14,6 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
-from .retry import backoff
 
 __all__ = [
     "AsyncLicensingClient",
@@ -22,7 +21,6 @@ __all__ = [
     "aget_usage",
     "aregister_usage_event",
     "aregister_usage_point",
-    "backoff",
     "get_usage",
     "register_usage_event",
     "register_usage_point",

@@ -1,18 +1,18 @@
 """
-What the synchronous and the asynchronous client share: options in, calls out; no I/O.
+What the synchronous and the asynchronous client share: keywords in, calls out; no I/O.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Generic, TypedDict, TypeVar
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
+from .._support.log import logger
 from .._support.masking import MASK
-from ..errors import ConfigurationError, NoAnswerError, TransportError
+from ..errors import CertificateError, ConfigurationError, NoAnswerError, TransportError
 from ..points import Registration, Usage, check_idempotency_key, new_idempotency_key
-from ..settings import DEFAULT_BASE_URL, Idempotency, check_setting
+from ..settings import DEFAULT_BASE_URL, DEFAULT_TIMEOUT, Idempotency, check_setting
 from .protocol import (
     IDEMPOTENCY_HEADER,
     REGISTER_PATH,
@@ -24,18 +24,49 @@ from .protocol import (
     register_body,
     usage_body,
 )
-from .retry import client_delay
 
-DEFAULT_TIMEOUT: Final = 10.0  # seconds
 DEFAULT_MAX_ATTEMPTS: Final = 4
+MAX_DELAY: Final = 15 * 60.0  # seconds
+_MAX_DOUBLINGS: Final = 16  # past the cap, and far below an overflow
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 _T = TypeVar("_T")
+
+
+class EventOptions(TypedDict, total=False):
+    """
+    The keywords of `LicensingClient.register_usage_event` that may be left out.
+    """
+
+    license_key: str | None
+    api_key: str | None
+    is_still: bool
+    is_production: bool
+    idempotency_key: str | None
+
+
+class EventCall(EventOptions):
+    """
+    The keywords of `LicensingClient.register_usage_event`.
+    """
+
+    event: str
+    host: str | None
+    succeeded: bool
+
+
+class UsageCall(TypedDict, total=False):
+    """
+    The keywords of `LicensingClient.get_usage`.
+    """
+
+    license_key: str | None
+    api_key: str | None
+    since: datetime | float | None
 
 
 class ClientOptions(TypedDict, total=False):
     """
-    The keywords of `LicensingClient` that the module's functions pass on to it.
+    The keywords of `LicensingClient` that the module's functions take beside those of the call.
     """
 
     base_url: str
@@ -43,6 +74,27 @@ class ClientOptions(TypedDict, total=False):
     max_attempts: int
     idempotency: Idempotency
     transport: object
+
+
+class OneEventCall(EventCall, ClientOptions):
+    """
+    The keywords of `register_usage_event`.
+    """
+
+
+class OneUsageCall(UsageCall, ClientOptions, total=False):
+    """
+    The keywords of `get_usage`.
+    """
+
+
+def take_options(call: OneEventCall | OneUsageCall) -> tuple[ClientOptions, Any]:
+    """
+    Return the client's options among the keywords of a call, and the others.
+    """
+    options = {name: value for name, value in call.items() if name in ClientOptions.__annotations__}
+    rest = {name: value for name, value in call.items() if name not in options}
+    return cast("ClientOptions", options), rest
 
 
 class Call(Generic[_T]):
@@ -61,27 +113,30 @@ class Call(Generic[_T]):
 
     def delay_after(self, error: TransportError) -> float | None:
         """
-        Return the seconds to wait before the next attempt; `None` when there is none.
+        Return the seconds to wait before the next attempt: 1, 2, 4 …, at most 15 minutes; `None` to give up.
+
+        Only a missing answer is worth a repeat within one call. A bad certificate stays bad for longer than that, and
+        without an idempotency key a repeat of what may have been counted may count twice.
         """
-        # Without a key a repeat of what may have been counted may count twice.
-        repeatable = self._has_key or not isinstance(error, NoAnswerError)
-        delay = client_delay(error, self._attempt, max_attempts=self._max_attempts) if repeatable else None
-        if delay is not None:
-            logger.info(
-                "Attempt %d of %d failed, next one in %g s: %s",
-                self._attempt,
-                self._max_attempts,
-                delay,
-                error,
-                extra={"action": "repeat_call"},
-            )
+        is_over = self._attempt >= self._max_attempts or isinstance(error, CertificateError)
+        if is_over or (isinstance(error, NoAnswerError) and not self._has_key):
+            return None
+        delay = min(MAX_DELAY, 2.0 ** min(self._attempt - 1, _MAX_DOUBLINGS))
+        logger.info(
+            "Attempt %d of %d failed, next one in %g s: %s",
+            self._attempt,
+            self._max_attempts,
+            delay,
+            error,
+            extra={"action": "repeat_call"},
+        )
         self._attempt += 1
         return delay
 
 
 class Caller:
     """
-    What both clients share: options in, calls out.
+    The base of both clients.
     """
 
     def __init__(
@@ -106,52 +161,35 @@ class Caller:
         key = None if self._license_key is None else MASK
         return f"{type(self).__name__}({key!r}, base_url={self._base_url!r}, timeout={self._timeout!r})"
 
-    def _register_call(
-        self,
-        *,
-        license_key: str | None,
-        api_key: str | None,
-        idempotency_key: str | None,
-        event: str,
-        host: str | None,
-        succeeded: bool,
-        is_still: bool,
-        is_production: bool,
-    ) -> Call[Registration]:
-        key = _first(license_key, api_key, self._license_key)
+    def _event_call(self, **call: Unpack[EventCall]) -> Call[Registration]:
+        key = self._take_key(call)
+        idempotency_key = call.pop("idempotency_key", None)
         idempotency_key = new_idempotency_key() if idempotency_key is None else check_idempotency_key(idempotency_key)
-        body = register_body(
-            license_key=key,
-            event=event,
-            host=host,
-            succeeded=succeeded,
-            is_still=is_still,
-            is_production=is_production,
-            idempotency_key=idempotency_key if self._idempotency == "body" else None,
-        )
+        in_body = idempotency_key if self._idempotency == "body" else None
+        fields = cast("dict[str, Any]", call)
+        body = register_body(license_key=key, idempotency_key=in_body, **fields)
         headers = {IDEMPOTENCY_HEADER: idempotency_key} if self._idempotency == "header" else {}
         return Call(
             Request(REGISTER_PATH, body, headers, secrets=(key,)),
-            lambda answer: read_registration(*answer, secrets=(key,)),
+            lambda answer: read_registration(answer, secrets=(key,)),
             max_attempts=self._max_attempts,
             has_key=self._idempotency != "off",
         )
 
-    def _usage_call(
-        self, *, license_key: str | None, api_key: str | None, since: datetime | float | None
-    ) -> Call[Usage]:
-        key = _first(license_key, api_key, self._license_key)
-        request = Request(USAGE_PATH, usage_body(key, since), {}, secrets=(key,))
-        return Call(request, lambda answer: read_usage(*answer, secrets=(key,)))
+    def _usage_call(self, **call: Unpack[UsageCall]) -> Call[Usage]:
+        key = self._take_key(call)
+        fields = cast("dict[str, Any]", call)
+        request = Request(USAGE_PATH, usage_body(key, **fields), {}, secrets=(key,))
+        return Call(request, lambda answer: read_usage(answer, secrets=(key,)))
+
+    def _take_key(self, call: EventCall | UsageCall) -> str | None:
+        keys = call.pop("license_key", None), call.pop("api_key", None), self._license_key
+        return next((key for key in keys if key is not None), None)
 
     def _check_open(self) -> None:
         if self._is_closed:
             msg = f"{type(self).__name__} is closed"
             raise RuntimeError(msg)
-
-
-def _first(*keys: str | None) -> str | None:
-    return next((key for key in keys if key is not None), None)
 
 
 def _check_max_attempts(value: object) -> int:

@@ -8,23 +8,22 @@ They mirror the npm package `@remotion/licensing` and differ on purpose in four 
 
 from __future__ import annotations
 
+from datetime import datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 from .._support.forks import ForkLock
 from ..errors import TransportError
 from ..points import Registration, Usage
-from .calls import Call, Caller, ClientOptions
+from .calls import Call, Caller, EventCall, OneEventCall, OneUsageCall, UsageCall, take_options
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from types import TracebackType
-
-    from .http import AsyncSender, Sender
+    from .http import AsyncConnection, Connection
 
 _T = TypeVar("_T")
 
-# A child forked while another thread imports finds modules that are half there and locked for ever; it would hang in
-# its own first import of any of them. Even the library's client objects import on their first use.
+# A fork waits for it. Otherwise a child forked while another thread imports would find half-loaded modules, locked for
+# ever, and hang in its own first import of any of them. Even the HTTP library's objects import on their first use.
 _loading: Final = ForkLock()
 
 
@@ -47,7 +46,7 @@ class LicensingClient(Caller):
         ConfigurationError: An argument is unusable; the message names it.
     """
 
-    _sender: Sender | None = None
+    _connection: Connection | None = None
 
     def register_usage_event(
         self,
@@ -69,7 +68,7 @@ class LicensingClient(Caller):
         Args:
             license_key: The public key, or `"free-license"`; an empty string counts as given.
             api_key: The older name of *license_key*, which wins over it.
-            event: One of `models.EVENTS`.
+            event: `"web-render"` or `"cloud-render"`.
             host: What `window.location.origin` is on the frontend, or `None`.
             succeeded: Whether the work succeeded; failures are not billed.
             is_still: Whether a still image was rendered instead of a video.
@@ -82,7 +81,7 @@ class LicensingClient(Caller):
             ConfigurationError: *idempotency_key* is not 1 to 255 printable ASCII characters.
         """
         return self._run(
-            self._register_call(
+            self._event_call(
                 license_key=license_key,
                 api_key=api_key,
                 event=event,
@@ -109,43 +108,43 @@ class LicensingClient(Caller):
         Args:
             license_key: The private key.
             api_key: The older name of *license_key*, which wins over it.
-            since: Aware moment or epoch milliseconds, at most 90 days ago; `None`: the start of this month in UTC.
+            since: Aware datetime or epoch milliseconds, at most 90 days ago; `None`: the start of this month in UTC.
 
         Raises:
             TransportError: No answer came.
-            APIError: The API did not tell.
-            ConfigurationError: *since* is naive or no moment at all.
+            APIError: The API did not say.
+            ConfigurationError: *since* is neither an aware datetime nor a number.
         """
         return self._run(self._usage_call(license_key=license_key, api_key=api_key, since=since))
 
     def _run(self, call: Call[_T]) -> _T:
-        sender = self._open()
+        connection = self._open()
         while True:
             try:
-                answer = sender.send(call.request)
+                answer = connection.send(call.request)
             except TransportError as error:
                 if (delay := call.delay_after(error)) is None:
                     raise
             else:
                 return call.read(answer)
-            sender.sleep(delay)
+            connection.sleep(delay)
 
-    def _open(self) -> Sender:
+    def _open(self) -> Connection:
         self._check_open()
-        if self._sender is None:
+        if self._connection is None:
             with _loading:
-                from .http import Sender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
+                from .http import Connection  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
 
-                self._sender = Sender(self._base_url, self._timeout, self._transport)
-        return self._sender
+                self._connection = Connection(self._base_url, self._timeout, self._transport)
+        return self._connection
 
     def close(self) -> None:
         """
         Close the connection; the client cannot be used any more.
         """
         self._is_closed = True
-        if self._sender is not None:
-            self._sender.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -162,77 +161,49 @@ class AsyncLicensingClient(Caller):
     Here *timeout* covers the look-up of the name too.
     """
 
-    _sender: AsyncSender | None = None
+    _connection: AsyncConnection | None = None
 
-    async def register_usage_event(
-        self,
-        *,
-        license_key: str | None = None,
-        api_key: str | None = None,
-        event: str,
-        host: str | None,
-        succeeded: bool,
-        is_still: bool = False,
-        is_production: bool = True,
-        idempotency_key: str | None = None,
-    ) -> Registration:
+    async def register_usage_event(self, **call: Unpack[EventCall]) -> Registration:
         """
         Same as `LicensingClient.register_usage_event`.
         """
-        return await self._run(
-            self._register_call(
-                license_key=license_key,
-                api_key=api_key,
-                event=event,
-                host=host,
-                succeeded=succeeded,
-                is_still=is_still,
-                is_production=is_production,
-                idempotency_key=idempotency_key,
-            )
-        )
+        return await self._run(self._event_call(**call))
 
     register_usage_point = register_usage_event
 
-    async def get_usage(
-        self,
-        *,
-        license_key: str | None = None,
-        api_key: str | None = None,
-        since: datetime | float | None = None,
-    ) -> Usage:
+    async def get_usage(self, **call: Unpack[UsageCall]) -> Usage:
         """
         Same as `LicensingClient.get_usage`.
         """
-        return await self._run(self._usage_call(license_key=license_key, api_key=api_key, since=since))
+        return await self._run(self._usage_call(**call))
 
     async def _run(self, call: Call[_T]) -> _T:
-        sender = self._open()
+        connection = self._open()
         while True:
             try:
-                answer = await sender.send(call.request)
+                answer = await connection.send(call.request)
             except TransportError as error:
                 if (delay := call.delay_after(error)) is None:
                     raise
             else:
                 return call.read(answer)
-            await sender.sleep(delay)
+            await connection.sleep(delay)
 
-    def _open(self) -> AsyncSender:
+    def _open(self) -> AsyncConnection:
         self._check_open()
-        if self._sender is None:
-            from .http import AsyncSender  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
+        if self._connection is None:
+            from .http import AsyncConnection  # noqa: PLC0415 - the HTTP library loads on the first call, not at import
 
-            self._sender = AsyncSender(self._base_url, self._timeout, self._transport)
-        return self._sender
+            self._connection = AsyncConnection(self._base_url, self._timeout, self._transport)
+        return self._connection
 
     async def aclose(self) -> None:
         """
         Same as `LicensingClient.close`.
         """
         self._is_closed = True
-        if self._sender is not None:
-            await self._sender.aclose()
+        if self._connection is not None:
+            await self._connection.aclose()
 
     async def __aenter__(self) -> Self:
         self._check_open()
@@ -244,91 +215,43 @@ class AsyncLicensingClient(Caller):
         await self.aclose()
 
 
-def register_usage_event(
-    *,
-    license_key: str | None = None,
-    api_key: str | None = None,
-    event: str,
-    host: str | None,
-    succeeded: bool,
-    is_still: bool = False,
-    is_production: bool = True,
-    idempotency_key: str | None = None,
-    **options: Unpack[ClientOptions],
-) -> Registration:
+def register_usage_event(**call: Unpack[OneEventCall]) -> Registration:
     """
-    Same as `LicensingClient.register_usage_event`, but with a connection of its own.
+    Same as `LicensingClient.register_usage_event`, but over a new connection; takes the client's options too.
     """
+    options, fields = take_options(call)
     with LicensingClient(**options) as client:
-        return client.register_usage_event(
-            license_key=license_key,
-            api_key=api_key,
-            event=event,
-            host=host,
-            succeeded=succeeded,
-            is_still=is_still,
-            is_production=is_production,
-            idempotency_key=idempotency_key,
-        )
+        return client.register_usage_event(**fields)
 
 
 register_usage_point = register_usage_event
 
 
-def get_usage(
-    *,
-    license_key: str | None = None,
-    api_key: str | None = None,
-    since: datetime | float | None = None,
-    **options: Unpack[ClientOptions],
-) -> Usage:
+def get_usage(**call: Unpack[OneUsageCall]) -> Usage:
     """
-    Same as `LicensingClient.get_usage`, but with a connection of its own.
+    Same as `LicensingClient.get_usage`, but over a new connection; takes the client's options too.
     """
+    options, fields = take_options(call)
     with LicensingClient(**options) as client:
-        return client.get_usage(license_key=license_key, api_key=api_key, since=since)
+        return client.get_usage(**fields)
 
 
-async def aregister_usage_event(
-    *,
-    license_key: str | None = None,
-    api_key: str | None = None,
-    event: str,
-    host: str | None,
-    succeeded: bool,
-    is_still: bool = False,
-    is_production: bool = True,
-    idempotency_key: str | None = None,
-    **options: Unpack[ClientOptions],
-) -> Registration:
+async def aregister_usage_event(**call: Unpack[OneEventCall]) -> Registration:
     """
     Same as `register_usage_event`, but asynchronous.
     """
+    options, fields = take_options(call)
     async with AsyncLicensingClient(**options) as client:
-        return await client.register_usage_event(
-            license_key=license_key,
-            api_key=api_key,
-            event=event,
-            host=host,
-            succeeded=succeeded,
-            is_still=is_still,
-            is_production=is_production,
-            idempotency_key=idempotency_key,
-        )
+        return await client.register_usage_event(**fields)
 
 
 aregister_usage_point = aregister_usage_event
 
 
-async def aget_usage(
-    *,
-    license_key: str | None = None,
-    api_key: str | None = None,
-    since: datetime | float | None = None,
-    **options: Unpack[ClientOptions],
-) -> Usage:
+async def aget_usage(**call: Unpack[OneUsageCall]) -> Usage:
     """
     Same as `get_usage`, but asynchronous.
     """
+    options, fields = take_options(call)
     async with AsyncLicensingClient(**options) as client:
-        return await client.get_usage(license_key=license_key, api_key=api_key, since=since)
+        return await client.get_usage(**fields)

@@ -8,12 +8,15 @@ idempotency key is added at their end, see https://www.remotion.dev/docs/licensi
 from __future__ import annotations
 
 import json
-import logging
 import math
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
+from .._support.log import logger
 from .._support.masking import mask
 from ..errors import (
     APIError,
@@ -25,20 +28,17 @@ from ..errors import (
     UnavailableError,
 )
 from ..points import EventCount, Registration, Usage, utc_now
-from .retry import parse_retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 REGISTER_PATH: Final = "/api/track/register-usage-point"
 USAGE_PATH: Final = "/api/track/get-usage"
 #: The API does not publish where the idempotency key goes; this is the header's name when it is not in the body.
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 
+MAX_RETRY_AFTER: Final = 3600.0  # seconds
 MAX_ERROR_TEXT: Final = 2000  # characters of an answer kept on an exception
 _MAX_SHOWN: Final = 200  # characters of an answer quoted in a message
 
-#: What the API says of a key it does not take; the status that goes with it is not documented.
+#: What the API says when it refuses a key; the status of such an answer is not documented.
 _KEY_REFUSALS: Final = ("Invalid API key", "Secret API key passed", "Public API key")
 _CLASSES: Final[dict[int, type[APIError]]] = {
     **dict.fromkeys((401, 402, 403), KeyRefusedError),
@@ -47,7 +47,8 @@ _CLASSES: Final[dict[int, type[APIError]]] = {
     429: ThrottledError,
 }
 
-_log: Final = logging.getLogger("remotion_licensing_integrations")
+#: Stands for a body that is not JSON, as `None` is JSON's null.
+_NOT_JSON: Final = object()
 
 
 class Request(NamedTuple):
@@ -73,7 +74,7 @@ class Answer(NamedTuple):
 
     Attributes:
         status: HTTP status code.
-        headers: Its headers, one value each.
+        headers: Its headers, one value for each name.
         body: Its first 64 KB, decompressed.
     """
 
@@ -88,23 +89,14 @@ def register_body(
     event: str,
     host: str | None,
     succeeded: bool,
-    is_still: bool,
-    is_production: bool,
+    is_still: bool = False,
+    is_production: bool = True,
     idempotency_key: str | None = None,
 ) -> bytes:
     """
-    Return the request body that registers a usage point.
+    Return the request body that registers a usage point; nothing is validated, as in the npm package.
 
-    Nothing is validated, as in the npm package.
-
-    Args:
-        license_key: The public key, the word `"free-license"`, or `None`.
-        event: What happened.
-        host: What `window.location.origin` is on the frontend.
-        succeeded: Whether the work succeeded.
-        is_still: Whether a still image was rendered instead of a video.
-        is_production: Whether the point may be billed.
-        idempotency_key: Becomes the last field; `None` leaves the field out.
+    The keywords are those of `LicensingClient.register_usage_event`; an *idempotency_key* becomes the last field.
     """
     fields: dict[str, object] = {
         "event": event,
@@ -119,16 +111,12 @@ def register_body(
     return _to_json(fields).encode("utf-8", "backslashreplace")
 
 
-def usage_body(license_key: str | None, since: datetime | float | None) -> bytes:
+def usage_body(license_key: str | None, since: datetime | float | None = None) -> bytes:
     """
-    Return the request body that asks for usage.
-
-    Args:
-        license_key: The private key.
-        since: Aware moment or epoch milliseconds; `None`: the API's default, the start of this month in UTC.
+    Return the request body that asks for usage, with the keywords of `LicensingClient.get_usage`.
 
     Raises:
-        ConfigurationError: *since* is a naive datetime or no moment at all.
+        ConfigurationError: *since* is neither an aware datetime nor a number.
     """
     return _to_json({"apiKey": license_key, "since": _milliseconds(since)}).encode("utf-8", "backslashreplace")
 
@@ -153,111 +141,45 @@ def _milliseconds(since: object) -> float | None:
 
 
 def read_registration(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    secrets: Iterable[str | None] = (),
-    now: datetime | None = None,
+    answer: Answer, *, secrets: Iterable[str | None] = (), now: datetime | None = None
 ) -> Registration:
     """
-    Return what the API says of a registered usage point.
+    Return what the API says about a registered usage point.
 
-    A truthy `success` counts whatever the status, as in the npm package; only a redirect never counts.
+    A truthy `success` counts under every status, as in the npm package, except a redirect's.
 
     Args:
-        status: HTTP status code.
-        headers: The answer's headers.
-        body: The answer's body, decompressed.
+        answer: As it came.
         secrets: Licence keys to mask in the error.
         now: The moment a `Retry-After` date is compared with; by default the present.
 
     Raises:
         APIError: The answer is no success; the subclass says what to do.
     """
-    answer = Answer(status, headers, body)
-    found = _parse(body)
-    if not _is_success(answer, found):
-        raise _error(answer, found, _registration_message(status, found), secrets, now)
-    fields = _fields(found)
-    billable, classification = fields.get("billable"), fields.get("classification")
+    reading = _Reading(answer, secrets, now)
+    if not reading.is_success():
+        raise reading.error(reading.unexpected() or reading.error_text)
+    billable, classification = reading.fields.get("billable"), reading.fields.get("classification")
     return Registration(
         billable=None if billable is None else bool(billable),
         classification=classification if isinstance(classification, str) else None,
     )
 
 
-def read_usage(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    secrets: Iterable[str | None] = (),
-    now: datetime | None = None,
-) -> Usage:
+def read_usage(answer: Answer, *, secrets: Iterable[str | None] = (), now: datetime | None = None) -> Usage:
     """
     Same as `read_registration`, but for the answer to a usage request.
 
     `web_renders` is read from the field `webcodecConversions`, as in the npm package.
     """
-    answer = Answer(status, headers, body)
-    found = _parse(body)
-    if not _is_success(answer, found):
-        raise _error(answer, found, _error_text(found), secrets, now)
-    cloud, web = (_count(_fields(found).get(name)) for name in ("cloudRenders", "webcodecConversions"))
+    reading = _Reading(answer, secrets, now)
+    if not reading.is_success():
+        raise reading.error(reading.error_text)
+    cloud, web = (_count(reading.fields.get(name)) for name in ("cloudRenders", "webcodecConversions"))
     if cloud is None or web is None:
-        message = "the usage counts are missing or no whole numbers"
-        raise _error(answer, found, message, secrets, now, kind=UnavailableError)
+        message = "the usage counts are missing or not whole numbers"
+        raise reading.error(message, UnavailableError)
     return Usage(cloud_renders=cloud, web_renders=web, webcodec_conversions=web)
-
-
-#: Stands for a body that is no JSON, as `None` is JSON's null.
-_NOT_JSON: Final = object()
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8-sig", "replace")
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return json.loads(_text(body), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def _refuse_constant(name: str) -> None:
-    # Python reads NaN and Infinity, JSON has neither.
-    raise ValueError(name)
-
-
-def _fields(found: object) -> dict[str, object]:
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
-
-
-def _is_success(answer: Answer, found: object) -> bool:
-    if _is_redirect(answer.status) or not _is_true(_fields(found).get("success")):
-        return False
-    if answer.status >= HTTPStatus.BAD_REQUEST:
-        _log.warning(
-            "The licensing API reports success with HTTP %d",
-            answer.status,
-            extra={"action": "success_despite_status"},
-        )
-    return True
-
-
-def _is_true(value: object) -> bool:
-    # An empty list or object is true in JavaScript.
-    return bool(value) or isinstance(value, (list, dict))
-
-
-def _is_ok(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-
-
-def _is_redirect(status: int) -> bool:
-    return HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
 
 
 def _count(value: object) -> EventCount | None:
@@ -267,58 +189,112 @@ def _count(value: object) -> EventCount | None:
     return EventCount(*cast("list[int]", counts))
 
 
-def _registration_message(status: int, found: object) -> str | None:
-    if _is_ok(status) and found is not _NOT_JSON:
-        return f"Unexpected response from server: {_to_json(found)}"
-    return _error_text(found)
+class _Reading:
+    """
+    An answer taken apart: its JSON, and the error to raise when it is no success.
+    """
+
+    def __init__(self, answer: Answer, secrets: Iterable[str | None], now: datetime | None) -> None:
+        self._secrets = tuple(secrets)
+        self._status = answer.status
+        self._is_ok = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+        self._is_redirect = HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
+        self._text = answer.body.decode("utf-8-sig", "replace")
+        self._json = _parse(self._text)
+        self._headers = {name.lower(): value for name, value in answer.headers.items()}
+        self._retry_after = parse_retry_after(self._headers.get("retry-after"), now=now or utc_now())
+        self.fields = _fields(self._json)
+        error = self.fields.get("error")
+        self.error_text = error if isinstance(error, str) else None
+
+    def is_success(self) -> bool:
+        # An empty list or object is true in JavaScript.
+        success = self.fields.get("success")
+        if self._is_redirect or not (success or isinstance(success, (list, dict))):
+            return False
+        if self._status >= HTTPStatus.BAD_REQUEST:
+            logger.warning(
+                "The licensing API reports success with HTTP %d",
+                self._status,
+                extra={"action": "success_despite_status"},
+            )
+        return True
+
+    def unexpected(self) -> str | None:
+        # The npm package's words for JSON that is no success although its status is.
+        if self._is_ok and self._json is not _NOT_JSON:
+            return f"Unexpected response from server: {_to_json(self._json)}"
+        return None
+
+    def error(self, message: str | None, cls: type[APIError] | None = None) -> APIError:
+        # Masked before anything is cut: half a key is still a secret.
+        body = mask(self._text, self._secrets)
+        if message is None or self._is_redirect:
+            message = self._describe(body)
+        return (cls or self._class())(
+            mask(message, self._secrets)[:MAX_ERROR_TEXT],
+            status=self._status,
+            body=body[:MAX_ERROR_TEXT],
+            retry_after=self._retry_after,
+        )
+
+    def _class(self) -> type[APIError]:
+        if self._is_redirect:
+            return EndpointError
+        if any(refusal in (self.error_text or "") for refusal in _KEY_REFUSALS):
+            return KeyRefusedError
+        if self._status == HTTPStatus.SERVICE_UNAVAILABLE and self._retry_after is not None:
+            return ThrottledError
+        # Only an explicit no is a refusal: an object without `success` came from something else than the API.
+        if self._is_ok and "success" in self.fields:
+            return RefusedError
+        return _CLASSES.get(self._status, UnavailableError)
+
+    def _describe(self, body: str) -> str:
+        if self._is_redirect:
+            location = mask(self._headers.get("location", "nowhere"), self._secrets)
+            return f"redirect to {location!r:.{_MAX_SHOWN}} not followed"
+        if not body:
+            return "the answer is empty"
+        problem = "is not JSON" if self._json is _NOT_JSON else "has no error text"
+        return f"the answer {problem}: {body!r:.{_MAX_SHOWN}}"
 
 
-def _error_text(found: object) -> str | None:
-    error = _fields(found).get("error")
-    return error if isinstance(error, str) else None
+def _parse(text: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
 
 
-def _error(
-    answer: Answer,
-    found: object,
-    message: str | None,
-    secrets: Iterable[str | None],
-    now: datetime | None,
-    *,
-    kind: type[APIError] | None = None,
-) -> APIError:
-    secrets = tuple(secrets)
-    headers = {name.lower(): mask(value, secrets) for name, value in answer.headers.items()}
-    # Masked before anything is cut: half a key is still a secret.
-    body = mask(_text(answer.body), secrets)
-    if message is None or _is_redirect(answer.status):
-        message = _describe(answer.status, headers, body, found)
-    retry_after = parse_retry_after(headers.get("retry-after"), now=now or utc_now())
-    return (kind or _class_of(answer.status, found, retry_after))(
-        mask(message, secrets)[:MAX_ERROR_TEXT],
-        status=answer.status,
-        body=body[:MAX_ERROR_TEXT],
-        retry_after=retry_after,
-    )
+def _refuse_constant(name: str) -> None:
+    # Python reads NaN and Infinity, JSON has neither.
+    raise ValueError(name)
 
 
-def _class_of(status: int, found: object, retry_after: float | None) -> type[APIError]:
-    if _is_redirect(status):
-        return EndpointError
-    if any(refusal in (_error_text(found) or "") for refusal in _KEY_REFUSALS):
-        return KeyRefusedError
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
-        return ThrottledError
-    # Only an explicit no is a refusal: an object without `success` came from something else than the API.
-    if _is_ok(status) and "success" in _fields(found):
-        return RefusedError
-    return _CLASSES.get(status, UnavailableError)
+def _fields(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _describe(status: int, headers: Mapping[str, str], body: str, found: object) -> str:
-    if _is_redirect(status):
-        return f"redirect to {headers.get('location')!r:.{_MAX_SHOWN}} not followed"
-    if not body:
-        return "the answer is empty"
-    what = "is not JSON" if found is _NOT_JSON else "has no error text"
-    return f"the answer {what}: {body!r:.{_MAX_SHOWN}}"
+def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
+    """
+    Return the seconds a `Retry-After` header asks to wait, from 0 to 3,600; `None` when it says nothing usable.
+
+    Beyond RFC 9110 it takes what servers really send: decimals, numeric time zones, numbers of any length.
+
+    Args:
+        value: The header; `None` when absent.
+        now: The moment an HTTP date is compared with, aware.
+    """
+    value = (value or "").strip(" \t")
+    if _NUMBER.fullmatch(value):
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(value)
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    except Exception:  # noqa: BLE001 - the parser fails in more ways than it documents, and a header must break nothing
+        return None
+    return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+_NUMBER: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+|inf(?:inity)?)", re.IGNORECASE | re.ASCII)

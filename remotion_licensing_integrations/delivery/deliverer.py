@@ -1,23 +1,26 @@
 """
-Deliver what is due: claim points, register them, write down what came of each.
+Deliver what is due: claim points, register them, settle each by its result.
 
-Trouble of one point is the point's (it is rescheduled, rejected or held); trouble of all points is the queue's: it is
-put on *hold* for a stated reason, no attempt is used up, and one point at a time probes whether the trouble is over.
+Trouble with one point is that point's: it is rescheduled, rejected or held. Trouble with all points *pauses* delivery
+for a stated reason: no attempt is used up, and one point at a time probes whether the trouble is over.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+import os
 import random
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..api import backoff
+from .._support.log import logger
 from ..errors import (
     CertificateError,
     EndpointError,
@@ -25,6 +28,7 @@ from ..errors import (
     LicensingError,
     NoAnswerError,
     NotSentError,
+    OutboxError,
     RefusedError,
     ThrottledError,
     UnavailableError,
@@ -32,10 +36,8 @@ from ..errors import (
 from ..outbox import Change, ClaimedPoint, Outbox, State
 from ..points import Registration
 from ..settings import Settings
-from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace
-from .senders import Outcome, Senders
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
+from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace, backoff
+from .senders import Result, SenderPool
 
 #: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
 KEY_MEMORY: Final = 86_400.0
@@ -49,7 +51,7 @@ class Deliverer:
 
     Args:
         transport: Replaces the network in tests.
-        monotonic: Clock of holds and time limits, in seconds.
+        monotonic: Clock of pauses and time limits, in seconds.
         clock: The present moment in epoch seconds.
         uniform: Draws a number between two bounds.
     """
@@ -69,12 +71,14 @@ class Deliverer:
         self._monotonic = monotonic
         self._clock = clock
         self._uniform = uniform
-        self._senders = Senders(settings, transport, clock=clock)
+        self._senders = SenderPool(settings, transport, clock=clock)
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._noted_pause: tuple[str, float] | None = None
         self._in_flight = 0
-        self._unwritten: list[Change] = []
+        self._unsettled: list[Change] = []
         self._pass_ends = math.inf
         self._finish_at = math.inf
 
@@ -88,13 +92,13 @@ class Deliverer:
     @property
     def pause_seconds(self) -> float:
         """
-        Seconds until a hold is probed; 0 without one.
+        Seconds until a pause is probed; 0 without one.
         """
         return self._pace.seconds
 
     def deliver(self, timeout: float | None = None) -> int:
         """
-        Deliver until nothing is due, a hold begins, or the time is over; what is unsent then goes back.
+        Deliver until nothing is due, a pause begins, or the time is over; unsent points then go back.
 
         Of several threads one delivers; it goes on for the others, which return at once.
 
@@ -110,7 +114,7 @@ class Deliverer:
         ends = math.inf if timeout is None else self._monotonic() + timeout
         registered = 0
         self._wanted = True
-        # Asked again after each turn: a thread that came too late to be seen found the turn taken.
+        # Checked again after each turn: a thread that called too late to be noticed found the turn taken.
         while self._wanted and self._turn.acquire(blocking=False):
             try:
                 self._wanted = False
@@ -129,73 +133,97 @@ class Deliverer:
 
     def close(self) -> None:
         """
-        End the sender threads; one that waits for an answer is left behind.
+        End the sender threads, leaving behind one that waits for an answer, and forget a pause noted in the outbox.
         """
         self._senders.close()
+        # Not while a thread delivers, which may wait for the store: a note that is not renewed becomes void.
+        if self._noted_pause and self._turn.acquire(blocking=False):
+            with suppress(OutboxError):
+                self._outbox.resume(self._name)
+            self._noted_pause = None
+            self._turn.release()
 
     def _pass(self) -> int:
-        # First what an earlier pass has left, before its points are claimed anew and their answers come too late.
-        self._collect(0)
-        registered = self._write()
+        # First what an earlier pass has left, before its points are claimed anew and their results come too late.
+        registered = self._settle(0)
         while self._remaining() and (self._claim() or self._in_flight):
-            self._collect(self._remaining() if self._in_flight else 0)
-            registered += self._write()
+            registered += self._settle(self._remaining() if self._in_flight else 0)
         return registered
 
     def _claim(self) -> bool:
         ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
         if not ready or self._pace.seconds:
             return False
-        # Twice what is sent at a time, so that no sender waits for the store. A probe is one point alone.
+        # Twice what is sent at a time, so that no sender waits for the store. A probe is a single point.
         limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
         doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
-        # Held unsent, so this attempt was none.
-        self._unwritten += [replace(_held(point, doubt), is_attempt=False) for point, doubt in doubts.items() if doubt]
+        # Held without being sent, so this claim was no attempt.
+        self._unsettled += [replace(_held(point, doubt), is_attempt=False) for point, doubt in doubts.items() if doubt]
         sure = [point for point, doubt in doubts.items() if not doubt]
         threads = min(self._pace.window, self._in_flight + len(sure))
         self._senders.send(sure, begin_by=begin_by, threads=threads)
         self._in_flight += len(sure)
         return bool(claimed)
 
+    def _settle(self, timeout: float) -> int:
+        self._collect(timeout)
+        # Kept until the store takes them: a forgotten result is a point sent again.
+        if self._unsettled:
+            self._outbox.settle(self._unsettled)
+        registered = sum(change.state is State.REGISTERED for change in self._unsettled)
+        self._unsettled.clear()
+        self._note_pause()
+        return registered
+
     def _collect(self, timeout: float) -> None:
-        for claimed, outcome in self._senders.results(timeout):
+        for claimed, result in self._senders.results(timeout):
             self._in_flight -= 1
-            self._unwritten.append(claimed.release() if outcome is None else self._judge(claimed, outcome))
+            self._unsettled.append(self._judge(claimed, result))
         if self._pace.is_paused or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
-            self._unwritten.extend(claimed.release() for claimed in unsent)
+            self._unsettled.extend(claimed.release() for claimed in unsent)
 
-    def _write(self) -> int:
-        # Kept until the store takes them: an answer forgotten is a point sent again.
-        if self._unwritten:
-            self._outbox.settle(self._unwritten)
-        registered = sum(change.state is State.REGISTERED for change in self._unwritten)
-        self._unwritten.clear()
-        return registered
+    def _note_pause(self) -> None:
+        # Only this process knows of its pause, and an operator may ask another one.
+        pause = (self._pace.reason, self._pace.until) if self._pace.reason is not None else None
+        if pause == self._noted_pause:
+            return
+        # A store that refuses is asked again after the next results; the pause holds without its note.
+        with suppress(OutboxError):
+            if pause is None:
+                self._outbox.resume(self._name)
+            else:
+                self._outbox.pause(self._name, pause[0], self._pace.seconds)
+            self._noted_pause = pause
 
     def _remaining(self) -> float:
         return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())
 
-    def _judge(self, claimed: ClaimedPoint, outcome: Outcome) -> Change:
-        if isinstance(outcome, Registration):
+    def _judge(self, claimed: ClaimedPoint, result: Result) -> Change:
+        if result is None:
+            return claimed.release()
+        if isinstance(result, Registration):
             self._pace.succeed()
-            return claimed.register(outcome)
-        error = f"{type(outcome).__name__}: {outcome}"
-        if isinstance(outcome, RefusedError):
+            return claimed.register(result)
+        error = f"{type(result).__name__}: {result}"
+        if isinstance(result, RefusedError):
             return self._refused(claimed, error)
-        if isinstance(outcome, KeyRefusedError):
-            self._pace.pause(f"the licence key is refused; set the right one and restart. {error}")
-            return claimed.release(error)
-        if isinstance(outcome, (EndpointError, CertificateError)):
-            self._pace.pause(f"base_url {self._settings.base_url} does not lead to the licensing API. {error}")
-            return claimed.release(error)
-        if isinstance(outcome, ThrottledError):
-            self._pace.pause(f"the licensing API asks to wait. {error}", seconds=outcome.retry_after)
-            return claimed.release(error)
-        return self._failed(claimed, outcome, error)
+        trouble = self._trouble_of_all(result)
+        if trouble is None:
+            return self._failed(claimed, result, error)
+        wait = result.retry_after if isinstance(result, ThrottledError) else None
+        self._pace.pause(f"{trouble}. {error}", seconds=wait)
+        return claimed.release(error)
+
+    def _trouble_of_all(self, error: Exception) -> str | None:
+        if isinstance(error, KeyRefusedError):
+            return "the licence key is refused; set the right one and restart"
+        if isinstance(error, (EndpointError, CertificateError)):
+            return f"base_url {self._settings.base_url} does not lead to the licensing API"
+        return "the licensing API asks to wait" if isinstance(error, ThrottledError) else None
 
     def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
         if self._pace.refusals >= REFUSALS_IN_A_ROW:
@@ -212,22 +240,22 @@ class Deliverer:
         )
         return claimed.reject(error)
 
-    def _failed(self, claimed: ClaimedPoint, outcome: Exception, error: str) -> Change:
-        if not isinstance(outcome, LicensingError):
-            logger.error("A usage point could not be sent.", exc_info=outcome, extra={"action": "send_crashed"})
+    def _failed(self, claimed: ClaimedPoint, result: Exception, error: str) -> Change:
+        if not isinstance(result, LicensingError):
+            logger.error("A usage point could not be sent.", exc_info=result, extra={"action": "send_crashed"})
         self._pace.failures += 1
         was_paused = self._pace.is_paused
         if was_paused or self._pace.failures >= OUTAGE_AFTER:
             self._pace.pause(f"the licensing API is out of reach. {error}")
-        if isinstance(outcome, NotSentError):
+        if isinstance(result, NotSentError):
             return claimed.release(
                 error, delay=0 if self._pace.is_paused else backoff(self._pace.failures, uniform=self._uniform)
             )
-        if isinstance(outcome, NoAnswerError):
+        if isinstance(result, NoAnswerError):
             return self._unanswered(claimed, error)
         if was_paused:
             return claimed.release(error)
-        asked = outcome.retry_after if isinstance(outcome, UnavailableError) else None
+        asked = result.retry_after if isinstance(result, UnavailableError) else None
         return claimed.reschedule(max(asked or 0.0, backoff(claimed.attempts, uniform=self._uniform)), error)
 
     def _unanswered(self, claimed: ClaimedPoint, error: str) -> Change:

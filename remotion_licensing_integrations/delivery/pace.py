@@ -1,30 +1,32 @@
 """
-Whether delivery goes on, and how many points at a time: full speed, growing again after trouble, or on hold.
+A circuit breaker with a slow start: whether delivery goes on, and how many points at a time; no I/O.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable
 from typing import Final
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
+from .._support.log import logger
 
 OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
-REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the fault is not the points'
-FIRST_PROBE: Final = 30.0  # seconds until a hold is probed; doubles up to LAST_PROBE
+REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the points are not the fault
+FIRST_PROBE: Final = 30.0  # seconds until a pause is probed; doubles up to LAST_PROBE
 LAST_PROBE: Final = 900.0  # seconds
-MIN_WAIT: Final = 1.0  # seconds that a hold lasts even when the API asks for none
+MIN_PAUSE: Final = 1.0  # seconds that a pause lasts even when the API asks for none
+MAX_BACKOFF: Final = 15 * 60.0  # seconds
+_FIRST_BACKOFF: Final = 2.0  # seconds
+_MAX_DOUBLINGS: Final = 16  # past the cap, and far below an overflow
 
 
 class Pace:
     """
-    The state of one deliverer between answers; no I/O.
+    The circuit breaker of one deliverer.
 
-    A hold ends by the first success of a probe, one point sent when its time is over. Answers to points that were sent
-    before a hold began neither end nor lengthen it.
+    A pause ends with the first success of a probe: one point, sent when the time of the pause is over. Answers to
+    points that were sent before a pause began neither end nor lengthen it.
 
     Args:
         concurrency: How many points are sent at a time at full speed.
@@ -43,9 +45,10 @@ class Pace:
         self._monotonic = monotonic
         self._uniform = uniform
         self._interval = 0.0
-        self._until = 0.0
-        #: Why delivery is on hold, or `None`.
+        #: Why delivery is paused, or `None`.
         self.reason: str | None = None
+        #: When a pause is probed, by the monotonic clock.
+        self.until = 0.0
         #: How many points may be under way.
         self.window = 1
         #: Failures and refusals since the last success.
@@ -55,20 +58,20 @@ class Pace:
     @property
     def is_paused(self) -> bool:
         """
-        Whether delivery is on hold, a due probe included.
+        Whether delivery is paused, a due probe included.
         """
         return self.reason is not None
 
     @property
     def seconds(self) -> float:
         """
-        Seconds until the hold is probed; 0 without one.
+        Seconds until the pause is probed; 0 without one.
         """
-        return max(0.0, self._until - self._monotonic()) if self.is_paused else 0.0
+        return max(0.0, self.until - self._monotonic()) if self.is_paused else 0.0
 
     def succeed(self) -> None:
         """
-        Note a success: full speed comes nearer, and a probed hold ends.
+        Note a success: the window doubles up to full speed, and a pause that was probed ends.
         """
         self.failures = self.refusals = 0
         if self.seconds:
@@ -85,11 +88,24 @@ class Pace:
         if self.seconds:
             return
         self._interval = min(LAST_PROBE, 2 * self._interval) if self.is_paused else FIRST_PROBE
-        wait = self._interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_WAIT, seconds)
+        wait = self._interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_PAUSE, seconds)
         if reason != self.reason:
             logger.error(
-                "Delivery of usage points is on hold, they are kept: %s", reason, extra={"action": "delivery_paused"}
+                "Delivery of usage points is paused, they are kept: %s", reason, extra={"action": "delivery_paused"}
             )
         self.reason = reason
-        self._until = self._monotonic() + wait
+        self.until = self._monotonic() + wait
         self.window = 1
+
+
+def backoff(attempts: int, *, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """
+    Return how many seconds one point waits for its next attempt: `uniform(0, min(15 min, 2 s x 2**attempts))`.
+
+    The full jitter spreads the points that have gathered in an outage.
+
+    Args:
+        attempts: How many attempts have failed.
+        uniform: Draws a number between two bounds.
+    """
+    return uniform(0, min(MAX_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(attempts, _MAX_DOUBLINGS)))

@@ -9,28 +9,24 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from ..api import LicensingClient
 from ..outbox import ClaimedPoint
 from ..points import Registration
 from ..settings import Settings
 
-if TYPE_CHECKING:
-    from ..api import LicensingClient
-
-#: What came of sending a point.
-Outcome = Registration | Exception
-#: A point and its outcome, `None` when it was not sent.
-Result = tuple[ClaimedPoint, Outcome | None]
+#: The API's answer to a point, the error that came instead, or `None` when the point was not sent.
+Result = Registration | Exception | None
 _T = TypeVar("_T")
 
 
-class Senders:
+class SenderPool:
     """
-    Daemon threads that register claimed points, each over one connection of its own.
+    Daemon threads that register claimed points, each over its own connection.
 
-    Threads, because they outrun the async clients several times over; daemons, because a hanging API must not keep a
-    process alive.
+    Threads, because they outrun the asynchronous clients several times over; daemons, because a hanging API must not
+    keep a process alive.
     """
 
     def __init__(self, settings: Settings, transport: Any, *, clock: Callable[[], float]) -> None:
@@ -38,15 +34,15 @@ class Senders:
         self._transport = transport
         self._clock = clock
         self._tasks: queue.SimpleQueue[tuple[ClaimedPoint, float] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[ClaimedPoint, Result] | None] = queue.SimpleQueue()
         self._threads = 0
 
     def send(self, claimed: Sequence[ClaimedPoint], *, begin_by: float, threads: int) -> None:
         """
-        Have *claimed* registered, by *threads* threads from now on at the least.
+        Have *claimed* registered, by at least *threads* threads from now on.
 
-        A point that no thread has begun with by *begin_by*, epoch seconds, comes back with no outcome: its lease might
-        end meanwhile. By wall time, because other clocks stand still while a machine sleeps.
+        A point that no thread has begun with by *begin_by*, epoch seconds, comes back with the result `None`: its lease
+        might end before its answer. By wall time, because other clocks stand still while a machine sleeps.
         """
         while self._threads < threads:
             threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
@@ -63,9 +59,9 @@ class Senders:
             self._tasks.put(None)  # the end of a thread
         return [task[0] for task in tasks if task is not None]
 
-    def results(self, timeout: float) -> list[Result]:
+    def results(self, timeout: float) -> list[tuple[ClaimedPoint, Result]]:
         """
-        Return what has come of points, waiting *timeout* seconds for the first; `math.inf` waits for ever.
+        Return finished results; wait up to *timeout* seconds for the first one, for ever with `math.inf`.
         """
         try:
             first = self._results.get(timeout=None if timeout == math.inf else timeout)
@@ -92,18 +88,16 @@ class Senders:
         with ExitStack() as stack:
             while (task := self._tasks.get()) is not None:
                 claimed, begin_by = task
-                outcome: Outcome | None = None
+                result: Result = None
                 try:
                     if self._clock() < begin_by:
                         client = client or stack.enter_context(self._connect())
-                        outcome = client.register_usage_event(**claimed.point.to_event())
-                except Exception as error:  # noqa: BLE001 - the dispatcher decides what each error means
-                    outcome = error
-                self._results.put((claimed, outcome))
+                        result = client.register_usage_event(**claimed.point.to_event())
+                except Exception as error:  # noqa: BLE001 - the deliverer decides what each error means
+                    result = error
+                self._results.put((claimed, result))
 
     def _connect(self) -> LicensingClient:
-        from ..api import LicensingClient  # noqa: PLC0415 - no HTTP library before the first delivery
-
         return LicensingClient(
             self._settings.wire_key,
             base_url=self._settings.base_url,

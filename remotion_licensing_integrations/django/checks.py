@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name for it
@@ -19,13 +18,13 @@ from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError
 from ..outbox import open_outbox
+from ..points import is_local
 from ..usage import count_decorated
 from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings, sends_by_tasks
 from .sender import load_task
 
 TAG: Final = "remotion_licensing"
 _MIDDLEWARE: Final = "remotion_licensing_integrations.django.middleware.UsageMiddleware"
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @register(TAG)
@@ -92,7 +91,7 @@ def check_host(**_: Any) -> list[CheckMessage]:
     W004: a fixed local host while DEBUG is off, so that every point counts as development.
     """
     host = _settings_or_default("host")
-    if host is None or settings.DEBUG or urlsplit(host).hostname not in _LOCAL:
+    if host is None or settings.DEBUG or not is_local(host):
         return []
     hint = f'Set {NAME}["HOST"] to the origin of your frontend, or leave it out.'
     message = f"The fixed host is {host} while DEBUG is off: no usage point will be billed."

@@ -71,7 +71,7 @@ def list_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is on hold at the end.
+    Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is paused at the end.
     """
     if recorder.settings.license_key is None:
         msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
@@ -85,7 +85,7 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         else:
             _work(recorder, delivery)
     if delivery.pause_reason is not None:
-        _print(f"On hold: {delivery.pause_reason}")
+        _print(f"Paused: {delivery.pause_reason}")
         return 1
     return 0
 

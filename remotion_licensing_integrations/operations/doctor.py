@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from ..errors import OutboxError
 from ..outbox import Outbox
 from ..outbox.sqlite import SQLiteOutbox
+from ..points import is_local
 from ..recording import UsageRecorder
 from ..settings import ENVIRONMENT, FREE_LICENSE, Settings
 
@@ -80,7 +81,7 @@ def _examine_host(recorder: UsageRecorder) -> Iterable[Finding]:
             "Neither host nor allowed_hosts is set: any caller can name the host of a usage point, "
             '"http://localhost" included, which is not billed. List your origins in allowed_hosts.',
         )
-    if settings.is_production and settings.host and urlsplit(settings.host).hostname in {"localhost", "127.0.0.1"}:
+    if settings.is_production and settings.host and is_local(settings.host):
         yield Finding("warning", f"host is {settings.host}: every point counts as development.")
 
 

@@ -1,7 +1,7 @@
 """
-What a usage point is: its values, the origin it came from, and its two texts, the deferral token and the log line.
+What a usage point is: its values, its origin, and its two texts, the deferral token and the log line.
 
-In come headers, arguments and texts; out go validated, frozen values. No I/O.
+In come headers, arguments and texts; out go validated, frozen values.
 """
 
 from .logline import log_point, read_point

@@ -5,18 +5,16 @@ The log line of last resort: a usage point that could not be stored, written so 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from typing import Final
 
+from .._support.log import logger
 from .point import UsagePoint
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 #: What precedes the JSON of a point.
 LOG_MARK: Final = "remotion-usage-point"
 
-# A log that is JSON itself holds the point as part of a string, with every quote escaped.
+# A log that is JSON itself has the point inside a string, with every quote escaped.
 _POINT_LINE: Final = re.compile(
     re.escape(LOG_MARK) + r"""(?:\ (?P<escaped>\{\\"(?:[^"\\\n]|\\.)*) | \ (?P<plain>\{.*) | \s*$)""", re.VERBOSE
 )
@@ -32,18 +30,18 @@ def log_point(point: UsagePoint) -> None:
 
 def read_point(line: str) -> UsagePoint | None:
     """
-    Return the point of a log line, whatever the log has put around it; `None` when the line has none.
+    Return the point of a log line, with any text around it; `None` when the line has none.
 
     Raises:
         ValueError: The line is cut or damaged.
     """
-    found = _POINT_LINE.search(line)
-    if found is None:
+    match = _POINT_LINE.search(line)
+    if match is None:
         return None
     try:
-        text = found["plain"] or json.loads(f'"{found["escaped"] or ""}"')
+        text = match["plain"] or json.loads(f'"{match["escaped"] or ""}"')
         values, _ = _DECODER.raw_decode(text)
     except RecursionError as error:
-        msg = "nested too deep"
+        msg = "nested too deeply"
         raise ValueError(msg) from error
     return UsagePoint.from_json(values)

@@ -2,7 +2,8 @@
 From a request's headers to the host of its usage point.
 
 The host is what `window.location.origin` was on the page. Browsers send origins already serialised, so values are
-validated and never normalised: whatever is not exactly what a browser writes counts as absent.
+validated and never normalised: a value that no browser writes counts as absent. Punycode is not decoded, as Chromium
+does not decode it in a name that is ASCII already: it keeps `https://xn--` as it is.
 Facts: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin and recordings of
 Chromium in `tests/golden/origins.json` and `tests/golden/browser_headers.json`.
 """
@@ -21,7 +22,6 @@ from ..errors import ConfigurationError
 
 #: How a host was chosen; `refused` means a header named an origin that `allowed_hosts` does not list.
 HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
-
 
 _MAX_ORIGIN: Final = 300  # characters; 253 for the name leaves room for scheme and port
 _MAX_NAME: Final = 253  # characters, RFC 1035
@@ -83,16 +83,16 @@ def origin_of_referer(referer: str) -> str | None:
     return match[1]
 
 
-def check_origin(field: str, value: str) -> str:
+def check_origin(field: str, value: object) -> str:
     """
     Return *value* when it is a serialised http(s) origin.
 
     Raises:
         ConfigurationError: It is not; the message names *field* and shows what a right value looks like.
     """
-    if is_origin(value):
+    if isinstance(value, str) and is_origin(value):
         return value
-    guess = value.strip().lower().rstrip("/")
+    guess = str(value).strip().lower().rstrip("/")
     guess = guess if "://" in guess else f"https://{guess}"
     hint = f"; did you mean {guess!r}?" if is_origin(guess) else ""
     msg = f'{field}: {mask(repr(value)):.120} is not an origin like "https://myapp.com"{hint}'
@@ -101,23 +101,21 @@ def check_origin(field: str, value: str) -> str:
 
 class AllowedOrigins:
     """
-    Exact origins and `https://*.myapp.com` patterns, each `*` standing for one or more whole labels.
+    Exact origins and `https://*.myapp.com` patterns, where `*` stands for one or more whole labels.
 
     Raises:
         ConfigurationError: A pattern is neither.
     """
 
-    def __init__(self, patterns: Iterable[str], *, field: str = "allowed_hosts") -> None:
+    def __init__(self, patterns: Iterable[object], *, field: str = "allowed_hosts") -> None:
         self._exact: set[str] = set()
         self._suffixes: list[tuple[str, str]] = []
         for pattern in patterns:
-            if not is_origin(pattern.replace("://*.", "://", 1)):
-                check_origin(field, pattern)
-            if "://*." in pattern:
-                scheme, _, suffix = pattern.partition("://*")
+            scheme, star, suffix = str(pattern).partition("://*")
+            if star and suffix.startswith(".") and is_origin(f"{scheme}://{suffix[1:]}"):
                 self._suffixes.append((f"{scheme}://", suffix))
             else:
-                self._exact.add(pattern)
+                self._exact.add(check_origin(field, pattern))
 
     def __call__(self, origin: str) -> bool:
         """
@@ -152,13 +150,13 @@ class OriginHeaders:
         """
         Pick the headers from an ASGI scope's list.
         """
-        found: dict[str, str | None] = {}
+        fields: dict[str, str | None] = {}
         for name, value in headers:
             field = _FIELDS.get(name.lower())
             if field is not None:
-                # Two values are somebody's tampering or a merging proxy: neither can be trusted.
-                found[field] = None if field in found else value.decode("latin-1")
-        return cls(**found)
+                # Two values come from tampering or from a proxy that merges: neither can be trusted.
+                fields[field] = None if field in fields else value.decode("latin-1")
+        return cls(**fields)
 
 
 _FIELDS: Final = {
@@ -182,7 +180,7 @@ class ResolvedHost:
 
 def is_local(origin: str) -> bool:
     """
-    Whether *origin* names a place on this machine or in a private network, where no public page is.
+    Whether *origin* is on this machine or in a private network, where no public page is.
     """
     name = (urlsplit(origin).hostname or "").removesuffix(".")
     try:
@@ -210,11 +208,11 @@ def resolve_host(
     Choose the host of a usage point: configured, else `Origin`, else the origin of `Referer`, else the server's own.
 
     The server's own origin counts only for requests that a browser marks as coming from the same origin or from the
-    address bar. An origin that is not allowed ends the search: a caller must not choose which source is asked.
+    address bar. An origin that is not allowed ends the search: a caller must not choose its source.
 
     Args:
-        headers: What the request says.
-        own: The server's own origin as the framework resolves it behind trusted proxies.
+        headers: The request's.
+        own: Returns the server's own origin as the framework resolves it behind trusted proxies.
         configured: A fixed host; wins over everything.
         allows: Whether an origin is allowed; `None` allows all.
     """

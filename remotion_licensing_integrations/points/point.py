@@ -5,11 +5,12 @@ The values that travel through the package: what is counted, and what the licens
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from .._support.masking import mask
 from ..errors import ConfigurationError
@@ -20,6 +21,8 @@ EVENTS: Final = ("web-render", "cloud-render", "webcodec-conversion")
 
 MAX_HOST_LENGTH: Final = 300  # characters
 MAX_KEY_LENGTH: Final = 255  # characters, the documented limit of the API
+# A header, where the key may go, would lose spaces at the ends.
+_KEY: Final = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_KEY_LENGTH - 2}}}[!-~])?")
 
 
 def new_idempotency_key() -> str:
@@ -36,7 +39,7 @@ def new_idempotency_key() -> str:
 
 def utc_now() -> datetime:
     """
-    Return the present moment, aware.
+    Return the present time, aware.
     """
     return datetime.now(UTC)
 
@@ -46,7 +49,7 @@ def check_event(event: object) -> str:
     Return *event* when the API knows it.
 
     Raises:
-        ConfigurationError: It does not.
+        ConfigurationError: The API does not know it.
     """
     if event in EVENTS:
         return str(event)
@@ -59,17 +62,12 @@ def check_idempotency_key(key: object) -> str:
     Return *key* when it is 1 to 255 printable ASCII characters without a space at its ends.
 
     Raises:
-        ConfigurationError: It is not.
+        ConfigurationError: It is something else.
     """
-    if isinstance(key, str) and 1 <= len(key) <= MAX_KEY_LENGTH and _is_plain(key):
+    if isinstance(key, str) and _KEY.fullmatch(key):
         return key
     msg = f"idempotency_key: expected 1 to {MAX_KEY_LENGTH} printable ASCII characters, got {mask(repr(key)):.80}"
     raise ConfigurationError(msg)
-
-
-def _is_plain(key: str) -> bool:
-    # A header, where the key may go, would lose spaces at the ends.
-    return key.isascii() and key.isprintable() and key == key.strip()
 
 
 def _check_host(host: object) -> None:
@@ -91,19 +89,6 @@ def check_flag(name: str, value: object) -> bool:
         return value
     msg = f"{name}: expected True or False, got {value!r:.80}"
     raise ConfigurationError(msg)
-
-
-class EventFields(TypedDict):
-    """
-    What the licensing API is told of a usage point, as the keywords of `register_usage_event`.
-    """
-
-    event: str
-    host: str | None
-    succeeded: bool
-    is_still: bool
-    is_production: bool
-    idempotency_key: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,9 +130,11 @@ class UsagePoint:
             msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"
             raise ConfigurationError(msg)
 
-    def to_event(self) -> EventFields:
+    def to_event(self) -> dict[str, Any]:
         """
-        Return what the licensing API is told of the point; one without an outcome counts as failed.
+        Return the keywords that register the point (`LicensingClient.register_usage_event`).
+
+        A point without an outcome counts as failed.
         """
         return {
             "event": self.event,
@@ -194,8 +181,7 @@ class Registration:
 
     Attributes:
         billable: Whether the point is billed; `None` when the API did not say.
-        classification: `"billable"`, `"development"` or `"failed"`, or a newer word of the API's;
-            `None` when the API did not say.
+        classification: `"billable"`, `"development"` or `"failed"`, or a newer word; `None` when the API did not say.
     """
 
     billable: bool | None

@@ -1,8 +1,8 @@
 """
 The token that carries a usage point from the request that started the work to the place where the work ends.
 
-It holds event, host, flags and idempotency key, so completing twice counts once. It is neither secret nor signed: keep
-it on your side (job arguments, a database), or inside something signed.
+It carries event, host, flags and idempotency key, so completing twice counts once. It is neither secret nor signed:
+keep it on your side (job arguments, a database), or inside something signed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, InvalidTokenError
 from .point import UsagePoint
 
 _PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
-#: What work counts as of which nobody says more.
+#: The event of work when neither a request nor its job names one.
 UNKNOWN_EVENT: Final = "cloud-render"
 
 _FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
@@ -26,9 +26,9 @@ _FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key
 
 def encode_token(point: UsagePoint, *, known: bool = True) -> str:
     """
-    Return a URL-safe string from which `decode_token` makes *point* again, but for its outcome and time.
+    Return a URL-safe string from which `decode_token` makes *point* again, except its outcome and time.
 
-    Of a point that nothing is *known* of, because no counted request was there, it says so.
+    With *known* false it says that no counted request was there, so that the point's event is a guess.
     """
     fields = {name: getattr(point, name) for name in _FIELDS} | ({} if known else {"event": None})
     body = json.dumps(list(fields.values()), separators=(",", ":")).encode()

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import inspect
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
@@ -26,7 +26,6 @@ from remotion_licensing_integrations.api.client import (
     aregister_usage_point,
     get_usage,
     register_usage_event,
-    register_usage_point,
 )
 from remotion_licensing_integrations.errors import (
     APIError,
@@ -79,8 +78,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     for library in LIBRARIES:
         module = load_http(library)
-        monkeypatch.setattr(module.Sender, "sleep", staticmethod(pauses.append))
-        monkeypatch.setattr(module.AsyncSender, "sleep", staticmethod(asleep))
+        monkeypatch.setattr(module.Connection, "sleep", staticmethod(pauses.append))
+        monkeypatch.setattr(module.AsyncConnection, "sleep", staticmethod(asleep))
     return pauses
 
 
@@ -109,7 +108,7 @@ class Recorder:
         self.requests: list[Any] = []
         self._answers = answers or (SUCCESS,)
         self._http = http
-        self.transport = http.MockTransport(self._handle)
+        self.transport = http.httpx.MockTransport(self._handle)
 
     def _handle(self, request: Any) -> Any:
         self.requests.append(request)
@@ -126,8 +125,6 @@ class Recorder:
         """
         return [json.loads(request.content) for request in self.requests]
 
-
-# --- The recorded answers -------------------------------------------------------------------------------------------
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "wire_responses.json").read_text())["cases"]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(SUCCESS), SUCCESS)
@@ -294,9 +291,6 @@ def test_golden_tables_name_recorded_cases() -> None:
     assert (SCRIPTS.keys() | INJECTED.keys() | DELIBERATE.keys()) <= names
 
 
-# --- Keys -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("constructor", "keywords", "sent"),
     [
@@ -323,9 +317,6 @@ def test_key_choice(constructor: str | None, keywords: dict[str, Any], sent: str
     assert [body["apiKey"] for body in recorder.bodies] == [sent, sent]
 
 
-# --- Idempotency ----------------------------------------------------------------------------------------------------
-
-
 @CALLS
 def test_one_idempotency_key_per_call(call: Callable[..., Any], http: ModuleType) -> None:
     """
@@ -338,11 +329,14 @@ def test_one_idempotency_key_per_call(call: Callable[..., Any], http: ModuleType
     assert (len(keys), len(set(keys)), list(recorder.bodies[0])[-1]) == (3, 1, "idempotencyKey")
 
 
-def test_async_calls_share_a_client(http: ModuleType) -> None:
+def test_each_call_has_its_own_key(http: ModuleType) -> None:
     """
-    An asynchronous client makes one call after the other.
+    Two calls of a client, one after the other, never share a key.
     """
     recorder = Recorder(http)
+    with LicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
+        client.register_usage_event(**POINT)
+        client.register_usage_event(**POINT)
 
     async def run() -> None:
         async with AsyncLicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
@@ -350,20 +344,7 @@ def test_async_calls_share_a_client(http: ModuleType) -> None:
             await client.register_usage_point(**POINT)
 
     asyncio.run(run())
-
-    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 2
-
-
-def test_each_call_has_a_key_of_its_own(http: ModuleType) -> None:
-    """
-    Two calls never share a key.
-    """
-    recorder = Recorder(http)
-    with LicensingClient(KEY, base_url="http://sandbox", transport=recorder.transport) as client:
-        client.register_usage_event(**POINT)
-        client.register_usage_event(**POINT)
-
-    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 2
+    assert len({body["idempotencyKey"] for body in recorder.bodies}) == 4
 
 
 @pytest.mark.parametrize(
@@ -405,9 +386,6 @@ def test_event_is_not_validated(http: ModuleType) -> None:
     assert recorder.bodies[0]["event"] == "nonsense"
 
 
-# --- Attempts -------------------------------------------------------------------------------------------------------
-
-
 @CALLS
 def test_pauses(call: Callable[..., Any], http: ModuleType, slept: list[float]) -> None:
     """
@@ -418,6 +396,18 @@ def test_pauses(call: Callable[..., Any], http: ModuleType, slept: list[float]) 
         call("http://sandbox", "register_usage_event", POINT, transport=recorder.transport)
 
     assert slept == [1, 2, 4]
+
+
+def test_longest_pause(http: ModuleType, slept: list[float]) -> None:
+    """
+    The pauses double up to 15 minutes, and no number of attempts overflows them.
+    """
+    recorder = Recorder(http, http.httpx.ConnectTimeout("x"))
+    with pytest.raises(NotSentError):
+        call_sync("http://sandbox", "register_usage_event", POINT, transport=recorder.transport, max_attempts=1100)
+
+    assert slept[8:12] == [256, 512, 900, 900]
+    assert slept[-1] == 900
 
 
 @CALLS
@@ -479,22 +469,12 @@ def test_repeats_are_logged(http: ModuleType, caplog: pytest.LogCaptureFixture) 
     assert [getattr(record, "action", None) for record in caplog.records].count("repeat_call") == 2
 
 
-# --- Shape ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("owner", [client_module, LicensingClient, AsyncLicensingClient])
 def test_register_usage_point_is_the_same_function(owner: Any) -> None:
     """
-    The documented page's name and the npm function's name are one function.
+    The documented page's name and the npm function's name are one function, asynchronous ones too.
     """
     assert owner.register_usage_point is owner.register_usage_event
-
-
-def test_module_aliases() -> None:
-    """
-    So are the module's functions.
-    """
-    assert register_usage_point is register_usage_event
     assert aregister_usage_point is aregister_usage_event
 
 
@@ -512,38 +492,66 @@ def test_module_functions(http: ModuleType) -> None:
     assert get_usage(**options, transport=usage) == asyncio.run(aget_usage(**options, transport=usage))
 
 
-@pytest.mark.parametrize(("sync", "asynchronous"), [(LicensingClient, AsyncLicensingClient)])
-@pytest.mark.parametrize("name", ["__init__", "register_usage_event", "get_usage"])
-def test_async_signatures_are_equal(sync: type, asynchronous: type, name: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "method", "more"),
+    [
+        (AsyncLicensingClient.register_usage_event, "register_usage_event", None),
+        (AsyncLicensingClient.get_usage, "get_usage", None),
+        (register_usage_event, "register_usage_event", LicensingClient),
+        (get_usage, "get_usage", LicensingClient),
+        (aregister_usage_event, "register_usage_event", AsyncLicensingClient),
+        (aget_usage, "get_usage", AsyncLicensingClient),
+    ],
+)
+def test_keywords_are_those_of_the_client(function: Any, method: str, more: type | None) -> None:
     """
-    The asynchronous methods take what the synchronous ones take.
+    Type checkers know every form of a call by the keywords of the client's method; functions take its options too.
     """
-    parameters = inspect.signature(getattr(sync, name)).parameters
+    [unpacked] = get_type_hints(function)["call"].__args__
+    parameters = {**inspect.signature(getattr(LicensingClient, method)).parameters}
+    options = {**inspect.signature(more).parameters} if more else {}
+    expected = {**options, **parameters}
+    del expected["self"]
 
-    assert parameters == inspect.signature(getattr(asynchronous, name)).parameters
-
-
-def test_unknown_option() -> None:
-    """
-    A misspelt option is a TypeError.
-    """
-    with pytest.raises(TypeError, match="base_uri"):
-        get_usage(base_uri="http://sandbox")
-
-
-@pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])
-def test_repr_hides_the_key(kind: type) -> None:
-    """
-    The key is masked.
-    """
-    assert repr(kind(KEY)) == f"{kind.__name__}('***', base_url='https://www.remotion.pro', timeout=10.0)"
+    assert expected.keys() == get_type_hints(unpacked).keys()
+    assert {name for name, each in expected.items() if each.default is each.empty} == unpacked.__required_keys__
 
 
-def test_repr_without_key() -> None:
+@pytest.mark.parametrize("function", [register_usage_event, aregister_usage_event])
+@pytest.mark.parametrize(("keyword", "value"), [("base_uri", "http://sandbox"), ("evnt", "web-render")])
+def test_unknown_keyword(function: Any, keyword: str, value: str) -> None:
     """
-    No key shows as None.
+    A misspelt keyword is a TypeError that names it.
     """
-    assert repr(LicensingClient()).startswith("LicensingClient(None, ")
+    with pytest.raises(TypeError, match=keyword):
+        asyncio.run(function(**POINT, **{keyword: value}))
+
+
+@pytest.mark.parametrize("function", [register_usage_event, aregister_usage_event])
+def test_missing_keyword(function: Any) -> None:
+    """
+    So is a missing one.
+    """
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'host'"):
+        asyncio.run(function(event="web-render", succeeded=True))
+
+
+@pytest.mark.parametrize("function", [get_usage, aget_usage])
+def test_unknown_keyword_of_get_usage(function: Any) -> None:
+    """
+    The call for usage takes its own keywords only.
+    """
+    with pytest.raises(TypeError, match="event"):
+        asyncio.run(function(event="web-render"))
+
+
+@pytest.mark.parametrize("cls", [LicensingClient, AsyncLicensingClient])
+@pytest.mark.parametrize(("key", "shown"), [(KEY, "'***'"), (None, "None")])
+def test_repr_hides_the_key(cls: type, key: str | None, shown: str) -> None:
+    """
+    The key is masked; no key shows as None.
+    """
+    assert repr(cls(key)) == f"{cls.__name__}({shown}, base_url='https://www.remotion.pro', timeout=10.0)"
 
 
 @pytest.mark.parametrize("kind", [LicensingClient, AsyncLicensingClient])
@@ -553,56 +561,15 @@ def test_repr_without_key() -> None:
         *(("timeout", value) for value in (0, -1, float("nan"), float("inf"), "10", None, True)),
         *(("max_attempts", value) for value in (0, -1, 1.5, "4", None, True)),
         *(("idempotency", value) for value in ("BODY", "", None, [])),
-        *(
-            ("base_url", value)
-            for value in (
-                "",
-                None,
-                7,
-                "www.remotion.pro",
-                "ftp://x",
-                "file:///x",
-                "https://",
-                "https:///x",
-                "https://x?a",
-                "https://x?",
-                "https://x#a",
-                "https://u@x",
-                "https://u:p@x",
-                "https://x:0",
-                "https://x:99999",
-                "https://x:y",
-                "https://a b",
-                "https://x\n",
-                "https://bücher.example",
-                "https://a..b",
-                f"https://{'a' * 64}.example",
-                "https://[::1",
-            )
-        ),
+        *(("base_url", value) for value in ("", None, 7, "www.remotion.pro", "https://a..b")),
     ],
 )
 def test_bad_option(kind: type, field: str, value: object) -> None:
     """
     An unusable option is refused at construction, by name and value.
     """
-    with pytest.raises(ConfigurationError, match=f"^{field}: ") as caught:
+    with pytest.raises(ConfigurationError, match=f"^{field}: .*{re.escape(repr(value))}"):
         kind(**{field: value})
-
-    assert "@" in str(value) or repr(value)[:100] in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://token@x", "https://user:secret@x", "https://u:p@ss@x", "https://x?k=rm_pub_1"]
-)
-def test_secrets_in_a_bad_base_url_are_masked(url: str) -> None:
-    """
-    Whatever may be a password or key in a refused URL is hidden.
-    """
-    with pytest.raises(ConfigurationError) as caught:
-        LicensingClient(base_url=url)
-
-    assert not any(secret in str(caught.value) for secret in ("token", "secret", "u:p", "ss@", "rm_pub_1"))
 
 
 @pytest.mark.parametrize("base_url", ["http://sandbox/prefix", "http://sandbox/prefix/"])
@@ -675,7 +642,7 @@ def test_transport_of_the_other_library(http: ModuleType) -> None:
     A transport of the library that is not in use is refused by name, not by a failed assertion inside.
     """
     other = load_http(next(name for name in LIBRARIES if name != http.httpx.__name__))
-    transport = functools.partial(other.MockTransport, lambda request: None)()
+    transport = other.httpx.MockTransport(lambda request: None)
     with pytest.raises(ConfigurationError, match=r"^transport: expected an httpx"):
         register_usage_event(**POINT, transport=transport)
 

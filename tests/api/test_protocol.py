@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 
 from remotion_licensing_integrations._support.masking import mask
 from remotion_licensing_integrations.api.protocol import (
+    MAX_RETRY_AFTER,
     REGISTER_PATH,
     USAGE_PATH,
+    Answer,
+    parse_retry_after,
     read_registration,
     read_usage,
     register_body,
@@ -96,15 +100,9 @@ def cases(function: str | None = None) -> list[Any]:
 
 def test_all_golden_requests_are_accounted_for() -> None:
     """
-    Of the 64 recorded requests, 57 can be made from Python.
+    Of the 64 recorded requests, 57 can be made from Python; the exceptions are recorded ones.
     """
     assert (len(GOLDEN), len(cases())) == (64, 57)
-
-
-def test_javascript_only_names_exist() -> None:
-    """
-    The table of exceptions names recorded requests.
-    """
     assert JAVASCRIPT_ONLY.keys() <= {case["name"] for case in GOLDEN}
 
 
@@ -175,7 +173,7 @@ def test_registration(fields: dict[str, Any], registration: Registration) -> Non
     """
     Fields that are missing or of another type are None.
     """
-    assert registration == read_registration(200, {}, json.dumps({"success": True, **fields}).encode())
+    assert registration == read_registration(Answer(200, {}, json.dumps({"success": True, **fields}).encode()))
 
 
 @pytest.mark.parametrize("status", [200, 201, 299, 400, 401, 404, 429, 500, 503])
@@ -184,25 +182,17 @@ def test_truthy_success_wins(status: int, success: str) -> None:
     """
     What JavaScript takes for true is a success under every status but a redirect's.
     """
-    assert read_registration(status, {}, f'{{"success":{success}}}'.encode()) == Registration(None, None)
+    assert read_registration(Answer(status, {}, f'{{"success":{success}}}'.encode())) == Registration(None, None)
 
 
 def test_success_despite_status_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """
-    A success with an error status is worth one warning.
+    A success with an error status is worth one warning; a plain one says nothing.
     """
-    read_registration(500, {}, b'{"success":true}')
+    for status in (200, 500):
+        read_registration(Answer(status, {}, b'{"success":true}'))
 
     assert [(r.action, r.levelno) for r in caplog.records] == [("success_despite_status", logging.WARNING)]
-
-
-def test_success_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """
-    A plain success says nothing.
-    """
-    read_registration(200, {}, b'{"success":true}')
-
-    assert not caplog.records
 
 
 NO = b'{"success":false,"error":"no"}'
@@ -245,7 +235,7 @@ def test_error_class(read: Any, status: int, body: bytes, kind: type[APIError]) 
     Each answer that is no success has the class of the reaction it calls for.
     """
     with pytest.raises(APIError) as caught:
-        read(status, {}, body)
+        read(Answer(status, {}, body))
 
     assert (type(caught.value), caught.value.status) == (kind, status)
 
@@ -261,12 +251,12 @@ def test_error_class(read: Any, status: int, body: bytes, kind: type[APIError]) 
         (500, "5", UnavailableError, 5.0),
     ],
 )
-def test_retry_after(status: int, retry_after: str, kind: type[APIError], seconds: float | None) -> None:
+def test_throttling(status: int, retry_after: str, kind: type[APIError], seconds: float | None) -> None:
     """
     Only a `Retry-After` that can be read makes a 503 throttling.
     """
     with pytest.raises(kind) as caught:
-        read_registration(status, {"Retry-After": retry_after}, NO, now=NOW)
+        read_registration(Answer(status, {"Retry-After": retry_after}, NO), now=NOW)
 
     assert caught.value.retry_after == seconds
 
@@ -276,7 +266,7 @@ def test_retry_after_date_is_compared_with_the_present() -> None:
     Without a moment given, a date long past means no wait.
     """
     with pytest.raises(ThrottledError) as caught:
-        read_registration(503, {"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, NO)
+        read_registration(Answer(503, {"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, NO))
 
     assert caught.value.retry_after == 0
 
@@ -298,7 +288,7 @@ def test_message(status: int, body: bytes, message: str) -> None:
     The message is the API's own text, the npm package's, or a plain description.
     """
     with pytest.raises(APIError) as caught:
-        read_registration(status, {}, body)
+        read_registration(Answer(status, {}, body))
 
     assert caught.value.args == (message,)
 
@@ -308,7 +298,7 @@ def test_redirect_message_names_the_target() -> None:
     A redirect's message says where it leads.
     """
     with pytest.raises(EndpointError, match=r"redirect to 'https://other\.example/' not followed"):
-        read_registration(301, {"Location": "https://other.example/"}, b"")
+        read_registration(Answer(301, {"Location": "https://other.example/"}, b""))
 
 
 def test_body_is_cut() -> None:
@@ -316,7 +306,7 @@ def test_body_is_cut() -> None:
     An exception carries 2,000 characters of message and body at most.
     """
     with pytest.raises(APIError) as caught:
-        read_registration(400, {}, json.dumps({"success": False, "error": "x" * 5000}).encode())
+        read_registration(Answer(400, {}, json.dumps({"success": False, "error": "x" * 5000}).encode()))
 
     assert (len(caught.value.body), len(caught.value.args[0])) == (2000, 2000)
 
@@ -326,7 +316,7 @@ def test_bytes_that_are_not_utf8() -> None:
     Wrong bytes become U+FFFD and the rest is still read.
     """
     with pytest.raises(RefusedError, match="a\ufffdb"):
-        read_registration(400, {}, b'{"success":false,"error":"a\xffb"}')
+        read_registration(Answer(400, {}, b'{"success":false,"error":"a\xffb"}'))
 
 
 SECRETS = [KEY, "sk-plain-0123", 'quo"te\\back', "schlüssel-123", "line\nend-123"]
@@ -342,7 +332,7 @@ def test_key_is_masked(secret: str, status: int, *, ascii_only: bool) -> None:
     fields = {"success": False, "error": f"bad key {secret}!", "apiKey": secret}
     body = json.dumps(fields, ensure_ascii=ascii_only).encode()
     with pytest.raises(APIError) as caught:
-        read_registration(status, {"Location": f"/?{secret}"}, body, secrets=(None, "", secret))
+        read_registration(Answer(status, {"Location": f"/?{secret}"}, body), secrets=(None, "", secret))
 
     shown = f"{caught.value} {caught.value!r} {caught.value.body}"
     assert not any(spelling in shown for spelling in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]))
@@ -354,22 +344,16 @@ def test_key_is_masked_before_the_cut(before: int) -> None:
     No part of a key survives at the place where a text is cut.
     """
     with pytest.raises(APIError) as caught:
-        read_registration(500, {}, b"x" * before + b"sk-plain-0123", secrets=("sk-plain-0123",))
+        read_registration(Answer(500, {}, b"x" * before + b"sk-plain-0123"), secrets=("sk-plain-0123",))
 
     assert "sk-" not in f"{caught.value} {caught.value.body}"
 
 
 def test_foreign_keys_are_masked() -> None:
     """
-    Whatever looks like a licence key is hidden, named or not.
+    Text that looks like a licence key is hidden, named or not; other text stays as it is.
     """
     assert mask("use rm_sec_abc123, not rm_pub_x") == "use rm_sec_***, not rm_pub_***"
-
-
-def test_words_are_not_masked() -> None:
-    """
-    Other text stays as it is.
-    """
     assert mask("Invalid API key", ("",)) == "Invalid API key"
 
 
@@ -381,7 +365,7 @@ def test_usage_web_renders_is_the_old_field() -> None:
     `web_renders` is read from `webcodecConversions`, as in the npm package.
     """
     body = {"success": True, "cloudRenders": COUNTS, "webRenders": {}, "webcodecConversions": {**COUNTS, "failed": 9}}
-    usage = read_usage(200, {}, json.dumps(body).encode())
+    usage = read_usage(Answer(200, {}, json.dumps(body).encode()))
 
     assert usage.cloud_renders == EventCount(1, 2, 3)
     assert usage.web_renders == usage.webcodec_conversions == EventCount(1, 2, 9)
@@ -395,7 +379,7 @@ def test_usage_without_counts(counts: object, status: int) -> None:
     """
     body = {"success": True, "cloudRenders": COUNTS, "webcodecConversions": counts}
     with pytest.raises(UnavailableError, match="counts"):
-        read_usage(status, {}, json.dumps(body).encode())
+        read_usage(Answer(status, {}, json.dumps(body).encode()))
 
 
 def test_usage_error_text() -> None:
@@ -403,9 +387,96 @@ def test_usage_error_text() -> None:
     A usage error's message is the API's text, whatever the status.
     """
     with pytest.raises(RefusedError) as caught:
-        read_usage(200, {}, b'{"success":false,"error":"Cannot query usage older than 90 days"}')
+        read_usage(Answer(200, {}, b'{"success":false,"error":"Cannot query usage older than 90 days"}'))
 
     assert caught.value.args == ("Cannot query usage older than 90 days",)
+
+
+RETRY_AFTER = [
+    ("120", 120.0),
+    ("0", 0.0),
+    ("007", 7.0),
+    (" 5\t", 5.0),
+    ("1.5", 1.5),
+    ("1.", 1.0),
+    (".5", 0.5),
+    ("3600", 3600.0),
+    ("3601", 3600.0),
+    ("9" * 20, 3600.0),
+    ("9" * 5000, 3600.0),
+    ("inf", 3600.0),
+    ("Wed, 06 Nov 2030 08:50:37 GMT", 60.0),
+    ("Wed, 6 Nov 2030 08:50:37 GMT", 60.0),
+    ("wed, 06 nov 2030 08:50:37 gmt", 60.0),
+    ("Wed, 06 Nov 2030 08:50:37 UTC", 60.0),
+    ("Wed, 06 Nov 2030 08:50:37 -0000", 60.0),
+    ("Wed, 06 Nov 2030 09:50:37 +0100", 60.0),
+    ("Wed, 06 Nov 2030 07:20:37 -0130", 60.0),
+    ("Wednesday, 06-Nov-30 08:50:37 GMT", 60.0),
+    ("Wed Nov  6 08:50:37 2030", 60.0),
+    ("Wed, 06 Nov 2030 08:49:37 GMT", 0.0),
+    ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", 0.0),
+    ("Sunday, 06-Nov-81 08:49:37 GMT", 0.0),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+    ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+    ("Mon, 31 Feb 2031 08:00:00 GMT", None),
+    ("Mon, 01 Foo 2031 08:00:00 GMT", None),
+    ("Mon, 01 Jan 2031 25:00:00 GMT", None),
+    ("Mon, 01 Jan 2031 08:00:00 +9999", None),
+    ("2031-01-01T00:00:00Z", None),
+    (None, None),
+    ("", None),
+    ("soon", None),
+    ("nan", None),
+    ("-1", None),
+    ("+1", None),
+    ("1e3", None),
+    ("0x10", None),
+    ("1_0", None),
+    ("1, 2", None),
+    ("٣", None),
+    ("３", None),
+    ("²", None),
+    ("ınf", None),
+    ("1\n", None),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), RETRY_AFTER)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    """
+    Every form that servers send is read, and nothing else.
+    """
+    assert seconds == parse_retry_after(value, now=NOW)
+
+
+@given(st.text(max_size=60))
+def test_retry_after_any_text(value: str) -> None:
+    """
+    No header makes it fail or leave its bounds.
+    """
+    seconds = parse_retry_after(value, now=NOW)
+
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
+
+
+@given(st.floats(0, 1e6).filter(lambda number: "e" not in str(number)))
+def test_retry_after_any_number(number: float) -> None:
+    """
+    A decimal number is itself, up to the cap.
+    """
+    assert min(number, MAX_RETRY_AFTER) == parse_retry_after(str(number), now=NOW)
+
+
+@given(st.integers(-10_000, 10_000))
+def test_retry_after_any_date(seconds: int) -> None:
+    """
+    A date is its distance from now, between 0 and the cap.
+    """
+    date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+
+    assert min(max(seconds, 0), MAX_RETRY_AFTER) == parse_retry_after(date, now=NOW)
 
 
 json_values = st.recursive(
@@ -420,6 +491,6 @@ def test_any_answer_is_understood(status: int, body: bytes) -> None:
     No status and body cause anything but a registration or an API error.
     """
     try:
-        assert isinstance(read_registration(status, {}, body), Registration)
+        assert isinstance(read_registration(Answer(status, {}, body)), Registration)
     except APIError as error:
         assert error.status == status  # noqa: PT017 - either outcome is fine

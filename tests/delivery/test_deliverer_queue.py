@@ -1,5 +1,5 @@
 """
-Delivery of many points: holds, concurrency, time limits, and a store that refuses.
+Delivery of many points: pauses, concurrency, time limits, and a store that refuses.
 """
 
 # ruff: noqa: F811 - fixtures are imported by name
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remotion_licensing_integrations.api.retry import MAX_RETRY_AFTER
+from remotion_licensing_integrations.api.protocol import MAX_RETRY_AFTER
 from remotion_licensing_integrations.delivery.pace import FIRST_PROBE, LAST_PROBE
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import State
@@ -41,7 +41,7 @@ def test_trouble_of_all_points(rig, reply: Any, caplog) -> None:
     assert it.deliver() == 0
     assert it.states() == {"pending": 50}
     assert {(stored.attempts, stored.due.timestamp()) for stored in it.outbox.list()} == {(0, it.clock.now)}
-    assert it.delivery.pause_seconds > 0
+    assert it.deliverer.pause_seconds > 0
     assert [record.action for record in caplog.records] == ["delivery_paused"]
 
 
@@ -56,7 +56,7 @@ def test_delivery_resumes_by_itself(rig, reply: Any, caplog) -> None:
     it.run(LAST_PROBE * 1.2)
 
     assert it.states() == {"registered": 30}
-    assert (it.delivery.pause_reason, caplog.records[-1].action) == (None, "delivery_resumed")
+    assert (it.deliverer.pause_reason, caplog.records[-1].action) == (None, "delivery_resumed")
 
 
 def test_wrong_key_for_a_thousand_points(rig) -> None:
@@ -100,54 +100,54 @@ def test_outage_is_probed_with_one_point(rig) -> None:
 @pytest.mark.parametrize("factor", [0.8, 1.2])
 def test_probe_intervals(rig, factor: float) -> None:
     """
-    A hold is probed after 30 s, give or take a fifth, then at intervals that double up to 15 minutes.
+    A pause is probed after 30 s, give or take a fifth, then at intervals that double up to 15 minutes.
     """
     it = rig(BAD_KEY, points=3, uniform=lambda low, high: low if factor < 1 else high)
     waits = []
     for _ in range(8):
         it.deliver()
-        waits.append(it.delivery.pause_seconds / factor)
-        it.clock.now += it.delivery.pause_seconds
+        waits.append(it.deliverer.pause_seconds / factor)
+        it.clock.now += it.deliverer.pause_seconds
 
     assert waits == pytest.approx([30, 60, 120, 240, 480, 900, 900, 900])
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([*QUEUE_TROUBLE, DOWN, NO_ANSWER]), st.floats(0, 1)), max_size=20))
-def test_any_hold_stays_below_its_cap(steps: list[tuple[Any, float]]) -> None:
+def test_any_pause_stays_below_its_cap(steps: list[tuple[Any, float]]) -> None:
     """
-    Whatever comes in a row, a hold lasts 18 minutes at the most, or what `Retry-After` asked for; a wait 15 minutes.
+    Whatever comes in a row, a pause lasts 18 minutes at the most, or what `Retry-After` asked for; a wait 15 minutes.
     """
     it = Rig(points=2)
     for reply, draw in steps:
-        it.delivery._uniform = lambda low, high, draw=draw: low + draw * (high - low)
+        it.deliverer._uniform = lambda low, high, draw=draw: low + draw * (high - low)
         it.api.replies = [reply]
         it.deliver()
 
-        assert it.delivery.pause_seconds <= LAST_PROBE * 1.2
+        assert it.deliverer.pause_seconds <= LAST_PROBE * 1.2
         assert all(stored.due.timestamp() - it.clock.now <= LAST_PROBE for stored in it.outbox.list())
         it.clock.now += LAST_PROBE * 1.2
-    it.delivery.close()
+    it.deliverer.close()
 
 
 @pytest.mark.parametrize("reply", [BAD_KEY, DOWN, NO_ANSWER, answer(500, b"")], ids=["key", "down", "silent", "500"])
-def test_any_failed_probe_prolongs_the_hold(rig, reply: Any) -> None:
+def test_any_failed_probe_prolongs_the_pause(rig, reply: Any) -> None:
     """
-    A probe that fails in another way than the hold began is no reason to try again at once.
+    A probe that fails in another way than the pause began is no reason to try again at once.
     """
     it = rig(BAD_KEY, points=5)
     it.deliver()
-    it.clock.now += it.delivery.pause_seconds
+    it.clock.now += it.deliverer.pause_seconds
     it.api.replies, before = [reply], len(it.api.bodies)
     it.deliver()
 
     assert len(it.api.bodies) == before + 1
-    assert it.delivery.pause_seconds >= FIRST_PROBE
+    assert it.deliverer.pause_seconds >= FIRST_PROBE
 
 
-def test_hold_is_said_once(rig, caplog) -> None:
+def test_pause_is_said_once(rig, caplog) -> None:
     """
-    A hold is logged when it begins, not at every probe.
+    A pause is logged when it begins, not at every probe.
     """
     it = rig(BAD_KEY, points=3)
     it.run(DAY)
@@ -171,12 +171,12 @@ def test_retry_after(rig, status: int, value: str, wait: float) -> None:
     it.deliver()
 
     if status == 503 and wait == 36:
-        assert it.delivery.pause_reason is None
+        assert it.deliverer.pause_reason is None
     else:
-        assert it.delivery.pause_seconds == wait
+        assert it.deliverer.pause_seconds == wait
 
 
-def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
+def test_success_of_a_point_sent_before_does_not_end_a_pause(rig) -> None:
     """
     An API that throttles is left alone, even when it still answers points that were under way.
     """
@@ -189,7 +189,7 @@ def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
     it = rig(OK, points=2, concurrency=2)
     it.deliver()
     it.add("slow", "throttled")
-    results = it.delivery._senders.results
+    results = it.deliverer._senders.results
 
     def see(timeout: float) -> Any:
         answers = results(timeout)
@@ -197,11 +197,11 @@ def test_success_of_a_point_sent_before_does_not_end_a_hold(rig) -> None:
             throttled.set()
         return answers
 
-    it.delivery._senders.results = see
+    it.deliverer._senders.results = see
     it.api.replies = [lambda body: (slow if body["idempotencyKey"] == "slow" else THROTTLING[0])(body)]
 
     assert it.deliver() == 1
-    assert (it.delivery.pause_seconds, it.states()) == (5, {"pending": 1, "registered": 3})
+    assert (it.deliverer.pause_seconds, it.states()) == (5, {"pending": 1, "registered": 3})
     assert it.api.keys.count("throttled") == 1
 
 
@@ -213,7 +213,7 @@ def test_twenty_refusals_in_a_row(rig) -> None:
     it.run(DAY)
 
     assert it.states() == {"pending": 480, "rejected": 20}
-    assert it.delivery.pause_reason.startswith("20 points in a row were refused")
+    assert it.deliverer.pause_reason.startswith("20 points in a row were refused")
 
 
 def test_refusals_end(rig) -> None:
@@ -235,7 +235,7 @@ def test_refusals_between_successes(rig) -> None:
     it = rig(lambda body: (OK if int(body["idempotencyKey"]) % 10 == 0 else answer(422, REFUSAL))(body), points=100)
     it.deliver()
 
-    assert (it.states(), it.delivery.pause_reason) == ({"registered": 10, "rejected": 90}, None)
+    assert (it.states(), it.deliverer.pause_reason) == ({"registered": 10, "rejected": 90}, None)
 
 
 def test_concurrency(rig) -> None:
@@ -319,7 +319,7 @@ def test_finish_within(rig, within: float) -> None:
     with ThreadPoolExecutor() as threads:
         passing = threads.submit(it.deliver)
         assert entered.wait(PATIENCE)
-        it.delivery.finish_within(within)
+        it.deliverer.finish_within(within)
         try:
             assert passing.result(PATIENCE) == 0
         finally:
@@ -336,7 +336,7 @@ def test_time_limit(rig) -> None:
     it = rig(points=1, clock=time.monotonic)
     _, leave = hang(it)
 
-    assert it.delivery.deliver(0.05) == 0
+    assert it.deliverer.deliver(0.05) == 0
     leave.set()
     assert it.deliver() == 1
     assert it.api.keys == ["0"]
@@ -348,7 +348,7 @@ def test_no_time_left(rig) -> None:
     """
     it = rig()
 
-    assert it.delivery.deliver(0) == 0
+    assert it.deliverer.deliver(0) == 0
     assert (it.api.bodies, it.get().attempts) == ([], 0)
 
 
@@ -359,7 +359,7 @@ def test_passes_take_turns(rig) -> None:
     it = rig(points=200, concurrency=4)
     began = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(lambda _: it.delivery.deliver(PATIENCE), range(8))) == 200
+        assert sum(threads.map(lambda _: it.deliverer.deliver(PATIENCE), range(8))) == 200
 
     assert time.monotonic() - began < PATIENCE
     assert sorted(it.api.keys) == sorted(map(str, range(200)))
@@ -375,7 +375,7 @@ def test_turn_that_does_not_come(rig) -> None:
         passing = threads.submit(it.deliver)
         assert entered.wait(PATIENCE)
         try:
-            assert it.delivery.deliver(0.01) == 0
+            assert it.deliverer.deliver(0.01) == 0
         finally:
             leave.set()
         assert passing.result(PATIENCE) == 1
@@ -387,7 +387,7 @@ def test_refused_write_back(rig, *, lease_over: bool) -> None:
     An answer that the store refuses is kept until it takes it, and its point is not sent again.
     """
     it = rig()
-    it.outbox.refuses = frozenset({"write"})
+    it.outbox.refuses = frozenset({"settle"})
     with pytest.raises(OutboxError):
         it.deliver()
     it.clock.now += lease_over * (it.settings.lease + 1)
@@ -415,8 +415,8 @@ def test_refused_claim(rig) -> None:
     with pytest.raises(OutboxError):
         it.deliver()
     recovered.set()
-    for result in it.delivery._senders.results(PATIENCE):
-        it.delivery._senders._results.put(result)
+    for result in it.deliverer._senders.results(PATIENCE):
+        it.deliverer._senders._results.put(result)
     it.clock.now += it.settings.lease + 1
     it.outbox.refuses = frozenset()
 
@@ -424,29 +424,29 @@ def test_refused_claim(rig) -> None:
     assert it.api.keys == ["0", "1", "quick", "slow"]
 
 
-@pytest.mark.parametrize("deliveries", [1, 2])
-def test_every_point_once(rig, deliveries: int) -> None:
+@pytest.mark.parametrize("deliverers", [1, 2])
+def test_every_point_once(rig, deliverers: int) -> None:
     """
-    2,000 points go out once each through eight senders, also with two deliveries on one store.
+    2,000 points go out once each through eight senders, also with two deliverers on one store.
     """
     it = rig(points=2000, concurrency=8)
-    several = [it.delivery, *(it.new_delivery() for _ in range(deliveries - 1))]
+    several = [it.deliverer, *(it.new_deliverer() for _ in range(deliverers - 1))]
     with ThreadPoolExecutor() as threads:
-        assert sum(threads.map(lambda delivery: delivery.deliver(), several)) == 2000
-    for delivery in several:
-        delivery.close()
+        assert sum(threads.map(lambda deliverer: deliverer.deliver(), several)) == 2000
+    for deliverer in several:
+        deliverer.close()
 
     assert sorted(it.api.keys) == sorted(map(str, range(2000)))
     assert it.states() == {"registered": 2000}
 
 
-def test_closed_delivery_works_again(rig) -> None:
+def test_closed_deliverer_works_again(rig) -> None:
     """
     Closing ends the senders; a later pass starts new ones.
     """
     it = rig(points=1)
     it.deliver()
-    it.delivery.close()
+    it.deliverer.close()
     it.add("later")
 
     assert it.deliver() == 1

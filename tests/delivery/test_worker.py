@@ -28,14 +28,14 @@ class Stage(Rig):
         super().__init__(*replies, clock=time.monotonic, **options)
         self.outbox._clock = time.time
         self.attended = threading.Semaphore(0)
-        self.worker = Worker(self.outbox, self.delivery, retention=60)
-        pause = self.worker._pause
+        self.worker = Worker(self.outbox, self.deliverer, retention=60)
+        next_wait = self.worker._next_wait
 
-        def note_and_pause() -> float:
+        def note_and_wait() -> float:
             self.attended.release()
-            return pause()
+            return next_wait()
 
-        self.worker._pause = note_and_pause
+        self.worker._next_wait = note_and_wait
 
     def start(self) -> None:
         """
@@ -65,7 +65,7 @@ def stage(monkeypatch) -> Iterator[Callable[..., Stage]]:
     for made in stages:
         if made.running:
             made.worker.stop(PATIENCE)
-        made.delivery.close()
+        made.deliverer.close()
 
 
 def sent(it: Stage) -> threading.Event:
@@ -147,29 +147,29 @@ def test_poll_interval(stage, monkeypatch, draw: float) -> None:
     monkeypatch.setattr(worker_module, "POLL", 5.0)
     monkeypatch.setattr(worker_module.random, "uniform", lambda *_: draw)
 
-    assert stage(points=0).worker._pause() == 5 * draw
+    assert stage(points=0).worker._next_wait() == 5 * draw
 
 
-def test_pause_is_never_nothing(stage) -> None:
+def test_wait_is_never_nothing(stage) -> None:
     """
     A point that is due but cannot be had makes no busy loop.
     """
-    assert stage(points=1).worker._pause() == 0.05
+    assert stage(points=1).worker._next_wait() == 0.05
 
 
-def test_pause_of_a_hold(stage) -> None:
+def test_wait_during_a_pause(stage) -> None:
     """
-    During a hold the next look is at its probe.
+    While delivery is paused the next look is at its probe.
     """
     it = stage(answer(429, b"", retry_after="500"))
     it.deliver()
 
-    assert math.isclose(it.worker._pause(), 500, abs_tol=PATIENCE)
+    assert math.isclose(it.worker._next_wait(), 500, abs_tol=PATIENCE)
 
 
-def test_new_point_does_not_end_a_hold(stage) -> None:
+def test_new_point_does_not_end_a_pause(stage) -> None:
     """
-    During a hold an arriving point wakes nobody.
+    While delivery is paused an arriving point does not wake the worker.
     """
     it = stage(answer(401, b""))
     it.start()
@@ -192,9 +192,9 @@ def test_stops_when_idle(stage) -> None:
     assert (it.running, time.monotonic() - began < PATIENCE) == (False, True)
 
 
-def test_stops_when_held(stage) -> None:
+def test_stops_when_paused(stage) -> None:
     """
-    A hold does not delay the stop.
+    A pause does not delay the stop.
     """
     it = stage(answer(429, b"", retry_after="500"))
     it.start()
@@ -338,7 +338,7 @@ def test_survives_a_crash(stage, monkeypatch, caplog) -> None:
         return 1 // 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(it.delivery, "deliver", crash)
+        patch.setattr(it.deliverer, "deliver", crash)
         it.worker.start()
         wait_for(tries, 5)
 

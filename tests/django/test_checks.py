@@ -141,6 +141,7 @@ def test_subclass_of_the_middleware(settings):
     ("host", "debug", "expected"),
     [
         ("http://localhost:3000", False, ["W004"]),
+        ("http://0.0.0.0:3000", False, ["W004"]),
         ("http://[::1]:3000", False, ["W004"]),
         ("http://localhost:3000", True, []),
         ("https://myapp.com", False, []),

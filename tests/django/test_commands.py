@@ -80,12 +80,12 @@ def test_deliver(outbox, sandbox):
 
 def test_deliver_with_a_refused_key(outbox, sandbox, settings):
     """
-    `deliver --once` ends with status 1 when delivery is on hold, and the point stays.
+    `deliver --once` ends with status 1 when delivery is paused, and the point stays.
     """
     settings.REMOTION_LICENSING = {**settings.REMOTION_LICENSING, "LICENSE_KEY": "wrong"}
     outbox.add([point()])
 
-    assert "On hold" in run("deliver", "--once", status=1)
+    assert "Paused" in run("deliver", "--once", status=1)
     assert outbox.get("key").state is State.PENDING
 
 

@@ -367,7 +367,7 @@ def test_point_that_is_due_later(deliver, sandbox, queue, settings, use_tz):
 @COMMITTED
 def test_delivery_on_hold(deliver, sandbox, queue):
     """
-    While delivery is on hold no task sends anything; the next one comes when the hold is over.
+    While delivery is paused no task sends anything; the next one comes when the pause is over.
     """
     sandbox.set_failure("429", retry_after=300)
     add("one")

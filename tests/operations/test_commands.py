@@ -254,7 +254,7 @@ def test_deliver_on_hold(run, outbox, api) -> None:
     ran = run("deliver", "--once")
 
     assert ran.status == 1
-    assert "On hold: the licence key is refused; set the right one and restart." in ran.out
+    assert "Paused: the licence key is refused; set the right one and restart." in ran.out
     assert state(outbox, "a") is State.PENDING
 
 

@@ -104,6 +104,7 @@ def test_nothing_is_wrong(look, outbox) -> None:
         ({"allowed_hosts": None}, "warning", "Neither host nor allowed_hosts is set: any caller can name the host"),
         ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000: every point counts as dev"),
         ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1: every point counts as development."),
+        ({"host": "http://0.0.0.0:3000"}, "warning", "host is http://0.0.0.0:3000: every point counts as development."),
     ],
 )
 def test_settings(settings, level, text, look, outbox) -> None:

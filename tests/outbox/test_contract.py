@@ -306,10 +306,10 @@ def test_release_hands_the_attempt_back(outbox):
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
-    outbox.settle([claimed.release("the queue is on hold")])
+    outbox.settle([claimed.release("delivery is paused")])
     stored = outbox.get("key")
 
-    assert (0, moment(), "the queue is on hold") == (stored.attempts, stored.due, stored.last_error)
+    assert (0, moment(), "delivery is paused") == (stored.attempts, stored.due, stored.last_error)
     assert [again.attempts for again in claim(outbox)] == [1]
 
 

@@ -284,6 +284,8 @@ def test_trick_in_referer(value: str) -> None:
         "http://localhost.:3000",
         "http://sub.localhost:0",
         "https://xn--bcher-kva.example",
+        "https://xn--",
+        "https://xn--zz--zz",
         "https://a_b.example:65535",
         "http://127.0.0.1",
         "https://1.2.3.4.example",

@@ -249,7 +249,7 @@ def test_bad_token(make, outbox, token: Any) -> None:
 @pytest.mark.usefixtures("patient")
 def test_counts(make) -> None:
     """
-    The counts tell what is stored, how hosts were chosen, and why delivery is on hold.
+    The counts tell what is stored, how hosts were chosen, and why delivery is paused.
     """
     recorder = make(transport=Api(answer(401, b"")).transport)
     for source in ("origin", "origin", "refused", "refused"):

@@ -1,0 +1,10 @@
+"""
+The package's one logger. Every record has an `action`; `docs/operations.md` lists them all, and a test compares.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
