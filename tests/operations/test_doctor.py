@@ -19,7 +19,7 @@ import pytest
 
 from remotion_licensing_integrations.operations import doctor
 from remotion_licensing_integrations.operations.doctor import Finding, examine
-from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
@@ -102,8 +102,8 @@ def test_nothing_is_wrong(look, outbox) -> None:
         ({"license_key": "rm_pub_abc"}, "ok", "A licence key is set."),
         ({"license_key": "free-license"}, "ok", "A licence key is set."),
         ({"allowed_hosts": None}, "warning", "Neither host nor allowed_hosts is set: any caller can name the host"),
-        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000: every point counts as dev"),
-        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1: every point counts as development."),
+        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000, a local address: its"),
+        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1, a local address: its points"),
     ],
 )
 def test_settings(settings, level, text, look, outbox) -> None:
@@ -133,7 +133,7 @@ def test_outbox_can_be_used(look, outbox) -> None:
     """
     outbox.add([point("a", occurred_at=datetime.now(UTC))])
 
-    assert f"The outbox {outbox!r} can be used; 1 points are pending." in look()["ok"]
+    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["ok"]
 
 
 def test_old_pending_point(look, outbox) -> None:
@@ -142,7 +142,7 @@ def test_old_pending_point(look, outbox) -> None:
     """
     outbox.add([point()])
 
-    assert look()["warning"] == ["A point is pending since 2023-11-14 22:13Z; is delivery running?"]
+    assert look()["warning"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
 
 
 def test_young_pending_point(look, outbox) -> None:
@@ -154,7 +154,9 @@ def test_young_pending_point(look, outbox) -> None:
     assert look()["warning"] == []
 
 
-@pytest.mark.parametrize(("state", "text"), [(State.REJECTED, "1 points are rejected and 0"), (State.HELD, "0 points")])
+@pytest.mark.parametrize(
+    ("state", "text"), [(State.REJECTED, "Points rejected: 1, held: 0;"), (State.HELD, "Points rejected: 0, held: 1;")]
+)
 def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
     """
     Rejected and held points are a warning.
@@ -163,6 +165,21 @@ def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
 
     [warning] = look()["warning"]
     assert warning.startswith(text)
+
+
+def test_paused_delivery(look) -> None:
+    """
+    Delivery that is paused, by whichever process, is an error with deliverer, reason and beginning.
+    """
+    store = MemoryOutbox(clock=lambda: 1_700_000_000.0)
+    store.pause("web-1/4711", "the licence key is refused", 900)
+
+    assert look(store=store)["error"] == [
+        (
+            "Delivery is paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
+            "the licence key is refused"
+        )
+    ]
 
 
 def test_foreign_database(look, file) -> None:
@@ -353,7 +370,7 @@ def test_api_out_of_reach(reach, refused) -> None:
 
     assert found.level == "error"
     assert found.text.startswith(f"The licensing API at {refused} is out of reach: ")
-    assert found.text.endswith("Connection refused. Points are kept meanwhile.")
+    assert found.text.endswith("Connection refused. Points are kept.")
 
 
 @pytest.fixture
