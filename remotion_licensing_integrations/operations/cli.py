@@ -34,7 +34,7 @@ COMMANDS: Final = (
     *(status, list_points, deliver, complete, retry, prune, import_points),
     *(usage, reconcile, register, doctor),
 )
-REMEDY: Final = f"point --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
+REMEDY: Final = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
