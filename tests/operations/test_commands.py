@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +19,8 @@ from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.points.point import Registration
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
+
+PATIENCE = 20  # seconds for what must happen sooner or later
 
 
 def state(outbox: SQLiteOutbox, key: str) -> State | None:
@@ -291,6 +295,25 @@ def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
     ran = run("deliver", "--once")
 
     assert (ran.status, api.requests) == (2, 0)
+
+
+def test_deliver_until_a_signal(run, outbox, api) -> None:
+    """
+    Without `--once` the command works until a signal, in a process that goes on afterwards.
+    """
+    outbox.add([point("a")])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop() -> None:
+        api.wait_for(points=1, timeout=PATIENCE)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    ran = run("deliver")
+    thread.join()
+
+    assert (ran.status, state(outbox, "a"), signal.getsignal(signal.SIGTERM)) == (0, State.REGISTERED, before)
 
 
 @pytest.mark.parametrize("where", [State.REJECTED, State.HELD])

@@ -167,6 +167,16 @@ def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
     assert warning.startswith(text)
 
 
+@pytest.mark.parametrize(("hours", "number"), [(23, 0), (25, 1)])
+def test_deferred_for_long(hours, number, look, outbox) -> None:
+    """
+    A point that has been deferred for more than a day makes the doctor ask for its work.
+    """
+    outbox.add([point(succeeded=None, occurred_at=datetime.now(UTC) - timedelta(hours=hours))])
+
+    assert len([text for text in look()["warning"] if "Has their work ended?" in text]) == number
+
+
 def test_paused_delivery(look) -> None:
     """
     Delivery that is paused, by whichever process, is an error with deliverer, reason and beginning.

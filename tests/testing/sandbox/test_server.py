@@ -422,6 +422,22 @@ def test_the_command_can_fail_from_the_start(start):
     assert httpx2.post(url + REGISTER, json=BODY).status_code == 500
 
 
+def test_the_command_runs_in_a_process_that_goes_on(monkeypatch):
+    """
+    Called from Python the command ends at the signal, too, and leaves the signal handlers as they were.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    start = Sandbox.start
+
+    def start_and_stop(sandbox):
+        start(sandbox)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Sandbox, "start", start_and_stop)
+
+    assert (main(["sandbox", "--port", "0"]), signal.getsignal(signal.SIGTERM)) == (0, before)
+
+
 def test_a_taken_port_is_explained(sandbox, capsys):
     """
     A taken port is status 2 and a sentence that names it and the way out.
