@@ -10,13 +10,17 @@ import json
 import re
 import signal
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.operations import cli
+from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.points.point import Registration
+from remotion_licensing_integrations.recording import UsageRecorder
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
 
@@ -99,6 +103,72 @@ def test_status_lists_what_is_deferred_for_long(run, outbox) -> None:
     status, shown, _ = run("status")
     assert ("old" in shown.split(), "young" in shown.split(), "deferred           2" in shown) == (True, False, True)
     assert status == 1
+
+
+@pytest.fixture
+def configured(monkeypatch) -> Callable[[Outbox], None]:
+    """
+    Let the settings name an outbox.
+    """
+    return lambda outbox: monkeypatch.setattr(cli, "UsageRecorder", partial(UsageRecorder, outbox=outbox))
+
+
+@pytest.fixture
+def paused(configured) -> None:
+    """
+    Let the settings name an outbox in which another process has marked its deliverer as paused.
+    """
+    outbox = MemoryOutbox(clock=lambda: 1_700_000_000.0)
+    outbox.pause("web-1/4711", "the licence key is refused", 900)
+    configured(outbox)
+
+
+def test_status_shows_who_is_paused(run, paused) -> None:
+    """
+    A paused deliverer of any process is shown with reason, beginning and next try, and is status 1.
+    """
+    ran = run("status")
+
+    assert ran.status == 1
+    assert (
+        "Paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
+        "the licence key is refused\n"
+    ) in ran.out
+
+
+def test_status_json_has_the_pauses(run, paused) -> None:
+    """
+    As JSON the pauses have the names of the contract, and the status is the same.
+    """
+    ran = run("status", "--json")
+
+    assert ran.status == 1
+    assert json.loads(ran.out)["pauses"] == [
+        {
+            "deliverer": "web-1/4711",
+            "reason": "the licence key is refused",
+            "since": "2023-11-14T22:13:20+00:00",
+            "until": "2023-11-14T22:28:20+00:00",
+        }
+    ]
+
+
+def test_status_of_an_outbox_without_tables(run, configured, monkeypatch) -> None:
+    """
+    A store whose tables were never made is one line with the remedy, and status 2.
+    """
+    monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
+    configured(MemoryOutbox())
+
+    ran = run("status")
+
+    assert (ran.status, ran.err) == (
+        2,
+        (
+            "error: outbox: MemoryOutbox() does not exist or has no tables; "
+            "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
+        ),
+    )
 
 
 @pytest.mark.parametrize(("how", "outcome"), [("--succeeded", True), ("--failed", False)])

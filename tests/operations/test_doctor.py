@@ -214,6 +214,17 @@ def test_no_outbox_yet(look, file) -> None:
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
 
 
+def test_database_without_tables(look, monkeypatch) -> None:
+    """
+    A store that is no file, and whose tables are missing, is named in the same warning.
+    """
+    monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
+
+    [warning] = look(store=MemoryOutbox())["warning"]
+
+    assert warning.startswith("There is no outbox MemoryOutbox() yet; the first point makes it.")
+
+
 def test_missing_outbox_is_not_made(look, file) -> None:
     """
     Looking makes no file and no directory: they would belong to the user who looks.
