@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from remotion_licensing_integrations.operations.cli import main
+from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.testing import Sandbox
 

@@ -1,5 +1,5 @@
 """
-The usage points in Django's admin: to be read, filtered, exported and, when they are stuck, sent again.
+The usage points in Django's admin: to read, filter and export them, and to send stuck ones again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ERROR_LENGTH: Final = 80  # characters of an error in the list
 @admin.register(UsagePointRecord)
 class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for type checkers only
     """
-    Shows usage points; what they say cannot be changed, for it is what was or will be billed.
+    Shows usage points; their fields are read-only, because they are what was or will be billed.
     """
 
     list_display = (
@@ -51,7 +51,7 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
         "short_error",
     )
     list_filter = ("state", "event", "classification", "succeeded")
-    # Keys are compared as they are, from their start, which an index can do.
+    # Compared from the start and with case, so that an index serves the search for a key.
     search_fields = ("idempotency_key__startswith", "host")
     search_help_text = _("Search by host or by the beginning of an idempotency key.")
     date_hierarchy = "occurred_at"
@@ -76,21 +76,21 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
         """
         return super().get_queryset(request).using(DjangoOutbox(using=database_alias()).alias)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - nobody may
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - the same for all users
         """
-        Points are added by requests only.
-        """
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - nobody may
-        """
-        Nobody edits a point; the permission to change points allows `retry_selected`.
+        Return `False`: only requests and jobs add points.
         """
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - nobody may
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - the same for all users
         """
-        Points are deleted by `prune` only.
+        Return `False`: points are not edited. The permission to change points allows `retry_selected`.
+        """
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - the same for all users
+        """
+        Return `False`: only `prune` deletes points.
         """
         return False
 
@@ -140,7 +140,7 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     @admin.display(description=_("state"), ordering="state")
     def state_label(self, record: UsagePointRecord) -> str:
         """
-        The state, with a mark of its colour.
+        The state as a coloured label.
         """
         return format_html(
             '<span class="remotion-state remotion-state-{}">{}</span>',
@@ -158,14 +158,14 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     @admin.display(description=_("due"))
     def due_at(self, record: UsagePointRecord) -> str:
         """
-        When it is delivered next while pending, else when it left that state.
+        The next delivery of a pending point; for other points, when they came into their state.
         """
         return _show_moment(record.due)
 
     @admin.display(description=_("unanswered since"))
     def unanswered_at(self, record: UsagePointRecord) -> str:
         """
-        Since when it may have been counted without our knowing.
+        Since when the API may have counted the point without an answer.
         """
         since = record.unanswered_since
         return str(self.get_empty_value_display()) if since is None else _show_moment(since)

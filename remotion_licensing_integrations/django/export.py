@@ -1,5 +1,5 @@
 """
-Usage points as CSV, written row by row, so that a table of any size can be fetched.
+Usage points as CSV, written row by row, so that a table of any size can be exported.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ COLUMNS: Final = (
 
 _CHUNK: Final = 2_000  # rows fetched at a time
 
-# What makes a spreadsheet take a cell for a formula, also in its full-width form.
+# A spreadsheet runs a cell that begins with one of these as a formula; it knows the full-width forms, too.
 _FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
 
 
 class _Echo:
-    # What the writer writes is what the caller gets.
+    # `writerow` returns what `write` returns.
     def write(self, line: str) -> str:
         return line
 
@@ -52,7 +52,7 @@ def csv_lines(records: QuerySet[UsagePointRecord]) -> Iterator[str]:
 
 async def acsv_lines(records: QuerySet[UsagePointRecord]) -> AsyncIterator[str]:
     """
-    Same as `csv_lines`, but lets the event loop run meanwhile.
+    Same as `csv_lines`, but does not block the event loop.
     """
     write = csv.writer(_Echo()).writerow
     yield write(COLUMNS)

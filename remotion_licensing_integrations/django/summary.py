@@ -1,11 +1,11 @@
 """
-What the admin shows above its list: how many points there are of each kind, and a chart of the last days.
+What the admin shows above its list: the number of points by state and classification, and a chart of the last days.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -105,15 +105,17 @@ class Summary:
         """
         Each state and how many points are in it.
         """
-        counts = _count((state, number) for state, _, _, number in self._groups)
-        return [(state, counts[state.value]) for state in State]
+        return [(state, sum(number for name, _, _, number in self._groups if name == state)) for state in State]
 
     @property
     def classifications(self) -> Sequence[tuple[str, int]]:
         """
         Each classification that occurs, by the API's own name, and how many points have it.
         """
-        counts = _count((name, number) for _, name, _, number in self._groups if name)
+        counts: Counter[str] = Counter()
+        for _state, name, _day, number in self._groups:
+            if name:
+                counts[name] += number
         order = [*KINDS, *sorted(counts)]
         return sorted(counts.items(), key=lambda item: order.index(item[0]))
 
@@ -126,8 +128,8 @@ class Summary:
         for state, classification, day, number in self._groups:
             if day is not None:
                 counts[day][_kind(state, classification)] += number
-        scale = _HEIGHT / _round_up(max(found.total() for found in counts.values()))
-        return [Day(day, found, _segments(index, found, scale)) for index, (day, found) in enumerate(counts.items())]
+        scale = _HEIGHT / _round_up(max(kinds.total() for kinds in counts.values()))
+        return [Day(day, kinds, _segments(index, kinds, scale)) for index, (day, kinds) in enumerate(counts.items())]
 
     @property
     def busy_days(self) -> Sequence[Day]:
@@ -176,13 +178,6 @@ def _round_up(number: int) -> int:
             if number <= factor * step:
                 return factor * step
         step *= 10
-
-
-def _count(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for name, number in pairs:
-        counts[name] += number
-    return counts
 
 
 def _today() -> date:

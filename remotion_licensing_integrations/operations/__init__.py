@@ -4,11 +4,10 @@ What a person asks of the usage points: the command line and the commands behind
 In come arguments and a recorder; out go text and an exit status.
 """
 
-from .cli import main
-from .commands import run
-from .parser import add_commands
+from .cli import DESCRIPTION, add_commands, main, run
 
 __all__ = [
+    "DESCRIPTION",
     "add_commands",
     "main",
     "run",

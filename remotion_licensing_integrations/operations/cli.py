@@ -1,25 +1,40 @@
 """
 The command line: `remotion-licensing`, or `python -m remotion_licensing_integrations`.
 
-Settings come from the environment; the commands themselves are in `commands`.
+`manage.py remotion_licensing` has the same commands. Settings come from the environment, or from Django's.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Final, ParamSpec
 
+from .._support.masking import mask
 from .._support.version import VERSION
 from ..errors import ConfigurationError, LicensingError
-from ..outbox import Outbox
-from ..outbox.sqlite import SQLiteOutbox
 from ..recording import UsageRecorder
 from ..settings import ENVIRONMENT, Settings
-from ..testing.sandbox import command as sandbox
-from . import commands
-from .parser import add_commands
+from ..testing import sandbox
+from .account import reconcile, register, usage
+from .command import Command
+from .deliver import deliver
+from .doctor import doctor
+from .inspect import list_points, status
+from .repair import complete, import_points, prune, retry
+
+P = ParamSpec("P")
+
+DESCRIPTION: Final = "Deliver, inspect and repair the usage points of Remotion conversions."
+COMMANDS: Final = (
+    *(status, list_points, deliver, complete, retry, prune, import_points),
+    *(usage, reconcile, register, doctor),
+)
+REMEDY: Final = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,46 +43,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    if "sandbox" in arguments:
-        return sandbox.run(arguments)
-    try:
-        given = {"outbox": arguments.outbox} if arguments.outbox else {}
-        recorder = UsageRecorder(Settings.from_env(**given))
-        with closing(recorder.outbox):
-            _check_exists(recorder.outbox, arguments.command)
-            return commands.run(arguments, recorder)
-    except LicensingError as error:
-        return commands.complain(error)
+    return _guard(_run_alone if "command" in arguments else sandbox.run, arguments)
 
 
-def _check_exists(outbox: Outbox, command: commands.Command) -> None:
+def run(arguments: argparse.Namespace, recorder: UsageRecorder, *, remedy: str = REMEDY) -> int:
+    """
+    Run the chosen command and return its exit status, see `main`.
+
+    Args:
+        arguments: Parsed by the parsers of `add_commands`.
+        recorder: The app's; it stays open.
+        remedy: What to do when there is no outbox.
+    """
+    return _guard(_run, arguments, recorder, remedy)
+
+
+def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """
+    Declare the commands with *add_parser*, the method of an argument parser's sub-parsers; each sets `command`.
+    """
+    for command in COMMANDS:
+        parser = _add_parser(add_parser, command.name, command.summary)
+        parser.set_defaults(command=command)
+        for add_argument in command.arguments:
+            add_argument(parser)
+
+
+def _run_alone(arguments: argparse.Namespace) -> int:
+    recorder = UsageRecorder(Settings.from_env(**({"outbox": arguments.outbox} if arguments.outbox else {})))
+    with closing(recorder.outbox):
+        return _run(arguments, recorder, REMEDY)
+
+
+def _run(arguments: argparse.Namespace, recorder: UsageRecorder, remedy: str) -> int:
+    command: Command = arguments.command
     # A new, empty outbox would answer every question with "nothing", as if all were well.
-    if command not in commands.NEED_OUTBOX:
-        return
-    remedy = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
-    if isinstance(outbox, SQLiteOutbox):
-        try:
-            outbox.path.stat()
-        except OSError as error:
-            msg = f"outbox: cannot find the file {outbox.path} ({error.strerror}); {remedy}"
-            raise ConfigurationError(msg) from error
-    elif not outbox.exists():
-        msg = f"outbox: {outbox!r} has no tables; {remedy}"
+    if command.needs_outbox and not recorder.outbox.exists():
+        msg = f"outbox: {recorder.outbox!r} does not exist or has no tables; {remedy}"
         raise ConfigurationError(msg)
+    return command.run(arguments, recorder)
+
+
+def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
+    try:
+        return work(*args, **keywords)
+    except LicensingError as error:
+        # A key may stand where a host should.
+        sys.stderr.write(f"error: {mask(str(error))}\n")
+        return 2
+    except BrokenPipeError:
+        # The reader has seen enough (`list | head`); what Python still flushes at its exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="remotion-licensing",
-        description="Look after the usage points of Remotion conversions: deliver, inspect, mend.",
+        description=DESCRIPTION,
         epilog=f"Settings come from the environment: {', '.join(ENVIRONMENT.values())}.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--outbox", metavar="URL", help=f"where the usage points are [{ENVIRONMENT['outbox']}]")
-    added = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_commands(added.add_parser)
-    summary = "run a local licensing server for development and tests"
-    sandbox_parser = added.add_parser("sandbox", help=summary, description=f"{summary.capitalize()}.")
-    sandbox_parser.set_defaults(sandbox=True)
-    sandbox.add_arguments(sandbox_parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_commands(commands.add_parser)
+    sandbox.add_arguments(
+        _add_parser(commands.add_parser, "sandbox", "run a local licensing server for development and tests")
+    )
     return parser
+
+
+def _add_parser(add_parser: Callable[..., argparse.ArgumentParser], name: str, summary: str) -> argparse.ArgumentParser:
+    return add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")

@@ -52,8 +52,8 @@ def test_status(outbox):
     bring(outbox, State.HELD, "held")
     outbox.add([point()])
 
-    assert "Outbox    DjangoOutbox('default')" in run("status")
-    assert json.loads(run("status", "--json"))["held"] == 1
+    assert "Outbox    DjangoOutbox('default')" in run("status", status=1)
+    assert json.loads(run("status", "--json", status=1))["held"] == 1
 
 
 def test_list(outbox):
@@ -73,7 +73,7 @@ def test_deliver(outbox, sandbox):
     """
     outbox.add([point(host="https://myapp.com")])
 
-    assert run("deliver", "--once") == "1 usage points registered.\n"
+    assert run("deliver", "--once") == "1 usage point registered.\n"
     assert sandbox.idempotency_keys() == ["key"]
     assert outbox.get("key").registration == REGISTRATION
 
@@ -85,7 +85,7 @@ def test_deliver_with_a_refused_key(outbox, sandbox, settings):
     settings.REMOTION_LICENSING = {**settings.REMOTION_LICENSING, "LICENSE_KEY": "wrong"}
     outbox.add([point()])
 
-    assert "Paused" in run("deliver", "--once", status=1)
+    assert "Paused:" in run("deliver", "--once", status=1)
     assert outbox.get("key").state is State.PENDING
 
 
@@ -95,8 +95,8 @@ def test_retry(outbox):
     """
     bring(outbox, State.REJECTED, "one", "two")
 
-    assert run("retry", "one") == "1 usage points are due again.\n"
-    assert run("retry", "--all") == "1 usage points are due again.\n"
+    assert run("retry", "one") == "1 usage point due again.\n"
+    assert run("retry", "--all") == "1 usage point due again.\n"
     assert len(claim(outbox)) == 2
 
 
@@ -107,7 +107,7 @@ def test_prune(outbox):
     bring(outbox, State.REGISTERED, "old")
     outbox._rows.update(due=0)
 
-    assert run("prune", "--days", "1") == "1 usage points deleted.\n"
+    assert run("prune", "--days", "1") == "1 usage point deleted.\n"
 
 
 def test_import(outbox, tmp_path):
@@ -117,7 +117,7 @@ def test_import(outbox, tmp_path):
     log = tmp_path / "app.log"
     log.write_text(f"CRITICAL {LOG_MARK} {json.dumps(point().to_json())}\nINFO nothing\n")
 
-    assert run("import", str(log)).startswith("1 usage points")
+    assert run("import", str(log)).startswith("1 usage point in")
     assert keys(outbox.list()) == ["key"]
 
 

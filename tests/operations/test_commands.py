@@ -10,15 +10,21 @@ import json
 import re
 import signal
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.operations import cli
+from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.points.point import Registration
+from remotion_licensing_integrations.recording import UsageRecorder
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
+
+PATIENCE = 20  # seconds for what must happen sooner or later
 
 
 def state(outbox: SQLiteOutbox, key: str) -> State | None:
@@ -76,24 +82,93 @@ def test_status_says_how_old_the_oldest_pending_point_is(run, outbox) -> None:
 @pytest.mark.parametrize("where", [State.REJECTED, State.HELD])
 def test_status_says_what_to_do(where, run, outbox) -> None:
     """
-    Points that wait for a person are pointed out with the commands that help.
+    Points that wait for a person are pointed out with the commands that help, and are status 1.
     """
     bring(outbox, where, "a")
 
-    assert "`retry` makes them due again" in run("status").out
+    ran = run("status")
+
+    assert (ran.status, "`retry` makes them due again" in ran.out) == (1, True)
 
 
 def test_status_lists_what_is_deferred_for_long(run, outbox) -> None:
     """
-    Points deferred for more than a day are shown, younger ones only counted.
+    Points deferred for more than a day are shown, with status 1, younger ones only counted.
     """
     now = datetime.now(UTC)
     outbox.add([point("old", succeeded=None, occurred_at=now - timedelta(days=1, minutes=1))])
     outbox.add([point("young", succeeded=None, occurred_at=now - timedelta(hours=23))])
 
     assert json.loads(run("status", "--json").out)["overdue"] == ["old"]
-    shown = run("status").out
+    status, shown, _ = run("status")
     assert ("old" in shown.split(), "young" in shown.split(), "deferred           2" in shown) == (True, False, True)
+    assert status == 1
+
+
+@pytest.fixture
+def configured(monkeypatch) -> Callable[[Outbox], None]:
+    """
+    Let the settings name an outbox.
+    """
+    return lambda outbox: monkeypatch.setattr(cli, "UsageRecorder", partial(UsageRecorder, outbox=outbox))
+
+
+@pytest.fixture
+def paused(configured) -> None:
+    """
+    Let the settings name an outbox in which another process has marked its deliverer as paused.
+    """
+    outbox = MemoryOutbox(clock=lambda: 1_700_000_000.0)
+    outbox.pause("web-1/4711", "the licence key is refused", 900)
+    configured(outbox)
+
+
+def test_status_shows_who_is_paused(run, paused) -> None:
+    """
+    A paused deliverer of any process is shown with reason, beginning and next try, and is status 1.
+    """
+    ran = run("status")
+
+    assert ran.status == 1
+    assert (
+        "Paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
+        "the licence key is refused\n"
+    ) in ran.out
+
+
+def test_status_json_has_the_pauses(run, paused) -> None:
+    """
+    As JSON the pauses have the names of the contract, and the status is the same.
+    """
+    ran = run("status", "--json")
+
+    assert ran.status == 1
+    assert json.loads(ran.out)["pauses"] == [
+        {
+            "deliverer": "web-1/4711",
+            "reason": "the licence key is refused",
+            "since": "2023-11-14T22:13:20+00:00",
+            "until": "2023-11-14T22:28:20+00:00",
+        }
+    ]
+
+
+def test_status_of_an_outbox_without_tables(run, configured, monkeypatch) -> None:
+    """
+    A store whose tables were never made is one line with the remedy, and status 2.
+    """
+    monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
+    configured(MemoryOutbox())
+
+    ran = run("status")
+
+    assert (ran.status, ran.err) == (
+        2,
+        (
+            "error: outbox: MemoryOutbox() does not exist or has no tables; "
+            "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
+        ),
+    )
 
 
 @pytest.mark.parametrize(("how", "outcome"), [("--succeeded", True), ("--failed", False)])
@@ -126,7 +201,14 @@ def test_complete_leaves_other_points(how, run, outbox) -> None:
     bring(outbox, State.HELD, "held")
     before = outbox.list()
 
-    assert run("complete", "held", "unknown", how).status == 1
+    assert run("complete", "held", "unknown", how)[:2] == (
+        1,
+        (
+            "held: the usage point is held, not deferred.\n"
+            "unknown: no usage point has this key.\n"
+            "0 usage points no longer deferred.\n"
+        ),
+    )
     assert outbox.list() == before
 
 
@@ -146,6 +228,7 @@ def test_status_json(run, outbox) -> None:
         "oldest_pending": "2023-11-14T22:13:20+00:00",
         "oldest_deferred": None,
         "overdue": [],
+        "pauses": [],
     }
 
 
@@ -244,7 +327,7 @@ def test_deliver_once_settles(run, outbox, api) -> None:
     assert stored.registration == Registration(billable=True, classification="billable")
 
 
-def test_deliver_on_hold(run, outbox, api) -> None:
+def test_deliver_paused(run, outbox, api) -> None:
     """
     A refused key ends with status 1 and the reason; the point stays pending.
     """
@@ -286,18 +369,21 @@ def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
 
 def test_deliver_until_a_signal(run, outbox, api) -> None:
     """
-    Without `--once` the command works until a signal; one that came early is not lost, and what is due still goes out.
+    Without `--once` the command works until a signal, in a process that goes on afterwards.
     """
     outbox.add([point("a")])
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-        ran = run("deliver")
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    before = signal.getsignal(signal.SIGTERM)
 
-    assert ran.status == 0
-    assert state(outbox, "a") is State.REGISTERED
+    def stop() -> None:
+        api.wait_for(points=1, timeout=PATIENCE)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    ran = run("deliver")
+    thread.join()
+
+    assert (ran.status, state(outbox, "a"), signal.getsignal(signal.SIGTERM)) == (0, State.REGISTERED, before)
 
 
 @pytest.mark.parametrize("where", [State.REJECTED, State.HELD])
@@ -307,7 +393,7 @@ def test_retry_by_key(where, run, outbox) -> None:
     """
     bring(outbox, where, "a", "b")
 
-    assert run("retry", "a") == (0, "1 usage points are due again.\n", "")
+    assert run("retry", "a") == (0, "1 usage point due again.\n", "")
     assert (state(outbox, "a"), state(outbox, "b")) == (State.PENDING, where)
 
 
@@ -318,16 +404,26 @@ def test_retry_all(run, outbox) -> None:
     bring(outbox, State.REJECTED, "a")
     bring(outbox, State.HELD, "b")
 
-    assert run("retry", "--all").out == "2 usage points are due again.\n"
+    assert run("retry", "--all").out == "2 usage points due again.\n"
 
 
-def test_retry_keeps_registered_points(run, outbox) -> None:
+def test_retry_says_which_keys_it_leaves_out(run, outbox) -> None:
     """
-    A point that the API has taken is never sent again.
+    A key that is unknown, or of a point that the API has taken, is named with its reason and status 1; others are due.
     """
-    bring(outbox, State.REGISTERED, "a")
+    bring(outbox, State.REGISTERED, "sent")
+    bring(outbox, State.HELD, "held")
 
-    assert run("retry", "a").out == "0 usage points are due again.\n"
+    assert run("retry", "sent", "held", "typo") == (
+        1,
+        (
+            "sent: the usage point is registered, not rejected or held.\n"
+            "typo: no usage point has this key.\n"
+            "1 usage point due again.\n"
+        ),
+        "",
+    )
+    assert (state(outbox, "sent"), state(outbox, "held")) == (State.REGISTERED, State.PENDING)
 
 
 @pytest.mark.parametrize("words", [[], ["a", "--all"]])
@@ -352,12 +448,15 @@ def old(file) -> None:
     outbox.close()
 
 
-@pytest.mark.parametrize(("words", "deleted"), [([], 1), (["--days", "39.5"], 1), (["--days", "60"], 0)])
+@pytest.mark.parametrize(
+    ("words", "deleted"),
+    [([], "1 usage point"), (["--days", "39.5"], "1 usage point"), (["--days", "60"], "0 usage points")],
+)
 def test_prune(words, deleted, run, old) -> None:
     """
     Registered points older than `--days`, by default than the setting, are deleted.
     """
-    assert run("prune", *words) == (0, f"{deleted} usage points deleted.\n", "")
+    assert run("prune", *words) == (0, f"{deleted} deleted.\n", "")
 
 
 def test_prune_by_the_setting(run, old, monkeypatch) -> None:

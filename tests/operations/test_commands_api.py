@@ -15,7 +15,7 @@ import pytest
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
-from tests.outbox._values import bring, point
+from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
 REGISTERED = re.compile(r"Idempotency key: (\S+)\nRegistered. Classification: (\w+); billable: (\w+).\n")
@@ -122,7 +122,7 @@ def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> 
 
     ran = run("reconcile")
 
-    assert "Held: 1 usage points" in ran.out
+    assert "Held: 1 usage point that" in ran.out
     assert "held        doubtful" in ran.out
     assert numbers(ran.out)["cloud renders"] == [1, 1, 0]
 
@@ -144,17 +144,23 @@ def test_reconcile_forgets_counted_points(run, outbox) -> None:
     """
     bring(outbox, State.HELD, "a", "b")
 
-    assert run("reconcile", "--counted", "a", "unknown") == (0, "1 usage points forgotten.\n", "")
+    assert run("reconcile", "--counted", "a") == (0, "1 usage point forgotten.\n", "")
     assert (state(outbox, "a"), state(outbox, "b")) == (None, State.HELD)
 
 
-def test_reconcile_keeps_pending_points(run, outbox) -> None:
+@pytest.mark.parametrize("where", [State.PENDING, State.REJECTED])
+def test_reconcile_keeps_points_that_are_not_held(where, run, outbox) -> None:
     """
-    A point that is still to be delivered cannot be forgotten.
+    A point that is still to be delivered, or was refused, cannot be forgotten; nor can an unknown one: status 1.
     """
-    outbox.add([point("a")])
+    bring(outbox, where, "a")
 
-    assert run("reconcile", "--counted", "a").out == "0 usage points forgotten.\n"
+    assert run("reconcile", "--counted", "a", "typo") == (
+        1,
+        f"a: the usage point is {where}, not held.\ntypo: no usage point has this key.\n0 usage points forgotten.\n",
+        "",
+    )
+    assert state(outbox, "a") is where
 
 
 @pytest.mark.parametrize(

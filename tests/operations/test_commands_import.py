@@ -42,7 +42,7 @@ def test_import_of_what_the_writer_logs(run, outbox, log) -> None:
         logger.removeHandler(handler)
         handler.close()
 
-    assert run("import", str(log)) == (0, "1 usage points are in the outbox, 0 lines could not be read.\n", "")
+    assert run("import", str(log)) == (0, "1 usage point in the outbox, 0 lines unreadable.\n", "")
     stored = outbox.get("lost")
     assert stored is not None
     assert stored.point == point("lost", host="https://bücher.example", succeeded=False, is_still=True)
@@ -94,7 +94,7 @@ def test_import_of_a_damaged_line(damaged, reason, run, outbox, log) -> None:
 
     assert ran.status == 1
     assert f"{log}:2 is not readable: {reason}" in ran.out
-    assert ran.out.endswith("2 usage points are in the outbox, 1 lines could not be read.\n")
+    assert ran.out.endswith("2 usage points in the outbox, 1 line unreadable.\n")
     assert outbox.counts().pending == 2
 
 
@@ -107,7 +107,7 @@ def test_import_passes_over_other_lines(line, run, log) -> None:
     """
     log.write_text(f"{line}\n")
 
-    assert run("import", str(log)).out == "0 usage points are in the outbox, 0 lines could not be read.\n"
+    assert run("import", str(log)).out == "0 usage points in the outbox, 0 lines unreadable.\n"
 
 
 def test_import_twice(run, outbox, log) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from remotion_licensing_integrations.operations import doctor
 from remotion_licensing_integrations.operations.doctor import Finding, examine
-from remotion_licensing_integrations.outbox import State
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
@@ -102,9 +102,9 @@ def test_nothing_is_wrong(look, outbox) -> None:
         ({"license_key": "rm_pub_abc"}, "ok", "A licence key is set."),
         ({"license_key": "free-license"}, "ok", "A licence key is set."),
         ({"allowed_hosts": None}, "warning", "Neither host nor allowed_hosts is set: any caller can name the host"),
-        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000: every point counts as dev"),
-        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1: every point counts as development."),
-        ({"host": "http://0.0.0.0:3000"}, "warning", "host is http://0.0.0.0:3000: every point counts as development."),
+        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000, a local address: its"),
+        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1, a local address: its points"),
+        ({"host": "http://0.0.0.0:3000"}, "warning", "host is http://0.0.0.0:3000, a local address: its points"),
     ],
 )
 def test_settings(settings, level, text, look, outbox) -> None:
@@ -134,7 +134,7 @@ def test_outbox_can_be_used(look, outbox) -> None:
     """
     outbox.add([point("a", occurred_at=datetime.now(UTC))])
 
-    assert f"The outbox {outbox!r} can be used; 1 points are pending." in look()["ok"]
+    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["ok"]
 
 
 def test_old_pending_point(look, outbox) -> None:
@@ -143,7 +143,7 @@ def test_old_pending_point(look, outbox) -> None:
     """
     outbox.add([point()])
 
-    assert look()["warning"] == ["A point is pending since 2023-11-14 22:13Z; is delivery running?"]
+    assert look()["warning"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
 
 
 def test_young_pending_point(look, outbox) -> None:
@@ -155,7 +155,9 @@ def test_young_pending_point(look, outbox) -> None:
     assert look()["warning"] == []
 
 
-@pytest.mark.parametrize(("state", "text"), [(State.REJECTED, "1 points are rejected and 0"), (State.HELD, "0 points")])
+@pytest.mark.parametrize(
+    ("state", "text"), [(State.REJECTED, "Points rejected: 1, held: 0;"), (State.HELD, "Points rejected: 0, held: 1;")]
+)
 def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
     """
     Rejected and held points are a warning.
@@ -164,6 +166,31 @@ def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
 
     [warning] = look()["warning"]
     assert warning.startswith(text)
+
+
+@pytest.mark.parametrize(("hours", "number"), [(23, 0), (25, 1)])
+def test_deferred_for_long(hours, number, look, outbox) -> None:
+    """
+    A point that has been deferred for more than a day makes the doctor ask for its work.
+    """
+    outbox.add([point(succeeded=None, occurred_at=datetime.now(UTC) - timedelta(hours=hours))])
+
+    assert len([text for text in look()["warning"] if "Has their work ended?" in text]) == number
+
+
+def test_paused_delivery(look) -> None:
+    """
+    Delivery that is paused, by whichever process, is an error with deliverer, reason and beginning.
+    """
+    store = MemoryOutbox(clock=lambda: 1_700_000_000.0)
+    store.pause("web-1/4711", "the licence key is refused", 900)
+
+    assert look(store=store)["error"] == [
+        (
+            "Delivery is paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
+            "the licence key is refused"
+        )
+    ]
 
 
 def test_foreign_database(look, file) -> None:
@@ -186,6 +213,17 @@ def test_no_outbox_yet(look, file) -> None:
 
     assert warning.startswith(f"There is no outbox {file} yet; the first point makes it.")
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
+
+
+def test_database_without_tables(look, monkeypatch) -> None:
+    """
+    A store that is no file, and whose tables are missing, is named in the same warning.
+    """
+    monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
+
+    [warning] = look(store=MemoryOutbox())["warning"]
+
+    assert warning.startswith("There is no outbox MemoryOutbox() yet; the first point makes it.")
 
 
 def test_missing_outbox_is_not_made(look, file) -> None:
@@ -354,7 +392,7 @@ def test_api_out_of_reach(reach, refused) -> None:
 
     assert found.level == "error"
     assert found.text.startswith(f"The licensing API at {refused} is out of reach: ")
-    assert found.text.endswith("Connection refused. Points are kept meanwhile.")
+    assert found.text.endswith("Connection refused. Points are kept.")
 
 
 @pytest.fixture

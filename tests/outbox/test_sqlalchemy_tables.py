@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.operations.cli import main
+from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
@@ -317,4 +317,4 @@ def test_doctor_looks_at_the_points(url, outbox):
     found = [finding.text for finding in examine(recorder)]
     recorder.outbox.close()
 
-    assert f"The outbox {outbox!r} can be used; 3 points are pending." in found
+    assert f"The outbox {outbox!r} can be used; 3 points pending." in found

@@ -1,40 +1,50 @@
 """
-The two documented calls of the licensing API.
+What the sandbox answers to a request: the two documented calls, the page, and its switches. No I/O but the ledger's.
 
-They are open to every client that can connect, as the real ones are: a container may call the sandbox by any name.
-Only JSON is taken, which a foreign web page cannot send without the CORS permission that is never given.
+The documented calls are open to every client that can connect, as the real ones are: a container may call the sandbox
+by any name. The page and its switches answer only under a name that the sandbox is known by, so that no web site
+reaches them through DNS rebinding. All calls take JSON only, which a foreign web page cannot send without the CORS
+permission that is never given. `tests/testing/sandbox/test_api.py` has these attacks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import ipaddress
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from email.message import Message
+from importlib.resources import files
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
+from ...errors import ConfigurationError
 from . import rules
-from .answers import Json, answer_instead, error, hold_back
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    from .failures import FailureSwitch
-    from .state import Ledger
+from .failures import Failure, FailureSwitch
+from .ledger import Ledger
+from .rules import Refusal
 
 MAX_BODY: Final = 65_536  # bytes
+LATEST: Final = 100  # points on the page
+PROXY_PAGE: Final = b"<!doctype html><title>Proxy</title><h1>Please sign in to this network</h1>\n"
+CONTENT_POLICY: Final = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """
-    A request that was read: its body, and the idempotency key of its header.
+    A request that was read to its end; of a body that is too large more than `MAX_BODY` bytes.
     """
 
-    raw: bytes
-    header_key: str | None
-    is_json: bool
+    method: str
+    path: str
+    headers: Message
+    body: bytes
 
     def json(self) -> dict[str, Any]:
         """
@@ -43,84 +53,192 @@ class Call:
         Raises:
             Refusal: It is not a JSON object.
         """
-        if not self.is_json:
-            raise rules.Refusal(415, "content-type: expected application/json")
-        return rules.read_json(self.raw)
+        if self.headers.get_content_type() != "application/json":
+            raise Refusal(415, "content-type: expected application/json")
+        return rules.read_json(self.body)
+
+    def point(self) -> rules.PointRequest:
+        """
+        Return the request to register a usage point.
+
+        Raises:
+            Refusal: It is not a good one.
+        """
+        return rules.read_point(self.json(), header_key=self.headers.get("idempotency-key"))
 
     def idempotency_key(self) -> str | None:
         """
         Return the idempotency key, or `None` when there is no good one.
         """
         try:
-            return rules.read_idempotency_key(self.json(), self.header_key)
-        except rules.Refusal:
+            return rules.read_idempotency_key(self.json(), self.headers.get("idempotency-key"))
+        except Refusal:
             return None
 
 
-async def read_call(request: Request) -> Call:
+@dataclass(frozen=True, slots=True)
+class Answer:
     """
-    Read a request to its end.
+    What a request gets.
 
-    Raises:
-        Refusal: It is too large.
-        ClientDisconnect: The client left.
+    Attributes:
+        delay: Seconds that it is held back.
+        instead: What happens instead: the connection is reset, or nothing until the client leaves.
     """
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise rules.Refusal(413, f"body: expected at most {MAX_BODY:,} bytes")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Call(bytes(raw), request.headers.get("idempotency-key"), media_type == "application/json")
+
+    body: bytes = b""
+    status: int = 200
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    delay: float = 0.0
+    instead: Literal["reset", "hang"] | None = None
 
 
 class Api:
     """
-    Answers the calls from a ledger, or as the failure in force says.
+    Answers from a ledger, or as the failure in force says.
+
+    Args:
+        ledger: Where points are counted.
+        switch: Which failure is in force.
+        host: The host name or address that the server is bound to.
     """
 
-    def __init__(self, ledger: Ledger, switch: FailureSwitch, stopping: asyncio.Event) -> None:
-        self.ledger = ledger
-        self.switch = switch
-        self.stopping = stopping
+    def __init__(self, ledger: Ledger, switch: FailureSwitch, host: str) -> None:
+        self._ledger = ledger
+        self._switch = switch
+        self._host = host
+        self._template = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
+        self._routes: Final[Mapping[str, tuple[str, Callable[[Request], Answer]]]] = {
+            "/api/track/register-usage-point": ("POST", self._register),
+            "/api/track/get-usage": ("POST", self._get_usage),
+            "/": ("GET", self._show_page),
+            "/sandbox/state": ("GET", self._tell_state),
+            "/sandbox/failure": ("POST", self._set_failure),
+            "/sandbox/clear": ("POST", self._clear),
+        }
 
-    async def register_usage_point(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Answer:
         """
-        Count one usage point.
+        Return the answer to *request*.
         """
-        call = await read_call(request)
-        self.ledger.note_request(call.idempotency_key())
-        return await self._answer(call, self._register)
+        return _answer_or_refuse(self._route, request)
 
-    async def get_usage(self, request: Request) -> Response:
-        """
-        Tell how many usage points were counted; every secret key sees all projects.
-        """
-        return await self._answer(await read_call(request), self._summarise)
+    def _route(self, request: Request) -> Answer:
+        if not request.path.startswith("/api/") and not is_own_host(request.headers.get("host", ""), self._host):
+            raise Refusal(403, "open this page by the address that the sandbox printed")
+        if request.path not in self._routes:
+            raise Refusal(404, "Not found")
+        method, work = self._routes[request.path]
+        if request.method != method:
+            raise Refusal(405, f"expected {method}")
+        if len(request.body) > MAX_BODY:
+            raise Refusal(413, f"body: expected at most {MAX_BODY:,} bytes")
+        return work(request)
 
-    async def _answer(self, call: Call, work: Callable[[Call], dict[str, Any]]) -> Response:
-        failure = self.switch.take()
-        normal = _answer_normally(call, work) if failure.counts else None
-        await hold_back(failure, self.stopping)
-        if normal is None or failure.mode is not None:
-            return answer_instead(failure, self.stopping)
-        return normal
+    def _register(self, request: Request) -> Answer:
+        self._ledger.note_request(request.idempotency_key())
+        return self._answer_call(self._count, request)
 
-    def _register(self, call: Call) -> dict[str, Any]:
-        point = self.ledger.register(rules.read_point(call.json(), header_key=call.header_key))
-        return {"billable": point.billable, "classification": point.classification}
+    def _count(self, request: Request) -> Answer:
+        point = self._ledger.register(request.point())
+        return _json({"success": True, "billable": point.billable, "classification": point.classification})
 
-    def _summarise(self, call: Call) -> dict[str, Any]:
-        body = call.json()
+    def _get_usage(self, request: Request) -> Answer:
+        return self._answer_call(self._summarise, request)
+
+    def _summarise(self, request: Request) -> Answer:
+        # Every secret key sees all projects.
+        body = request.json()
         rules.check_secret_key(body)
-        counts = self.ledger.counts(since=rules.read_since(body, now=self.ledger.now()))
+        counts = self._ledger.counts(since=rules.read_since(body, now=self._ledger.now()))
         web, old = counts["web-render"], counts["webcodec-conversion"]
         renders = {word: web[word] + old[word] for word in rules.CLASSIFICATIONS}
-        return {"cloudRenders": counts["cloud-render"], "webcodecConversions": renders, "webRenders": renders}
+        answer = {"cloudRenders": counts["cloud-render"], "webcodecConversions": renders, "webRenders": renders}
+        return _json({"success": True, **answer})
+
+    def _answer_call(self, work: Callable[[Request], Answer], request: Request) -> Answer:
+        failure = self._switch.take()
+        answer = _answer_or_refuse(work, request) if failure.counts else None
+        if answer is None or failure.mode is not None:
+            answer = _fail(failure)
+        return replace(answer, delay=failure.latency_ms / 1000)
+
+    def _show_page(self, _: Request) -> Answer:
+        nonce = secrets.token_urlsafe()
+        policy = {"Content-Security-Policy": CONTENT_POLICY.format(nonce=nonce)}
+        page = self._template.replace("{{nonce}}", nonce).encode()
+        return Answer(page, media_type="text/html; charset=utf-8", headers={**policy, **PRIVATE})
+
+    def _tell_state(self, _: Request) -> Answer:
+        points = self._ledger.points()
+        failure = self._switch.current
+        state = {
+            "counts": self._ledger.counts(),
+            "total": len(points),
+            "requests": self._ledger.requests,
+            "points": [point.to_json() for point in reversed(points[-LATEST:])],
+            "failure": asdict(failure),
+            "answers": str(failure),
+        }
+        return replace(_json(state), headers=PRIVATE)
+
+    def _set_failure(self, request: Request) -> Answer:
+        self._switch.set(Failure.from_json(request.json()))
+        return self._tell_state(request)
+
+    def _clear(self, request: Request) -> Answer:
+        request.json()
+        self._ledger.clear()
+        return self._tell_state(request)
 
 
-def _answer_normally(call: Call, work: Callable[[Call], dict[str, Any]]) -> Json:
+def is_own_host(header: str, bound_host: str) -> bool:
+    """
+    Whether the `Host` *header* names this machine: by the bound host, by localhost, or by an IP address.
+
+    DNS rebinding needs a name that its attacker controls, so an address in the header is proof against it.
+    """
     try:
-        return Json({"success": True, **work(call)})
-    except rules.Refusal as refusal:
-        return error(refusal.status, refusal.text)
+        name = urlsplit(f"//{header}").hostname or ""
+        if name in {"localhost", bound_host.lower()} or name.endswith(".localhost"):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Answer:
+    # In ASCII, so that a lone surrogate in a host cannot break it.
+    return Answer(json.dumps(content).encode(), status)
+
+
+def _error(status: int, text: str) -> Answer:
+    return _json({"success": False, "error": text}, status)
+
+
+def _answer_or_refuse(work: Callable[[Request], Answer], request: Request) -> Answer:
+    try:
+        return work(request)
+    except Refusal as refusal:
+        return _error(refusal.status, refusal.text)
+    except ConfigurationError as error:
+        return _error(400, str(error))
+
+
+def _fail(failure: Failure) -> Answer:
+    match failure.mode:
+        case "500":
+            return _error(500, "Internal server error")
+        case "429":
+            wait = failure.retry_after
+            return replace(_error(429, "Too many requests"), headers={} if wait is None else {"Retry-After": str(wait)})
+        case "key":
+            return _error(401, "Invalid API key")
+        case "html":
+            return Answer(PROXY_PAGE, media_type="text/html")
+        case "hang":
+            return Answer(instead="hang")
+        case _:
+            return Answer(instead="reset")

@@ -4,25 +4,18 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
-import signal
-import socket
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict
+from typing import Final
 
+from ..._support.signals import stop_signals
 from ...errors import ConfigurationError
 from .failures import MODES, Failure
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Generator
-    from types import FrameType
-
-    from .server import Sandbox
+from .server import Sandbox
 
 DEFAULT_PORT: Final = 8484
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,34 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """
-    Run the sandbox until Ctrl+C or SIGTERM; return the exit status.
-    """
-    try:
-        from .server import Sandbox  # noqa: PLC0415 - the options must work without the extra
+    Run the sandbox until Ctrl+C or SIGTERM, and return the exit status 0.
 
-        failure = {
-            "mode": arguments.fail,
-            "latency_ms": arguments.latency,
-            "retry_after": arguments.retry_after,
-            "first": arguments.first,
-            "count_first": arguments.count_first,
-        }
-        Failure(**failure)
+    Raises:
+        ConfigurationError: An option is wrong, or the port or file cannot be used.
+    """
+    failure = Failure(
+        mode=arguments.fail,
+        latency_ms=arguments.latency,
+        retry_after=arguments.retry_after,
+        first=arguments.first,
+        count_first=arguments.count_first,
+    )
+    try:
         sandbox = Sandbox(host=arguments.host, port=arguments.port, file=arguments.file)
-        sandbox.set_failure(**failure)
-        with _stop_requests() as stop_requests, sandbox:
+        sandbox.set_failure(**asdict(failure))
+        with stop_signals() as wait, sandbox:
             sys.stdout.write(_welcome(sandbox, arguments.file))
             sys.stdout.flush()
-            stop_requests.recv(1)
-    except (ConfigurationError, ModuleNotFoundError) as error:
-        return _complain(str(error))
+            wait()
     except OSError as error:
+        msg = f"sandbox: {error}"
         if error.errno == errno.EADDRINUSE:
-            return _complain(
-                f"port {arguments.port} is taken: stop the program that listens there, "
-                "or choose another one with --port (0: any free one)"
+            msg = (
+                f"sandbox: port {arguments.port} is taken; stop the program that listens there, "
+                "or choose another port with --port (0: any free one)"
             )
-        return _complain(str(error))
+        raise ConfigurationError(msg) from error
     return 0
 
 
@@ -89,35 +81,3 @@ def _welcome(sandbox: Sandbox, file: str | None) -> str:
         f"  Requests:            {sandbox.failure}\n"
         "Press Ctrl+C to stop.\n"
     )
-
-
-@contextmanager
-def _stop_requests() -> Generator[socket.socket]:
-    """
-    Give a socket that receives a byte for each signal to stop.
-
-    The byte is written by the C part of Python's signal handling, so that no signal can slip in between a look for
-    one and the wait, or wake the wrong thread.
-    """
-    receiver, sender = socket.socketpair()
-    with receiver, sender:
-        sender.settimeout(0)
-        previous_fd = signal.set_wakeup_fd(sender.fileno())
-        previous = {number: signal.signal(number, _do_nothing) for number in STOP_SIGNALS}
-        try:
-            yield receiver
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(previous_fd)
-
-
-def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """
-    Handle a signal whose byte does the work.
-    """
-
-
-def _complain(text: str) -> int:
-    sys.stderr.write(f"remotion-licensing sandbox: {text}\n")
-    return 1

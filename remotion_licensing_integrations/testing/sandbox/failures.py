@@ -5,7 +5,7 @@ How the sandbox misbehaves on request: one frozen description, and the switch th
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
 from ...errors import ConfigurationError
@@ -77,12 +77,6 @@ class Failure:
         for name in values.keys() - known:
             _refuse(name, values[name], f"only {', '.join(sorted(known))}")
         return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        """
-        Return the failure as JSON values; `from_json` reads them back.
-        """
-        return asdict(self)
 
     @property
     def counts(self) -> bool:

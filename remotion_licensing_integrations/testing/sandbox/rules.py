@@ -5,7 +5,7 @@ Status codes are not documented, only some error texts are; the codes here are o
 
 - "localhost or similar" is read as `localhost`, `*.localhost`, `*.local`, `*.test`, and loopback, private,
   link-local and unspecified IP addresses;
-- a usage point without a host (`null`) is billable, as Remotion's own test expects;
+- a usage point without a host (`null`) counts as billable, as Remotion's own test expects;
 - the idempotency key may come as the body field `idempotencyKey` or as the header `Idempotency-Key`.
 
 Source: https://www.remotion.dev/docs/licensing

@@ -4,21 +4,27 @@ The sandbox as a running server: `Sandbox`, what tests and the command line star
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import struct
 import threading
+from contextlib import suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from socketserver import ThreadingTCPServer
+from typing import Any, Final, Self
 
 from ...errors import ConfigurationError
+from .api import Answer, Api, Request
 from .failures import Failure, FailureSwitch, Mode
-from .listener import Listener
-from .state import Ledger, StoredPoint
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from .ledger import CountedPoint, Ledger
 
 MAX_PORT: Final = 65_535
 WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound here
+LENGTH: Final = re.compile("[0-9]{1,7}")  # of a body that is read, so that a client sees why it is refused
+LOOK: Final = 0.05  # seconds between looks for the stop
 
 
 class Sandbox:
@@ -46,8 +52,7 @@ class Sandbox:
         self._port = port
         self._switch = FailureSwitch()
         self._ledger = Ledger(Path(file) if file is not None else None)
-        self._server: Listener | None = None
-        self._thread: threading.Thread | None = None
+        self._server: _Server | None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +75,7 @@ class Sandbox:
         """
         return self._ledger.idempotency_keys()
 
-    def points(self) -> list[StoredPoint]:
+    def points(self) -> list[CountedPoint]:
         """
         Return the points that were counted, oldest first.
         """
@@ -114,7 +119,7 @@ class Sandbox:
             Failure(mode=mode, latency_ms=latency_ms, retry_after=retry_after, first=first, count_first=count_first)
         )
 
-    def wait_for(self, *, points: int = 0, requests: int = 0, timeout: float = 5.0) -> list[StoredPoint]:
+    def wait_for(self, *, points: int = 0, requests: int = 0, timeout: float = 5.0) -> list[CountedPoint]:
         """
         Wait until at least *points* were counted and *requests* have arrived; return the points.
 
@@ -134,23 +139,16 @@ class Sandbox:
         Raises:
             OSError: The port is taken.
         """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=512)
-        self._port = listener.getsockname()[1]
-        self._server = Listener(self._ledger, self._switch, self._host)
-        self._thread = threading.Thread(
-            target=self._server.run_on, args=(listener,), name="remotion-licensing-sandbox", daemon=True
-        )
-        self._thread.start()
-        self._server.ready.wait()
+        self._server = _Server(self._host, self._port, Api(self._ledger, self._switch, self._host))
+        self._port = self._server.server_address[1]
+        self._server.start()
 
     def stop(self) -> None:
         """
         Stop at once, also with answers that hang, and close the file.
         """
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join()
+        if self._server is not None:
+            self._server.stop()
         self._ledger.close()
 
     def __enter__(self) -> Self:
@@ -161,7 +159,113 @@ class Sandbox:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class _Server(ThreadingTCPServer):
+    """
+    Listens, with a thread for each connection; all threads are daemons, in case nothing calls `stop()`.
+    """
+
+    request_queue_size = 512
+    allow_reuse_address = os.name == "posix"  # elsewhere it would allow two servers on one port
+
+    def __init__(self, host: str, port: int, api: Api) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._stopping = threading.Event()
+        self._clients: list[tuple[threading.Thread, socket.socket]] = []
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(LOOK,), name="remotion-licensing-sandbox", daemon=True
+        )
+        super().__init__((host, port), partial(_Handler, api, self._stopping))
+
+    def start(self) -> None:
+        """
+        Answer what connects.
+        """
+        self._thread.start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """
+        Start the thread of a new connection.
+        """
+        thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
+        self._clients = [client for client in self._clients if client[0].is_alive()]
+        self._clients.append((thread, request))
+        thread.start()
+
+    def stop(self) -> None:
+        """
+        End every connection, also one in the middle of a request or of an answer that hangs, and every thread.
+        """
+        self._stopping.set()
+        self.shutdown()
+        self.server_close()
+        for thread, connection in self._clients:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """
+    Reads the requests of one connection and sends their answers.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out one by one: the second must not wait for an acknowledgement
+
+    def __init__(self, api: Api, stopping: threading.Event, *connection: Any) -> None:
+        self._api = api
+        self._stopping = stopping
+        super().__init__(*connection)
+
+    def handle(self) -> None:
+        """
+        Serve until the connection ends; that the client or the stop ends it is no error.
+        """
+        with suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as declared in http.server
+        """
+        Log nothing.
+        """
+
+    def _respond(self) -> None:
+        length = self.headers.get("content-length", "0")
+        if "transfer-encoding" in self.headers or not LENGTH.fullmatch(length):
+            self.send_error(411, "Content-Length: expected a number below 10,000,000")
+            return
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return
+        answer = self._api.answer(Request(self.command, self.path.partition("?")[0], self.headers, body))
+        self._stopping.wait(answer.delay)
+        if answer.instead is None:
+            self._send(answer)
+        elif answer.instead == "hang":
+            self.rfile.read()  # until the client leaves, or the stop ends the connection
+        else:
+            self._reset()
+
+    do_GET = do_POST = do_OPTIONS = _respond  # noqa: N815 - http.server asks for these names
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", answer.media_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def _reset(self) -> None:
+        # The fault: a connection that breaks after the request was read (test_server.py, `test_reset_is_a_real_reset`).
+        # Lingering for zero seconds makes the kernel send RST, where a plain close sends FIN. Detached, because the
+        # files made of a socket keep it open.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        socket.close(self.connection.detach())
+        self.close_connection = True

@@ -2,8 +2,6 @@
 The running server: its life, its failures as a real client sees them, and the command line.
 """
 
-import argparse
-import asyncio
 import contextlib
 import os
 import signal
@@ -16,23 +14,14 @@ import time
 import httpx2
 import pytest
 
-from remotion_licensing_integrations import testing
 from remotion_licensing_integrations.errors import ConfigurationError
+from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.testing import Sandbox
-from remotion_licensing_integrations.testing.sandbox import command
-from remotion_licensing_integrations.testing.sandbox.answers import RESET, Reset
 
 REGISTER = "/api/track/register-usage-point"
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
 IMPATIENT = httpx2.Timeout(5, read=0.05)
-PACKAGE = "remotion_licensing_integrations.testing.sandbox"
-PROGRAM = """
-import argparse, sys
-from remotion_licensing_integrations.testing.sandbox import command
-parser = argparse.ArgumentParser()
-command.add_arguments(parser)
-sys.exit(command.run(parser.parse_args()))
-"""
+PROGRAM = [sys.executable, "-W", "error", "-m", "remotion_licensing_integrations", "sandbox", "--port", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +50,7 @@ def start(tmp_path):
     processes = []
 
     def start(*arguments):
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PROGRAM, "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         return process, process.stdout.readline().rpartition(" ")[2].strip()
 
@@ -76,68 +60,16 @@ def start(tmp_path):
         process.communicate()
 
 
-def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments))
-
-
-def forget_the_sandbox(monkeypatch):
-    for module in ("server", "listener", "app"):
-        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{module}")
-
-
-def test_importing_testing_imports_no_server():
+def test_the_sandbox_needs_the_standard_library_only():
     """
-    `remotion_licensing_integrations.testing` needs neither Starlette nor uvicorn.
+    `remotion_licensing_integrations.testing` and its sandbox import neither Starlette nor uvicorn.
     """
     code = (
-        "import sys, remotion_licensing_integrations.testing, remotion_licensing_integrations.testing.sandbox.command\n"
+        "import sys, remotion_licensing_integrations.testing.sandbox\n"
         "sys.exit(bool({'starlette', 'uvicorn'} & sys.modules.keys()))"
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("missing", ["starlette.applications", "uvicorn"])
-def test_a_missing_extra_says_what_to_install(missing, monkeypatch):
-    """
-    Without the extra, Python and the command line say how to install it.
-    """
-    forget_the_sandbox(monkeypatch)
-    monkeypatch.setitem(sys.modules, missing, None)
-
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "remotion-licensing-integrations\[sandbox\]"'):
-        _ = testing.Sandbox
-
-
-def test_the_command_names_a_missing_extra(monkeypatch, capsys):
-    """
-    The command line says the same in one line, with status 1.
-    """
-    forget_the_sandbox(monkeypatch)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-
-    assert (run(), capsys.readouterr().err.count("pip install")) == (1, 1)
-
-
-def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
-    """
-    An import that fails for another reason stays what it is.
-    """
-    forget_the_sandbox(monkeypatch)
-    monkeypatch.setitem(sys.modules, f"{PACKAGE}.answers", None)
-
-    with pytest.raises(ModuleNotFoundError, match="answers"):
-        _ = testing.Sandbox
-
-
-def test_an_unknown_name_is_an_attribute_error():
-    """
-    The lazy module still knows what it does not have.
-    """
-    with pytest.raises(AttributeError, match="nonsense"):
-        testing.nonsense  # noqa: B018 - the look-up is the test
 
 
 def test_two_sandboxes_use_two_ports():
@@ -314,21 +246,6 @@ def test_a_client_that_leaves_early_is_no_error(caplog):
     assert (sandbox.requests, caplog.messages) == (0, [])
 
 
-def test_a_reset_is_seen_to_its_end():
-    """
-    A reset outlives messages that arrive before the disconnect.
-    """
-    messages = iter(["http.request", "http.disconnect", "http.request"])
-    calls = []
-
-    async def receive():
-        return {"type": next(messages)}
-
-    asyncio.run(Reset()({"extensions": {RESET: lambda: calls.append("reset")}}, receive, None))
-
-    assert (calls, list(messages)) == (["reset"], ["http.request"])
-
-
 def test_hang_times_out(sandbox, register, running):
     """
     A request that hangs ends by the client's own timeout.
@@ -469,22 +386,6 @@ def test_signals_end_the_command_well(start, number):
     assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)
 
 
-def test_the_command_puts_signal_handlers_back(monkeypatch):
-    """
-    Run in a process that goes on, the command leaves its signal handlers as they were.
-    """
-    welcome = command._welcome
-
-    def welcome_and_stop(*arguments):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return welcome(*arguments)
-
-    monkeypatch.setattr(command, "_welcome", welcome_and_stop)
-    before = signal.getsignal(signal.SIGTERM)
-
-    assert (run("--port", "0"), signal.getsignal(signal.SIGTERM)) == (0, before)
-
-
 def test_a_signal_ends_a_hanging_command(start):
     """
     A hanging request does not hold the command either.
@@ -521,15 +422,31 @@ def test_the_command_can_fail_from_the_start(start):
     assert httpx2.post(url + REGISTER, json=BODY).status_code == 500
 
 
+def test_the_command_runs_in_a_process_that_goes_on(monkeypatch):
+    """
+    Called from Python the command ends at the signal, too, and leaves the signal handlers as they were.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    start = Sandbox.start
+
+    def start_and_stop(sandbox):
+        start(sandbox)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Sandbox, "start", start_and_stop)
+
+    assert (main(["sandbox", "--port", "0"]), signal.getsignal(signal.SIGTERM)) == (0, before)
+
+
 def test_a_taken_port_is_explained(sandbox, capsys):
     """
-    A taken port is status 1 and a sentence that names it and the way out.
+    A taken port is status 2 and a sentence that names it and the way out.
     """
     port = str(httpx2.URL(sandbox.url).port)
 
-    status = run("--port", port)
+    status = main(["sandbox", "--port", port])
 
-    assert (status, f"port {port} is taken" in capsys.readouterr().err) == (1, True)
+    assert (status, f"port {port} is taken" in capsys.readouterr().err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -544,8 +461,8 @@ def test_a_taken_port_is_explained(sandbox, capsys):
 )
 def test_bad_arguments_are_explained(arguments, capsys):
     """
-    What cannot work is status 1 and one line.
+    What cannot work is status 2 and one line.
     """
-    status = run("--port", "0", *arguments)
+    status = main(["sandbox", "--port", "0", *arguments])
 
-    assert (status, capsys.readouterr().err.count("\n")) == (1, 1)
+    assert (status, capsys.readouterr().err.count("\n")) == (2, 1)

@@ -11,16 +11,16 @@ from typing import Any, TextIO, cast
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ....errors import LicensingError
-from ....operations import add_commands, run
+from ....operations import DESCRIPTION, add_commands, run
 from ...recorder import get_recorder
 
 
 class Command(BaseCommand):
     """
-    Look after the usage points of this project.
+    Runs one of the commands.
     """
 
-    help = "Look after the usage points of Remotion conversions: deliver, inspect, mend."
+    help = DESCRIPTION
 
     def add_arguments(self, parser: CommandParser) -> None:
         """
@@ -43,6 +43,6 @@ class Command(BaseCommand):
         except LicensingError as error:
             raise CommandError(str(error), returncode=2) from error
         with redirect_stdout(cast("TextIO", self.stdout)), redirect_stderr(cast("TextIO", self.stderr)):
-            status = run(argparse.Namespace(**options), recorder)
+            status = run(argparse.Namespace(**options), recorder, remedy="run `manage.py migrate`")
         if status:
             raise SystemExit(status)

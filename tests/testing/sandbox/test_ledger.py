@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.errors import ConfigurationError
+from remotion_licensing_integrations.testing.sandbox.ledger import Ledger
 from remotion_licensing_integrations.testing.sandbox.rules import PointRequest
-from remotion_licensing_integrations.testing.sandbox.state import Ledger
 
 
 def request(**changes):

@@ -1,53 +1,43 @@
 """
-The sandbox's ledger: the usage points it has counted, in memory or in a file that survives a restart.
+The usage points that the sandbox has counted, in memory or in a file that survives a restart.
+
+The file holds JSON lines and only grows. A line is complete when its line feed is there; a half-written last line
+belongs to a request that never got its answer, and is dropped. Lines reach the operating system one by one, so they
+survive `kill -9`, not a power cut (`tests/testing/sandbox/test_ledger.py` and `test_server.py` have these faults).
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
 
+from ...errors import ConfigurationError
 from ...points import EVENTS, utc_now
-from .journal import Journal
-from .rules import CLASSIFICATIONS, Classification, PointRequest
+from .rules import CLASSIFICATIONS, PointRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+LINE_STARTS: Final = (b'{"point": {', b'{"repeat": ', b'{"clear": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StoredPoint:
+class CountedPoint(PointRequest):
     """
-    A usage point as the sandbox has counted it.
+    A usage point as the sandbox has counted it: the request, and what became of it.
 
     Attributes:
         number: Position in the ledger, from 1.
         received_at: When it was counted, aware, in UTC.
-        project: The licence key's kind and fingerprint, such as `rm_pub_…(5f3a9c1d2e)`, or `free-license`.
-        event: As sent.
-        host: As sent.
-        succeeded: As sent.
-        is_still: As sent.
-        is_production: As sent.
-        idempotency_key: As sent, or `None`.
-        classification: `"billable"`, `"development"` or `"failed"`.
         repeats: How often its idempotency key came again.
     """
 
     number: int
     received_at: datetime
-    project: str
-    event: str
-    host: str | None
-    succeeded: bool
-    is_still: bool
-    is_production: bool
-    idempotency_key: str | None
-    classification: Classification
     repeats: int = 0
 
     @property
@@ -61,13 +51,14 @@ class StoredPoint:
         """
         Return the point as JSON values.
         """
-        return {**asdict(self), "received_at": self.received_at.isoformat()}
+        return {**asdict(self), "received_at": self.received_at.isoformat(), "classification": self.classification}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> StoredPoint:
+    def from_json(cls, values: dict[str, Any]) -> CountedPoint:
         """
         Build a point from what `to_json` returned.
         """
+        del values["classification"]
         values["received_at"] = datetime.fromisoformat(values["received_at"])
         return cls(**values)
 
@@ -89,14 +80,22 @@ class Ledger:
         self.now = now
         self._changed = threading.Condition()
         self._reset()
-        self._journal = None if path is None else Journal(path, self._replay)
+        self._file: FileIO | None = None
+        if path is not None:
+            # Unbuffered: every line is one write call.
+            self._file = path.open("ab", buffering=0)
+            try:
+                self._load(path, self._file)
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """
         Close the file.
         """
-        if self._journal is not None:
-            self._journal.close()
+        if self._file is not None:
+            self._file.close()
 
     @property
     def requests(self) -> int:
@@ -112,7 +111,7 @@ class Ledger:
         with self._changed:
             return list(self._keys)
 
-    def points(self) -> list[StoredPoint]:
+    def points(self) -> list[CountedPoint]:
         """
         Return all points, oldest first.
         """
@@ -123,10 +122,9 @@ class Ledger:
         """
         Return the number of points by event and classification, those of zero included.
         """
-        with self._changed:
-            points = [p for p in self._points if since is None or p.received_at >= since]
-        found = Counter((point.event, point.classification) for point in points)
-        return {event: {word: found[event, word] for word in CLASSIFICATIONS} for event in EVENTS}
+        points = [point for point in self.points() if since is None or point.received_at >= since]
+        counts = Counter((point.event, point.classification) for point in points)
+        return {event: {word: counts[event, word] for word in CLASSIFICATIONS} for event in EVENTS}
 
     def note_request(self, idempotency_key: str | None) -> None:
         """
@@ -136,34 +134,29 @@ class Ledger:
             self._keys.append(idempotency_key)
             self._changed.notify_all()
 
-    def register(self, request: PointRequest) -> StoredPoint:
+    def register(self, request: PointRequest) -> CountedPoint:
         """
         Count *request*, or return the point its idempotency key has counted before.
         """
         with self._changed:
-            known = self._numbers.get((request.project, request.idempotency_key))
-            if known is not None:
-                self._append({"repeat": known})
-                self._repeat(known)
+            number = self._numbers.get((request.project, request.idempotency_key))
+            if number is not None:
+                self._write({"repeat": number})
+                self._repeat(number)
             else:
-                point = StoredPoint(
-                    number=len(self._points) + 1,
-                    received_at=self.now(),
-                    classification=request.classification,
-                    **asdict(request),
-                )
-                self._append({"point": point.to_json()})
+                number = len(self._points) + 1
+                point = CountedPoint(number=number, received_at=self.now(), **asdict(request))
+                self._write({"point": point.to_json()})
                 self._add(point)
-                known = point.number
             self._changed.notify_all()
-            return self._points[known - 1]
+            return self._points[number - 1]
 
     def clear(self) -> None:
         """
         Forget all points and requests.
         """
         with self._changed:
-            self._append({"clear": True})
+            self._write({"clear": True})
             self._reset()
             self._changed.notify_all()
 
@@ -175,11 +168,11 @@ class Ledger:
             return self._changed.wait_for(condition, timeout)
 
     def _reset(self) -> None:
-        self._points: list[StoredPoint] = []
+        self._points: list[CountedPoint] = []
         self._numbers: dict[tuple[str, str | None], int] = {}
         self._keys: list[str | None] = []
 
-    def _add(self, point: StoredPoint) -> None:
+    def _add(self, point: CountedPoint) -> None:
         self._points.append(point)
         if point.idempotency_key is not None:
             self._numbers[point.project, point.idempotency_key] = point.number
@@ -188,13 +181,27 @@ class Ledger:
         point = self._points[number - 1]
         self._points[number - 1] = replace(point, repeats=point.repeats + 1)
 
-    def _append(self, line: dict[str, Any]) -> None:
-        if self._journal is not None:
-            self._journal.append(line)
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(line).encode() + b"\n")
+
+    def _load(self, path: Path, file: FileIO) -> None:
+        *lines, rest = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                self._replay(json.loads(line))
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                msg = f"file: line {number} of {path} is not a line of a sandbox ledger"
+                raise ConfigurationError(msg) from error
+        # The file of another program must never be cut.
+        if not any(start.startswith(rest[: len(start)]) for start in LINE_STARTS):
+            msg = f"file: {path} is not a sandbox ledger"
+            raise ConfigurationError(msg)
+        file.truncate(sum(len(line) + 1 for line in lines))
 
     def _replay(self, line: dict[str, Any]) -> None:
         if "point" in line:
-            self._add(StoredPoint.from_json(line["point"]))
+            self._add(CountedPoint.from_json(line["point"]))
         elif "repeat" in line:
             self._repeat(line["repeat"])
         elif line["clear"]:

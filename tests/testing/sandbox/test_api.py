@@ -2,6 +2,7 @@
 The documented API, over real HTTP.
 """
 
+import socket
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -370,6 +371,27 @@ def test_get_is_not_allowed(client, path):
     assert client.get(path).status_code == 405
 
 
+def test_other_paths_are_not_found(client):
+    """
+    A path that the API does not have is a 404 in the API's form.
+    """
+    answer = client.post("/api/track/register", json={})
+
+    assert (answer.status_code, answer.json()["success"]) == (404, False)
+
+
+@pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", "Content-Length: 999999999", "Content-Length: x"])
+def test_a_body_of_unknown_or_absurd_length_is_refused(sandbox, header):
+    """
+    A body that is not read is a 411, and ends the connection.
+    """
+    with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port), timeout=5) as connection:
+        connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 411 ")
+
+
 @pytest.mark.parametrize("path", ["/", "/sandbox/state"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "[::1"])
 def test_a_foreign_host_is_refused(client, path, host):
@@ -421,6 +443,23 @@ def test_control_sets_the_failure(client, sandbox):
 
 
 @pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        ({}, "Answering normally"),
+        ({"latency_ms": 5}, "Slow: 5 ms late"),
+        ({"mode": "reset", "count_first": True}, "Failing: connection reset, after counting the point"),
+    ],
+)
+def test_the_state_says_how_the_sandbox_answers(client, sandbox, failure, text):
+    """
+    The failure in force is told in words.
+    """
+    sandbox.set_failure(**failure)
+
+    assert client.get("/sandbox/state").json()["answers"] == text
+
+
+@pytest.mark.parametrize(
     ("body", "field"),
     [
         ({"mode": "nonsense"}, "mode"),
@@ -452,6 +491,13 @@ def test_control_clears(client, sandbox):
     client.post("/sandbox/clear", json={})
 
     assert sandbox.points() == []
+
+
+def test_the_page_says_how_a_point_without_a_host_counts(client):
+    """
+    The page says that no host means billable.
+    """
+    assert "counts as billable, also without a host" in client.get("/").text
 
 
 def test_the_page_forbids_foreign_content(client):

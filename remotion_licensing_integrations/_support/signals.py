@@ -1,0 +1,55 @@
+"""
+Waiting for the signal to stop: Ctrl+C or SIGTERM.
+
+Faults answered, each brought about in `tests/test_signals.py`: a signal that comes before the wait must not be lost; a
+process that goes on afterwards must find its handlers as they were; a second signal must end a stop that hangs.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_LOOK: Final = 0.5  # seconds
+
+
+@contextmanager
+def stop_signals() -> Generator[Callable[[], None]]:
+    """
+    Give a function that returns when the process has received SIGINT or SIGTERM since the context began.
+
+    After the first signal the handlers are those from before: a second signal does what it did then.
+
+    Raises:
+        ValueError: The calling thread is not the main one.
+    """
+    # Not an `Event`: a handler that interrupts `Event.wait` may need a lock that the interrupted code holds.
+    stopped = threading.Lock()
+    stopped.acquire()
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            # `None` stands for a handler that Python cannot set again.
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def receive(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        stopped.release()
+
+    def wait() -> None:
+        # On Windows, or when another thread takes the signal, the handler runs at the next look.
+        while not stopped.acquire(timeout=_LOOK):
+            pass  # pragma: no cover - on Linux the main thread takes the signal, and it ends the wait
+
+    try:
+        for number in STOP_SIGNALS:
+            signal.signal(number, receive)
+        yield wait
+    finally:
+        restore()

@@ -1,0 +1,50 @@
+"""
+Delivering usage points: `deliver`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+
+from .._support.signals import stop_signals
+from ..delivery import Deliverer, Worker
+from ..errors import ConfigurationError
+from ..recording import UsageRecorder
+from ..settings import SECONDS_PER_DAY
+from .command import argument, command, plural, write
+
+
+@command(
+    "deliver",
+    "deliver usage points until stopped",
+    argument("--once", action="store_true", help="deliver what is due now, then end"),
+)
+def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    """
+    Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is paused at the end.
+    """
+    if recorder.settings.license_key is None:
+        msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
+        raise ConfigurationError(msg)
+    if recorder.settings.delivery == "off":
+        msg = 'delivery: is "off", so nothing is sent; "external" leaves it to this command'
+        raise ConfigurationError(msg)
+    with closing(Deliverer(recorder.outbox, recorder.settings)) as deliverer:
+        if arguments.once:
+            write(f"{plural(deliverer.deliver(), 'usage point')} registered.")
+        else:
+            _deliver_until_stopped(recorder, deliverer)
+        if deliverer.pause_reason is not None:
+            write(f"Paused: {deliverer.pause_reason}")
+            return 1
+    return 0
+
+
+def _deliver_until_stopped(recorder: UsageRecorder, deliverer: Deliverer) -> None:
+    worker = Worker(recorder.outbox, deliverer, retention=recorder.settings.retention * SECONDS_PER_DAY)
+    with stop_signals() as wait:
+        worker.start()
+        write(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
+        wait()
+        worker.stop(recorder.settings.shutdown_timeout)
