@@ -20,7 +20,8 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.middleware import UsageMiddleware
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.usage import PendingUsage, current_usage
+from remotion_licensing_integrations.recording import Keeper, keep_all_with
+from remotion_licensing_integrations.usage import Settlement, current_usage
 from tests.django._kinds import CLIENTS, outcomes, request
 from tests.django.project import views
 
@@ -386,19 +387,20 @@ def test_client_leaves_an_asynchronous_view(report, gates, settings):
 
 
 @pytest.fixture
-def points(monkeypatch):
+def points():
     """
     What recorders of test runs were given, and a semaphore that counts it.
     """
     recorded, told = [], threading.Semaphore(0)
 
-    def record(_, point):
-        recorded.append(point)
-        told.release()
-        return True
+    class Telling(Keeper):
+        def keep(self, entry):
+            recorded.append(entry)
+            told.release()
+            return True
 
-    monkeypatch.setattr(recorder_module.TestRecorder, "record", record)
-    return lambda: told.acquire(timeout=10) and recorded
+    with keep_all_with(Telling()):
+        yield lambda: told.acquire(timeout=10) and recorded
 
 
 @pytest.fixture
@@ -406,15 +408,15 @@ def gate_opens_late(gates, monkeypatch):
     """
     The gate of slow views opens when the middleware has seen that the client has gone.
     """
-    abandon = PendingUsage.abandon
+    abandon = Settlement.abandon
 
-    def abandon_and_open(usage, record_late):
+    def abandon_and_open(settlement):
         try:
-            return abandon(usage, record_late)
+            return abandon(settlement)
         finally:
             views.gate.set()
 
-    monkeypatch.setattr(PendingUsage, "abandon", abandon_and_open)
+    monkeypatch.setattr(Settlement, "abandon", abandon_and_open)
 
 
 @pytest.mark.parametrize(("path", "succeeded"), [("/slow", True), ("/slow-file", True), ("/slow-stream", False)])
