@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
@@ -43,10 +44,33 @@ class Exchange(Settlement):
         if streams:
             stream = cast("StreamingHttpResponse", response)
             body: Any = stream.streaming_content
-            stream.streaming_content = (_AsyncBody if stream.is_async else _Body)(self, body, stream.status_code)
+            watch: Any = self._awatch if stream.is_async else self._watch
+            stream.streaming_content = watch(body, stream.status_code)
+            # Not within the watched body: closing a generator that was never started runs none of its code.
+            run_after(response, partial(self.record, "aborted", stream.status_code))
         if self.recorder.settings.delivery == "inline":
             run_after(response, self.recorder.deliver_inline)
         return not streams
+
+    def _watch(self, body: Iterator[Any], status: int) -> Iterator[Any]:
+        try:
+            yield from body
+        except Exception:
+            self.record("failed", status)
+            raise
+        self.record("whole", status)
+
+    async def _awatch(self, body: AsyncIterator[Any], status: int) -> AsyncIterator[Any]:
+        try:
+            async for part in body:
+                yield part
+        except asyncio.CancelledError:
+            await self.arecord("aborted", status)
+            raise
+        except Exception:
+            await self.arecord("failed", status)
+            raise
+        await self.arecord("whole", status)
 
 
 def run_after(response: HttpResponseBase, work: Callable[[], object]) -> None:
@@ -56,52 +80,3 @@ def run_after(response: HttpResponseBase, work: Callable[[], object]) -> None:
     # What Django closes after the body; a signal would not say which response it is of.
     closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001 - no public way
     closers.append(work)
-
-
-class _Body:
-    # A class, not a generator: closing a generator that was never started runs none of its code.
-
-    def __init__(self, exchange: Exchange, body: Iterator[Any], status: int) -> None:
-        self._exchange = exchange
-        self._body = iter(body)
-        self._status = status
-
-    def __iter__(self) -> _Body:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return next(self._body)
-        except BaseException as error:
-            self._exchange.record("whole" if isinstance(error, StopIteration) else "failed", self._status)
-            raise
-
-    def close(self) -> None:
-        # The original body is closed by the response, which keeps it among its closers.
-        self._exchange.record("aborted", self._status)
-
-
-class _AsyncBody:
-    # Same as `_Body`, for a body that an event loop sends.
-
-    def __init__(self, exchange: Exchange, body: AsyncIterator[Any], status: int) -> None:
-        self._exchange = exchange
-        self._body = aiter(body)
-        self._status = status
-
-    def __aiter__(self) -> _AsyncBody:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await anext(self._body)
-        except StopAsyncIteration:
-            await self._exchange.arecord("whole", self._status)
-            raise
-        except BaseException as error:
-            gone = isinstance(error, asyncio.CancelledError)
-            await self._exchange.arecord("aborted" if gone else "failed", self._status)
-            raise
-
-    def close(self) -> None:
-        self._exchange.record("aborted", self._status)

@@ -12,7 +12,7 @@ from .default import (
     provide_default_recorder,
     set_default_recorder,
 )
-from .keeper import Keeper, keep_all_with
+from .keeper import Keeper
 from .recorder import RecorderCounts, UsageRecorder
 from .writer import Entry, Forget, store_now
 
@@ -25,7 +25,6 @@ __all__ = [
     "SharedRecorder",
     "UsageRecorder",
     "default_recorder",
-    "keep_all_with",
     "offer_default_recorder",
     "provide_default_recorder",
     "set_default_recorder",

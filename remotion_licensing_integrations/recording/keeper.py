@@ -8,9 +8,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from .._support.forks import ForkLock
@@ -45,28 +45,6 @@ class Keeper:
 
 
 NOTHING: Final = Keeper()
-
-_for_all: Keeper | None = None
-
-
-@contextmanager
-def keep_all_with(keeper: Keeper) -> Generator[None]:
-    """
-    Give the points of every recorder of this process to *keeper* while the context lasts.
-    """
-    global _for_all  # noqa: PLW0603 - one for the process
-    before, _for_all = _for_all, keeper
-    try:
-        yield
-    finally:
-        _for_all = before
-
-
-def keeper_of_all() -> Keeper | None:
-    """
-    Return the keeper that stands in for all others, if there is one.
-    """
-    return _for_all
 
 
 class Threads:

@@ -16,14 +16,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .._support.testrun import is_test_run
 from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import DEFAULT_OUTBOX, Settings
-from .keeper import NOTHING, START_LOCK, Keeper, Threads, await_for, keeper_of_all, wait_for
+from .keeper import NOTHING, START_LOCK, Keeper, Threads, await_for, wait_for
 from .writer import Entry, Forget, store_now
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
@@ -68,9 +68,12 @@ class UsageRecorder:
         keeper: Keeps the points in place of threads that commit and deliver.
 
     Attributes:
+        keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.
         enabled: Whether points are recorded: not without a licence key.
     """
+
+    keeper_of_all: ClassVar[Keeper | None] = None
 
     def __init__(
         self,
@@ -257,7 +260,7 @@ class UsageRecorder:
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
     def _instead(self) -> Keeper | None:
-        keeper = keeper_of_all() or self._keeper
+        keeper = self.keeper_of_all or self._keeper
         if keeper is None and not self.enabled:
             self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
             return NOTHING

@@ -4,7 +4,6 @@ A pytest plugin: the fixture `remotion_usage` shows what an app would have regis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def remotion_usage() -> Iterator[RecordedUsage]:
+def remotion_usage(monkeypatch: pytest.MonkeyPatch) -> RecordedUsage:
     """
     Take the usage points of every recorder, with or without a licence key, instead of storing and delivering them.
     """
-    # The plugin is loaded in test runs that never need it.
-    from ..recording import keep_all_with  # noqa: PLC0415 - see above
-    from .recorded import RecordedUsage  # noqa: PLC0415 - see above
+    from ..recording import UsageRecorder  # noqa: PLC0415 - the plugin is loaded in test runs that never need it
+    from .recorded import RecordedUsage  # noqa: PLC0415 - the plugin is loaded in test runs that never need it
 
-    with keep_all_with(recorded := RecordedUsage()):
-        yield recorded
+    recorded = RecordedUsage()
+    monkeypatch.setattr(UsageRecorder, "keeper_of_all", recorded)
+    return recorded

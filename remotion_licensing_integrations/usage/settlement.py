@@ -176,7 +176,7 @@ class Settlement:
             status: Of the response, 0 without one.
             wait: See `UsageRecorder.record`.
         """
-        entry, committed = self._settle_once(ending, status), False
+        entry, committed = self.settle(ending, status), False
         if entry is not None:
             with logged_crash(entry):
                 committed = self.recorder.record(entry, wait=wait)
@@ -187,7 +187,7 @@ class Settlement:
         Same as `record`, but does not block the event loop.
         """
         # A cancelled request has handed its point over already; the cancellation goes on by itself.
-        entry, committed = self._settle_once(ending, status), False
+        entry, committed = self.settle(ending, status), False
         if entry is not None:
             with logged_crash(entry):
                 committed = await self.recorder.arecord(entry, wait=wait)
@@ -195,22 +195,19 @@ class Settlement:
 
     def settle(self, ending: Ending, status: int = 0) -> Entry | None:
         """
-        Return what to record, now that it has ended like this.
+        Return what to record, now that it has ended like this; `None` when it was settled before.
         """
+        if self.settled:
+            return None
         self.settled = True
-        point = self._outcome(ending, status)
-        if point is None and self.resumed and ending != "aborted":
-            # It was skipped, or has failed and failures are not reported: no outcome will come.
-            return Forget(self.idempotency_key)
-        self.recorded = point is not None
+        point: UsagePoint | None = None
+        with logged_crash():
+            point = self._outcome(ending, status)
+            self.recorded = point is not None
+            if point is None and self.resumed and ending != "aborted":
+                # It was skipped, or has failed and failures are not reported: no outcome will come.
+                return Forget(self.idempotency_key)
         return point
-
-    def _settle_once(self, ending: Ending, status: int) -> Entry | None:
-        entry = None
-        if not self.settled:
-            with logged_crash():
-                entry = self.settle(ending, status)
-        return entry
 
     def _outcome(self, ending: Ending, status: int) -> UsagePoint | None:
         if self.event is None or self.skipped:

@@ -20,7 +20,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.middleware import UsageMiddleware
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.recording import Keeper, keep_all_with
+from remotion_licensing_integrations.recording import Keeper, UsageRecorder
 from remotion_licensing_integrations.usage import Settlement, current_usage
 from tests.django._kinds import CLIENTS, outcomes, request
 from tests.django.project import views
@@ -387,7 +387,7 @@ def test_client_leaves_an_asynchronous_view(report, gates, settings):
 
 
 @pytest.fixture
-def points():
+def points(monkeypatch):
     """
     What recorders of test runs were given, and a semaphore that counts it.
     """
@@ -399,8 +399,8 @@ def points():
             told.release()
             return True
 
-    with keep_all_with(Telling()):
-        yield lambda: told.acquire(timeout=10) and recorded
+    monkeypatch.setattr(UsageRecorder, "keeper_of_all", Telling())
+    return lambda: told.acquire(timeout=10) and recorded
 
 
 @pytest.fixture
