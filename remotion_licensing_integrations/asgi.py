@@ -14,7 +14,7 @@ from typing import Any, Final, Unpack
 from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recording import UsageRecorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, Settlement, logged_crash, marked_options
+from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
 
 __all__ = ["UsageMiddleware"]
 
@@ -104,12 +104,13 @@ class UsageMiddleware:
 
     def _lifespan_send(self, send: Send) -> Send:
         async def send_lifespan(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                with logged_crash():
+            try:
+                if message["type"] == "lifespan.startup.complete":
                     await asyncio.to_thread(self.recorder.start)
-            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                with logged_crash():
+                elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
                     await asyncio.to_thread(self.recorder.stop)
+            except Exception:  # noqa: BLE001 - the app starts and stops all the same
+                log_crash()
             await send(message)
 
         return send_lifespan

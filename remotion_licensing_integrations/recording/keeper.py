@@ -100,15 +100,21 @@ async def await_for(future: Future[bool], seconds: float) -> bool | None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return wait_for(future, seconds)  # the loop of another library
-    done = asyncio.Event()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
 
     def tell(_: Future[bool]) -> None:
         with suppress(RuntimeError):  # the loop has closed, and no coroutine waits any longer
-            loop.call_soon_threadsafe(done.set)
+            loop.call_soon_threadsafe(end)
 
     # Not by `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
     future.add_done_callback(tell)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await done.wait()
+    bound = loop.call_later(seconds, end)
+    try:
+        await done
+    finally:
+        bound.cancel()
     return future.result() if future.done() else None

@@ -131,11 +131,8 @@ class UsageRecorder:
         """
         Store *point*, and return whether it is committed.
 
-        A point that is not committed in time stays with this process, which goes on trying. Never raises.
-
-        Args:
-            point: What has finished, or is deferred.
-            wait: Seconds to wait for the commit at the most; defaults to 0.25, what a request can be asked for.
+        Waits *wait* seconds at most, by default the 0.25 that a request can be asked for. A point that is not committed
+        by then stays with this process, which goes on trying. Never raises.
         """
         keeper = self._instead()
         if keeper is not None:
@@ -273,9 +270,7 @@ class UsageRecorder:
     def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - what was waited for
         if committed is None:
             self._late += 1
-            self.warn_once(
-                "commit_late", "The outbox is slow: a response went out before its usage point was committed."
-            )
+            self.warn_once("commit_late", "The outbox is slow: a response went out before its point was committed.")
         return bool(committed)
 
     def _submit(self, entry: Entry) -> Future[bool]:

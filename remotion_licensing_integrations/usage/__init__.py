@@ -10,7 +10,7 @@ from .endpoint import count_decorated, marked_options, usage_point
 from .job import conversion_job
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
-from .settlement import CURRENT, Ending, Settlement, logged_crash
+from .settlement import CURRENT, Ending, Settlement, log_crash
 
 __all__ = [
     "CURRENT",
@@ -23,7 +23,7 @@ __all__ = [
     "count_decorated",
     "current_usage",
     "find_recorder",
-    "logged_crash",
+    "log_crash",
     "marked_options",
     "usage_point",
 ]

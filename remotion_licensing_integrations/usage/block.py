@@ -16,7 +16,7 @@ from ..points import ResolvedHost, check_event, decode_token, is_known
 from ..recording import OFF, UsageRecorder, default_recorder
 from . import queues
 from .pending import PendingUsage
-from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement, logged_crash
+from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -110,9 +110,7 @@ class Conversion:
         if self._token is not None:
             with suppress(ValueError):  # ended in another context than begun, as fixtures are
                 CURRENT.reset(self._token)
-        ending: Ending | None = None
-        with logged_crash():
-            ending = self._ending(error)
+        ending = self._ending(error)
         self._settlement.settled |= ending is None
         return ending
 

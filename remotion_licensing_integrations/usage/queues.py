@@ -4,7 +4,7 @@ What job queues know of the job that runs now: a name that stays the same when i
 Nothing is imported: a queue whose worker runs the job is loaded already. Some of the attributes that are read here are
 private; they are tested with Celery 5.7, RQ 3.0 and dramatiq 2.2. Where a later version lacks one, the job runs as ever
 and the log says so once: its queue tells no name, success counts, and failure stays open, because the last try is
-unknown (tests/usage/test_queues.py::test_attribute_that_is_gone).
+unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
 """
 
 from __future__ import annotations

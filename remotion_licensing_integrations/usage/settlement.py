@@ -176,22 +176,26 @@ class Settlement:
             status: Of the response, 0 without one.
             wait: See `UsageRecorder.record`.
         """
-        entry, committed = self.settle(ending, status), False
-        if entry is not None:
-            with logged_crash(entry):
-                committed = self.recorder.record(entry, wait=wait)
-        return committed
+        entry: Entry | None = None
+        try:
+            entry = self.settle(ending, status)
+            return entry is not None and self.recorder.record(entry, wait=wait)
+        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+            log_crash(entry)
+            return False
 
     async def arecord(self, ending: Ending, status: int = 0, *, wait: float | None = None) -> bool:
         """
         Same as `record`, but does not block the event loop.
         """
         # A cancelled request has handed its point over already; the cancellation goes on by itself.
-        entry, committed = self.settle(ending, status), False
-        if entry is not None:
-            with logged_crash(entry):
-                committed = await self.recorder.arecord(entry, wait=wait)
-        return committed
+        entry: Entry | None = None
+        try:
+            entry = self.settle(ending, status)
+            return entry is not None and await self.recorder.arecord(entry, wait=wait)
+        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+            log_crash(entry)
+            return False
 
     def settle(self, ending: Ending, status: int = 0) -> Entry | None:
         """
@@ -200,13 +204,11 @@ class Settlement:
         if self.settled:
             return None
         self.settled = True
-        point: UsagePoint | None = None
-        with logged_crash():
-            point = self._outcome(ending, status)
-            self.recorded = point is not None
-            if point is None and self.resumed and ending != "aborted":
-                # It was skipped, or has failed and failures are not reported: no outcome will come.
-                return Forget(self.idempotency_key)
+        point = self._outcome(ending, status)
+        self.recorded = point is not None
+        if point is None and self.resumed and ending != "aborted":
+            # It was skipped, or has failed and failures are not reported: no outcome will come.
+            return Forget(self.idempotency_key)
         return point
 
     def _outcome(self, ending: Ending, status: int) -> UsagePoint | None:
@@ -270,11 +272,11 @@ def adopt_flag(name: str, value: object) -> bool | None:
     """
     Return *value*, or `None` when it is no flag, which is logged.
     """
-    flag = None
-    if value is not None:
-        with logged_mistake():
-            flag = check_flag(name, value)
-    return flag
+    if value is None or isinstance(value, bool):
+        return value
+    with logged_mistake():
+        check_flag(name, value)
+    return None
 
 
 @contextmanager
@@ -288,14 +290,10 @@ def logged_mistake() -> Generator[None]:
         logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400 - no crash
 
 
-@contextmanager
-def logged_crash(entry: Entry | None = None) -> Generator[None]:
+def log_crash(entry: Entry | None = None) -> None:
     """
-    Log an unexpected error, and write the point that it concerns as a log line that can be imported.
+    Log the exception that is handled now, and the point that it concerns as a line that can be imported.
     """
-    try:
-        yield
-    except Exception:
-        logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
-        if isinstance(entry, UsagePoint):
-            log_point(entry)
+    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004 - as said
+    if isinstance(entry, UsagePoint):
+        log_point(entry)

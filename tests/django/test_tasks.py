@@ -262,13 +262,16 @@ def test_no_room_for_a_thread(production, queue, monkeypatch, caplog):
     """
     Where no thread can start, points are committed all the same, and the next commit tries again.
     """
+    start = threading.Thread.start
 
-    def refuse(_):
-        msg = "can't start new thread"
-        raise RuntimeError(msg)
+    def refuse(thread):
+        if thread.name == "remotion-usage-tasks":
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        start(thread)
 
     with monkeypatch.context() as full:
-        full.setattr(enqueuer.threading.Thread, "start", refuse)
+        full.setattr(threading.Thread, "start", refuse)
         assert production.record(point("one"))
     assert production.record(point("two"))
 
