@@ -7,19 +7,16 @@ It imports no framework, never touches `receive`, and forwards every message unc
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Unpack
 
-from .points import OriginHeaders, ResolvedHost, UsagePoint, log_point, own_origin, resolve_host
+from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recording import UsageRecorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, PendingUsage, marked_options
+from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
 
 __all__ = ["UsageMiddleware"]
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,8 +29,6 @@ _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
 
 # Messages that carry a part of the body; the second one from servers that send files by themselves.
 _BODY: Final = frozenset({"http.response.body", "http.response.zerocopysend"})
-
-_CRASHED: Final = "A usage point met an unexpected error."
 
 #: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
 _WITHOUT_BODY: Final = frozenset({204, 304})
@@ -73,7 +68,7 @@ class UsageMiddleware:
         self.app = app
         self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
         # For threads and jobs of this process, which see no request.
-        offer_default_recorder(lambda: self.recorder)
+        offer_default_recorder(self.recorder)
         self._rules = EndpointRules(endpoints or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,11 +86,10 @@ class UsageMiddleware:
             await self.app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        usage = PendingUsage(self.recorder, lambda: self._resolve_host(scope))
-        scope[_SCOPE_KEY] = usage
-        self._match_rules(usage, scope)
-        exchange = _Exchange(usage, self.recorder, scope, send)
-        token = CURRENT.set(usage)
+        exchange = _Exchange(self.recorder, scope, send)
+        scope[_SCOPE_KEY] = exchange
+        self._match_rules(exchange, scope)
+        token = CURRENT.set(exchange)
         gone = True
         try:
             await self.app(scope, receive, exchange.forward)
@@ -105,41 +99,33 @@ class UsageMiddleware:
         finally:
             CURRENT.reset(token)
             scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
-            if usage.counts or not usage.settled:
+            if exchange.may_count or not exchange.settled:
                 await exchange.finish(gone=gone)
 
     def _lifespan_send(self, send: Send) -> Send:
         async def send_lifespan(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                await _guard(asyncio.to_thread(self.recorder.start))
-            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await _guard(asyncio.to_thread(self.recorder.stop))
+            try:
+                if message["type"] == "lifespan.startup.complete":
+                    await asyncio.to_thread(self.recorder.start)
+                elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                    await asyncio.to_thread(self.recorder.stop)
+            except Exception:  # noqa: BLE001 - the app starts and stops all the same
+                log_crash()
             await send(message)
 
         return send_lifespan
 
-    def _resolve_host(self, scope: Scope) -> ResolvedHost:
-        headers = OriginHeaders.from_asgi(scope["headers"])
-        # The server has put the trusted proxy's scheme into the scope; raw X-Forwarded headers are anybody's.
-        scheme = scope.get("scheme", "http")
-        return resolve_host(
-            headers,
-            own=lambda: own_origin(scheme, headers.host),
-            configured=self.recorder.settings.host,
-            allows=self.recorder.allows_host,
-        )
-
-    def _match_rules(self, usage: PendingUsage, scope: Scope) -> None:
+    def _match_rules(self, exchange: Settlement, scope: Scope) -> None:
         if not self._rules:
             return
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
         options = self._rules.match(scope["method"], path, path.removeprefix(root))
         if options is not None:
-            usage.apply(options)
+            exchange.apply(options)
 
 
-class _Exchange:
+class _Exchange(Settlement):
     """
     One response on its way out.
     """
@@ -148,37 +134,48 @@ class _Exchange:
     _left = math.inf  # bytes of the body that the client still waits for
     _sent = False  # whether a recorded point's response has gone out whole
 
-    def __init__(self, usage: PendingUsage, recorder: UsageRecorder, scope: Scope, send: Send) -> None:
-        self._usage = usage
-        self._recorder = recorder
+    def __init__(self, recorder: UsageRecorder, scope: Scope, send: Send) -> None:
+        self.recorder = recorder
+        self.method = scope["method"]
         self._scope = scope
         self._send = send
 
-    # No coroutine function: what it returns is awaited as it is, so a message of another route costs a check, no frame.
+    def find_host(self) -> ResolvedHost:
+        """
+        Return the page's origin, as the request's headers tell it.
+        """
+        headers = OriginHeaders.from_asgi(self._scope["headers"])
+        # The server has put the trusted proxy's scheme into the scope; any client can send X-Forwarded headers.
+        scheme = self._scope.get("scheme", "http")
+        return resolve_host(
+            headers,
+            own=lambda: own_origin(scheme, headers.host),
+            configured=self.recorder.settings.host,
+            allows=self.recorder.allows_host,
+        )
+
+    # Not `async`: a message of a route that does not count costs a check and no coroutine.
     def forward(self, message: Message) -> Awaitable[None]:
         """
         Pass *message* on; the usage point of a counted request is committed before the last one.
         """
-        usage = self._usage
-        if usage.event is None and message.get("more_body", False):
+        if self.event is None and message.get("more_body", False):
             return self._send(message)
-        if not usage.settled and self._is_last(message):
+        if not self.settled and self._is_last(message):
             return self._send_last(message)
-        return self._send(message) if usage.event is None else self._send_noting_loss(message)
+        return self._send(message) if self.event is None else self._send_noting_loss(message)
 
     async def finish(self, *, gone: bool) -> None:
         """
         Settle what has not come to a last message, *gone* meaning that the client went away.
         """
-        usage = self._usage
-        if not usage.settled:
+        if not self.settled:
             self._find_misplaced()
-            if usage.event is not None:
-                await self._record(usage.abort if gone or usage.aborted else usage.fail)
+            await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
         # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
         # And not before the 500 of an unhandled error, which the server sends after us.
-        if (self._sent or usage.recorded) and self._recorder.settings.delivery == "inline":
-            await self._recorder.adeliver_inline()
+        if (self._sent or self.recorded_within) and self.recorder.settings.delivery == "inline":
+            await self.recorder.adeliver_inline()
 
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]
@@ -188,23 +185,22 @@ class _Exchange:
             return not message.get("more_body", False) or self._left <= 0
         if kind == "http.response.start":
             self._status = message["status"]
-            if self._usage.event is not None:
+            if self.event is not None:
                 self._left = _body_length(message)
             return self._left <= 0
         return bool(kind == "http.response.pathsend")
 
     def _send_last(self, message: Message) -> Awaitable[None]:
-        usage = self._usage
         self._find_misplaced()
-        if usage.event is None:
-            usage.settled = True
+        if self.event is None:
+            self.settled = True
             return self._send(message)
         # Starlette's BaseHTTPMiddleware ends the response of a stream that was cut off as if it were whole.
-        usage.aborted |= usage.streaming and self._left > 0
+        self.aborted |= self.streaming and self._left > 0
         return self._record_and_send(message)
 
     async def _record_and_send(self, message: Message) -> None:
-        await self._record(self._usage.complete)
+        await self.arecord("whole", self._status)
         await self._send(message)
         self._sent = True
 
@@ -213,40 +209,21 @@ class _Exchange:
             await self._send(message)
         except OSError:
             # How servers of ASGI 2.4 say that the client has gone.
-            self._usage.aborted = True
+            self.aborted = True
             raise
 
-    async def _record(self, settle: Callable[[str, int], UsagePoint | None]) -> None:
-        # A cancelled request has handed its point over already; the cancellation goes on by itself.
-        point: UsagePoint | None = None
-        try:
-            point = settle(self._scope["method"], self._status)
-            if point is not None:
-                await self._recorder.arecord(point)
-        except Exception:
-            logger.exception(_CRASHED, extra={"action": "record_crashed"})
-            if point is not None:
-                log_point(point)
-
     def _find_misplaced(self) -> None:
-        if self._usage.event is not None:
+        if self.event is not None:
             return
         endpoint = self._scope.get("endpoint")
         options = marked_options(endpoint)
         if options is not None:
-            self._recorder.warn_once(
+            self.recorder.warn_once(
                 f"decorator_misplaced {endpoint!r}",
                 f"@usage_point stands above the route decorator of {endpoint!r}, so only the status tells what "
                 "happened. Put it directly on the function, below the route decorator.",
             )
-            self._usage.apply(options)
-
-
-async def _guard(work: Awaitable[object]) -> None:
-    try:
-        await work
-    except Exception:
-        logger.exception(_CRASHED, extra={"action": "record_crashed"})
+            self.apply(options)
 
 
 def _body_length(start: Message) -> float:

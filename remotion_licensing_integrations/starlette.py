@@ -18,9 +18,9 @@ from .usage import conversion, conversion_job, current_usage, usage_point
 from .webhooks import (
     MODE_HEADER,
     SIGNATURE_HEADER,
-    Answer,
     OnWebhook,
     Webhook,
+    WebhookAnswer,
     WebhookOptions,
     WebhookReceiver,
     is_asynchronous,
@@ -57,7 +57,7 @@ def remotion_webhook(
         try:
             body = await _read_body(request, receiver.max_body)
         except ClientDisconnect:
-            return Response(status_code=400)  # to nobody
+            return Response(status_code=400)  # for no client
         webhook = receiver.read(
             body, signature=request.headers.get(SIGNATURE_HEADER), mode=request.headers.get(MODE_HEADER)
         )
@@ -90,6 +90,6 @@ async def _call(on_webhook: OnWebhook, webhook: Webhook) -> None:
         await run_in_threadpool(on_webhook, webhook.payload)
 
 
-def _respond(answer: Answer) -> Response:
+def _respond(answer: WebhookAnswer) -> Response:
     after = None if answer.after is None else BackgroundTask(answer.after)
     return JSONResponse(answer.content, answer.status, background=after)

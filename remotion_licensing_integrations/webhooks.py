@@ -16,15 +16,14 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
 from .errors import ConfigurationError, InvalidTokenError
-from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token, encode_token
+from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
 from .recording import UsageRecorder
-from .usage import find_recorder
+from .usage import Ending, Settlement, find_recorder
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -41,7 +40,7 @@ WEBHOOK_COMMIT_WAIT: Final = 5.0
 OnWebhook = Callable[[dict[str, Any]], object]
 
 _UNSIGNED: Final = "NO_SECRET_PROVIDED"
-_SUCCEEDED: Final = {"success": True, "error": False, "timeout": False}
+_ENDINGS: Final[dict[object, Ending]] = {"success": "whole", "error": "failed", "timeout": "failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +50,19 @@ class Webhook:
 
     Attributes:
         payload: Its JSON object, whole.
-        succeeded: Whether the render did.
-        token: From `PendingUsage.defer()`, if the app sent it along and it is sound.
+        ending: How the render ended.
+        point: The deferred one, if the app sent its token along and it is sound.
         key: Idempotency key of a point without a token, made from the render's id so that its repeats count once.
     """
 
     payload: dict[str, Any]
-    succeeded: bool
-    token: str | None
+    ending: Ending
+    point: UsagePoint | None
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookAnswer:
     """
     What the sender is told.
 
@@ -82,9 +81,6 @@ class Answer:
         The JSON body, in the form of Remotion's own helpers for JavaScript.
         """
         return {"success": True} if self.error is None else {"success": False, "error": self.error}
-
-
-_UNRECORDED: Final = Answer(503, "the usage point is not recorded yet")
 
 
 class WebhookOptions(TypedDict, total=False):
@@ -139,45 +135,35 @@ class WebhookReceiver:
         self.max_body = max_body
         self._refused: set[str] = set()
 
-    def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | Answer:
+    def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | WebhookAnswer:
         """
         Return the webhook of a request, or how to answer what is none; *body* may be cut after `max_body + 1` bytes.
         """
         if len(body) > self.max_body:
             return self._refuse(413, f"its body has more than {self.max_body} bytes")
         if signature is None or signature == _UNSIGNED:
-            return self._refuse(401, "it is not signed; has the render's webhook a secret?")
+            return self._refuse(401, "it is unsigned; was `secret` passed to the render's webhook?")
         if not self._is_signed(body, signature):
             return self._refuse(401, "its signature is wrong")
         if mode == "demo":
             return _ignore("it is a demo")
         return self._understand(body)
 
-    def record(self, webhook: Webhook) -> Answer:
+    def record(self, webhook: Webhook) -> WebhookAnswer:
         """
         Record the render's usage point and return the answer: 503 when the webhook should come again. Never raises.
         """
-        recorder = find_recorder(self._recorder)
-        if recorder is None:
-            return _UNRECORDED
-        committed = False
-        with _logged_crash():
-            token = self._token(webhook, recorder)
-            committed = recorder.complete(token, succeeded=webhook.succeeded, wait=WEBHOOK_COMMIT_WAIT)
-        return _answer(recorder, webhook, committed=committed)
+        settlement = self._settlement(webhook)
+        committed = settlement.record(webhook.ending, wait=WEBHOOK_COMMIT_WAIT)
+        return _answer(settlement.recorder, webhook, committed=committed)
 
-    async def arecord(self, webhook: Webhook) -> Answer:
+    async def arecord(self, webhook: Webhook) -> WebhookAnswer:
         """
-        Same as `record`, but lets the event loop run meanwhile.
+        Same as `record`, but does not block the event loop.
         """
-        recorder = find_recorder(self._recorder)
-        if recorder is None:
-            return _UNRECORDED
-        committed = False
-        with _logged_crash():
-            token = self._token(webhook, recorder)
-            committed = await recorder.acomplete(token, succeeded=webhook.succeeded, wait=WEBHOOK_COMMIT_WAIT)
-        return _answer(recorder, webhook, committed=committed)
+        settlement = self._settlement(webhook)
+        committed = await settlement.arecord(webhook.ending, wait=WEBHOOK_COMMIT_WAIT)
+        return _answer(settlement.recorder, webhook, committed=committed)
 
     def _is_signed(self, body: bytes, signature: str) -> bool:
         mac = self._mac.copy()
@@ -185,38 +171,40 @@ class WebhookReceiver:
         # As bytes: texts that are not ASCII cannot be compared in constant time.
         return hmac.compare_digest(f"sha512={mac.hexdigest()}".encode(), signature.encode(errors="replace"))
 
-    def _understand(self, body: bytes) -> Webhook | Answer:
+    def _understand(self, body: bytes) -> Webhook | WebhookAnswer:
         payload = _parse(body)
         if payload is None:
             return self._refuse(400, "its body is not a JSON object")
         kind = payload.get("type")
-        succeeded = _SUCCEEDED.get(kind) if isinstance(kind, str) else None
-        if succeeded is None:
+        ending = _ENDINGS.get(kind) if isinstance(kind, str) else None
+        if ending is None:
             return _ignore(f"its type {kind!r:.80} is unknown")
-        webhook = Webhook(payload=payload, succeeded=succeeded, token=_sound_token(payload), key=_key(payload))
-        if not (webhook.token or webhook.key):
+        webhook = Webhook(payload=payload, ending=ending, point=_deferred_point(payload), key=_key(payload))
+        if not (webhook.point or webhook.key):
             return self._refuse(400, "neither renderId nor customData says which render it is about")
         return webhook
 
-    def _refuse(self, status: int, reason: str) -> Answer:
-        # Anybody can send such requests, so they must not fill the log.
+    def _refuse(self, status: int, reason: str) -> WebhookAnswer:
+        # Any client can send such requests, so they must not fill the log.
         if reason not in self._refused:
             self._refused.add(reason)
             logger.warning("A Remotion webhook is refused (said once): %s", reason, extra={"action": "webhook_refused"})
-        return Answer(status, reason)
+        return WebhookAnswer(status, reason)
 
-    def _token(self, webhook: Webhook, recorder: UsageRecorder) -> str:
-        if webhook.token is not None:
-            return webhook.token
-        settings = recorder.settings
-        point = UsagePoint(
-            event=self._event,
-            host=self._host or settings.host,
-            succeeded=None,
-            is_production=settings.is_production,
-            idempotency_key=webhook.key,
+    def _settlement(self, webhook: Webhook) -> Settlement:
+        settlement = Settlement(find_recorder(self._recorder))
+        settings = settlement.recorder.settings
+        settlement.resume(
+            webhook.point
+            or UsagePoint(
+                event=self._event,
+                host=self._host or settings.host,
+                succeeded=None,
+                is_production=settings.is_production,
+                idempotency_key=webhook.key,
+            )
         )
-        return encode_token(point)
+        return settlement
 
 
 def is_asynchronous(function: OnWebhook) -> TypeGuard[Callable[[dict[str, Any]], Awaitable[object]]]:
@@ -239,9 +227,9 @@ def _secret_bytes(secret: object) -> bytes:
     return secret.encode(errors="surrogatepass")
 
 
-def _ignore(reason: str) -> Answer:
+def _ignore(reason: str) -> WebhookAnswer:
     logger.warning("A Remotion webhook is ignored: %s.", reason, extra={"action": "webhook_ignored"})
-    return Answer(200)
+    return WebhookAnswer(200)
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:
@@ -255,17 +243,14 @@ def _as_object(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def _sound_token(payload: dict[str, Any]) -> str | None:
+def _deferred_point(payload: dict[str, Any]) -> UsagePoint | None:
     token = (_as_object(payload.get("customData")) or {}).get(TOKEN_FIELD)
-    if token is None:
-        return None
     try:
-        decode_token(token)
+        return None if token is None else decode_token(token)
     except InvalidTokenError as error:
         # The render has ended all the same: its point is recorded as if there were no token.
-        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
+        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
         return None
-    return str(token)
 
 
 def _key(payload: dict[str, Any]) -> str:
@@ -276,17 +261,10 @@ def _key(payload: dict[str, Any]) -> str:
         return ""
 
 
-def _answer(recorder: UsageRecorder, webhook: Webhook, *, committed: bool) -> Answer:
-    wanted = recorder.enabled and (webhook.succeeded or recorder.settings.report_failures)
+def _answer(recorder: UsageRecorder, webhook: Webhook, *, committed: bool) -> WebhookAnswer:
+    wanted = recorder.enabled and (webhook.ending == "whole" or recorder.settings.report_failures)
     if wanted and not committed:
-        return _UNRECORDED
-    inline = committed and recorder.settings.delivery == "inline"
-    return Answer(200, after=recorder.deliver_inline if inline else None)
-
-
-@contextmanager
-def _logged_crash() -> Generator[None]:
-    try:
-        yield
-    except Exception:
-        logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
+        return WebhookAnswer(503, "the usage point is not recorded yet")
+    return WebhookAnswer(
+        200, after=recorder.deliver_inline if wanted and recorder.settings.delivery == "inline" else None
+    )

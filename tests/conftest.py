@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from remotion_licensing_integrations import set_default_recorder
+from remotion_licensing_integrations import UsageRecorder, set_default_recorder
 from remotion_licensing_integrations.recording import default
 
 pytest_plugins = ["pytester", "tests._django"]
@@ -19,6 +19,6 @@ def _clean_place(monkeypatch, tmp_path):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     # Once Django is set up in this process, it would be asked by all tests.
-    monkeypatch.setattr(default, "_ask", None)
+    monkeypatch.setattr(default, "_provide", default.SharedRecorder(UsageRecorder))
     yield
     set_default_recorder(None)

@@ -278,7 +278,7 @@ def test_key_is_not_logged(endpoint: Any, caplog) -> None:
     """
 
     class Refusing(UsageRecorder):
-        async def arecord(self, point: Any) -> bool:
+        async def arecord(self, point: Any, *, wait: float | None = None) -> bool:
             raise RuntimeError
 
     with caplog.at_level(logging.DEBUG):

@@ -20,11 +20,10 @@ from remotion_licensing_integrations import UsagePoint, UsageRecorder, set_defau
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.points.token import encode_token
-from remotion_licensing_integrations.recording import default
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.settings import Settings
-from remotion_licensing_integrations.usage.pending import CURRENT, PendingUsage
-from remotion_licensing_integrations.webhooks import Answer, Webhook, WebhookReceiver
+from remotion_licensing_integrations.usage import CURRENT, Settlement
+from remotion_licensing_integrations.webhooks import Webhook, WebhookAnswer, WebhookReceiver
 
 from ._asgi import ORIGIN, PATIENCE, QUIET
 from ._recorders import actions, make, outbox  # noqa: F401 - fixtures
@@ -35,12 +34,12 @@ BOTH = pytest.mark.parametrize("how", ["record", "arecord"])
 KEY = "remotion-lambda-abcdefghij"
 
 
-def read(content: Any, receiver: WebhookReceiver = RECEIVER, *, mode: str = "production") -> Webhook | Answer:
+def read(content: Any, receiver: WebhookReceiver = RECEIVER, *, mode: str = "production") -> Webhook | WebhookAnswer:
     body, headers = signed(content)
     return receiver.read(body, signature=headers["X-Remotion-Signature"], mode=mode)
 
 
-def record(how: str, content: Any, **options: Any) -> Answer:
+def record(how: str, content: Any, **options: Any) -> WebhookAnswer:
     """
     Read a genuine webhook, and record its point.
     """
@@ -66,8 +65,8 @@ def test_golden(case: dict[str, Any]) -> None:
 
     assert isinstance(webhook, Webhook)
     assert (webhook.payload, webhook.key) == (json.loads(body), "remotion-lambda-bm2v0f3xkq")
-    assert webhook.succeeded == (headers["X-Remotion-Status"] == "success")
-    assert webhook.token == (webhook.payload["customData"] or {}).get("usage_token")
+    assert (webhook.ending == "whole") == (headers["X-Remotion-Status"] == "success")
+    assert (webhook.point is None) == ("usage_token" not in (webhook.payload["customData"] or {}))
 
 
 def test_golden_without_secret() -> None:
@@ -78,7 +77,7 @@ def test_golden_without_secret() -> None:
     answer = RECEIVER.read(body, signature=headers["X-Remotion-Signature"], mode=headers["X-Remotion-Mode"])
 
     assert headers["X-Remotion-Signature"] == "NO_SECRET_PROVIDED"
-    assert answer == Answer(401, "it is not signed; has the render's webhook a secret?")
+    assert answer == WebhookAnswer(401, "it is unsigned; was `secret` passed to the render's webhook?")
 
 
 def test_signature_of_remotion() -> None:
@@ -93,7 +92,7 @@ def test_signature_of_remotion() -> None:
     )
     receiver = WebhookReceiver("INSECURE_DEFAULT_SECRET")
 
-    assert receiver.read(b'{"payload":"test"}', signature=signature, mode=None) == Answer(200)
+    assert receiver.read(b'{"payload":"test"}', signature=signature, mode=None) == WebhookAnswer(200)
 
 
 BODY, HEADERS = signed(payload())
@@ -140,7 +139,7 @@ def test_any_request(body: bytes, signature: str | None, mode: str | None) -> No
     """
     answer = WebhookReceiver(SECRET).read(body, signature=signature, mode=mode)
 
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, WebhookAnswer)
     assert answer.status == 401
 
 
@@ -183,7 +182,7 @@ def test_no_object(body: bytes) -> None:
     """
     A genuine request whose body is not a JSON object is a bad one.
     """
-    assert read(body) == Answer(400, "its body is not a JSON object")
+    assert read(body) == WebhookAnswer(400, "its body is not a JSON object")
 
 
 @pytest.mark.parametrize("render_id", [None, "", 7, ["a"], "é", "\ud800", "a" * 256, "a\n"])
@@ -202,7 +201,7 @@ def test_token_without_render() -> None:
     webhook = read({"type": "success", "customData": {"usage_token": TOKEN}})
 
     assert isinstance(webhook, Webhook)
-    assert webhook.token == TOKEN
+    assert webhook.point.idempotency_key == DEFERRED.idempotency_key
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "text", {"usage_token": None}, {"other": TOKEN}])
@@ -213,7 +212,7 @@ def test_no_token(data: Any, caplog) -> None:
     webhook = read(payload(customData=data))
 
     assert isinstance(webhook, Webhook)
-    assert (webhook.token, webhook.key, caplog.records) == (None, KEY, [])
+    assert (webhook.point, webhook.key, caplog.records) == (None, KEY, [])
 
 
 @pytest.mark.parametrize("token", ["", "render-7", TOKEN[:-1], 7, [TOKEN], "\ud800"])
@@ -224,7 +223,7 @@ def test_damaged_token(token: Any, caplog) -> None:
     webhook = read(with_token(token=token))
 
     assert isinstance(webhook, Webhook)
-    assert (webhook.token, webhook.key, actions(caplog)) == (None, KEY, ["bad_token"])
+    assert (webhook.point, webhook.key, actions(caplog)) == (None, KEY, ["bad_token"])
 
 
 @pytest.mark.parametrize("kind", ["progress", "", None, 1, ["success"], {}])
@@ -232,7 +231,7 @@ def test_unknown_type(kind: Any, caplog) -> None:
     """
     A type that does not say how the render ended is logged, and nothing else.
     """
-    assert read(payload(kind)) == Answer(200)
+    assert read(payload(kind)) == WebhookAnswer(200)
     assert actions(caplog) == ["webhook_ignored"]
 
 
@@ -240,7 +239,7 @@ def test_demo(caplog) -> None:
     """
     A webhook of the test tool in Remotion's documentation is logged, and nothing else.
     """
-    assert read(payload(), mode="demo") == Answer(200)
+    assert read(payload(), mode="demo") == WebhookAnswer(200)
     assert actions(caplog) == ["webhook_ignored"]
 
 
@@ -271,7 +270,7 @@ def test_refusals_are_logged_once(caplog) -> None:
         receiver.read(BODY, signature=signature, mode=None)
 
     assert actions(caplog) == ["webhook_refused"] * 2
-    assert "has the render's webhook a secret?" in caplog.records[0].message
+    assert "it is unsigned" in caplog.records[0].message
     assert "its signature is wrong" in caplog.records[1].message
 
 
@@ -349,7 +348,7 @@ def test_deferred_point(how: str, kind: str, succeeded: bool, make) -> None:
     recorder = make()
     recorder.record(DEFERRED, wait=PATIENCE)
 
-    assert record(how, with_token(kind), recorder=recorder) == Answer(200)
+    assert record(how, with_token(kind), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == [("deferred-1", succeeded, State.PENDING)]
 
 
@@ -361,7 +360,7 @@ def test_own_point(how: str, kind: str, succeeded: bool, make) -> None:
     """
     recorder = make()
 
-    assert record(how, payload(kind), recorder=recorder) == Answer(200)
+    assert record(how, payload(kind), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == [(KEY, succeeded, State.PENDING)]
 
 
@@ -371,7 +370,7 @@ def test_repeats(content: dict[str, Any], remotion_usage) -> None:
     A webhook that comes again counts once, and the first outcome stands.
     """
     for kind in ("success", "success", "timeout"):
-        assert record("record", {**content, "type": kind}) == Answer(200)
+        assert record("record", {**content, "type": kind}) == WebhookAnswer(200)
 
     assert [point.succeeded for point in remotion_usage.points] == [True]
 
@@ -415,8 +414,8 @@ def test_failures_are_not_reported(how: str, make) -> None:
     recorder = make(report_failures=False)
     recorder.record(DEFERRED, wait=PATIENCE)
 
-    assert record(how, with_token("error"), recorder=recorder) == Answer(200)
-    assert record(how, payload("timeout"), recorder=recorder) == Answer(200)
+    assert record(how, with_token("error"), recorder=recorder) == WebhookAnswer(200)
+    assert record(how, payload("timeout"), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == []
 
 
@@ -427,7 +426,7 @@ def test_no_licence_key(how: str, make) -> None:
     """
     recorder = make(license_key=None, delivery="inline")
 
-    assert record(how, payload(), recorder=recorder) == Answer(200)
+    assert record(how, payload(), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == []
 
 
@@ -442,8 +441,8 @@ def test_store_that_refuses(how: str, make, outbox) -> None:
     outbox.refuses = False
     recorder.stop(PATIENCE)
 
-    assert first == Answer(503, "the usage point is not recorded yet")
-    assert record(how, payload(), recorder=recorder) == Answer(200)
+    assert first == WebhookAnswer(503, "the usage point is not recorded yet")
+    assert record(how, payload(), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == [(KEY, True, State.PENDING)]
 
 
@@ -470,7 +469,7 @@ def test_patience(how: str, make, outbox, monkeypatch) -> None:
         outbox.wait_entered()
         outbox.gate.set()
 
-    assert answer.result() == Answer(200)
+    assert answer.result() == WebhookAnswer(200)
 
 
 @BOTH
@@ -482,7 +481,7 @@ def test_crash(how: str, make, monkeypatch, caplog) -> None:
     monkeypatch.setattr(recorder, "_submit", None)
 
     assert record(how, payload(), recorder=recorder).status == 503
-    assert actions(caplog) == ["record_crashed"]
+    assert actions(caplog) == ["record_crashed", "point_logged"]
 
 
 @BOTH
@@ -491,7 +490,6 @@ def test_unusable_settings(how: str, monkeypatch, caplog) -> None:
     With settings that no recorder can be made of, the log says so, and the webhook shall come again.
     """
     monkeypatch.setenv("REMOTION_LICENSING_TIMEOUT", "soon")
-    monkeypatch.setattr(default, "_ask", None)  # a Django project's, where its tests have run before
 
     assert record(how, payload(), recorder=None).status == 503
     assert actions(caplog) == ["bad_settings"]
@@ -504,7 +502,7 @@ def test_recorder(used: str, make) -> None:
     """
     three = {name: make(store=MemoryOutbox()) for name in ("given", "request", "default")}
     set_default_recorder(three["default"])
-    around = CURRENT.set(PendingUsage(three["request"], lambda: None) if used != "default" else None)
+    around = CURRENT.set(Settlement(three["request"]) if used != "default" else None)
     try:
         record("record", payload(), recorder=three["given"] if used == "given" else None)
     finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-from ..recording import ask_for_default_recorder
+from ..recording import provide_default_recorder
 
 
 class RemotionLicensingConfig(AppConfig):
@@ -22,9 +22,9 @@ class RemotionLicensingConfig(AppConfig):
 
     def ready(self) -> None:
         """
-        Register the system checks, and whom to ask for a recorder; nothing starts here.
+        Register the system checks and the default recorder; nothing starts here.
         """
         from . import checks  # noqa: F401, PLC0415 - checks register themselves, once the apps are loaded
         from .recorder import get_recorder  # noqa: PLC0415 - models load after the apps
 
-        ask_for_default_recorder(get_recorder)
+        provide_default_recorder(get_recorder)

@@ -21,7 +21,7 @@ from ..outbox import open_outbox
 from ..points import is_local
 from ..usage import count_decorated
 from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings, sends_by_tasks
-from .sender import load_task
+from .enqueuer import load_task
 
 TAG: Final = "remotion_licensing"
 _MIDDLEWARE: Final = "remotion_licensing_integrations.django.middleware.UsageMiddleware"

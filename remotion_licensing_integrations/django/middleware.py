@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from ..usage import CURRENT
@@ -44,47 +44,37 @@ class UsageMiddleware:
         """
         if hasattr(request, _ATTRIBUTE):
             return cast("HttpResponseBase", self.get_response(request))
-        exchange = Exchange(request, get_recorder())
+        exchange = Exchange(get_recorder(), request)
         setattr(request, _ATTRIBUTE, True)
         return self._acall(exchange) if self._is_async else self._call(exchange)
 
     def _call(self, exchange: Exchange) -> HttpResponseBase:
-        token = CURRENT.set(exchange.usage)
+        token = CURRENT.set(exchange)
         try:
             response: HttpResponseBase = self.get_response(exchange.request)
         except BaseException:
-            exchange.record(exchange.usage.fail)
+            exchange.record("failed")
             raise
         finally:
             CURRENT.reset(token)
-        if not exchange.usage.counts:
-            return response
-        if exchange.goes_on_in(response):
-            exchange.watch(cast("StreamingHttpResponse", response))
-        else:
-            exchange.record(exchange.usage.complete, response.status_code)
-        exchange.deliver_after(response)
+        if exchange.may_count and exchange.ends_with(response):
+            exchange.record("whole", response.status_code)
         return response
 
     async def _acall(self, exchange: Exchange) -> HttpResponseBase:
-        token = CURRENT.set(exchange.usage)
+        token = CURRENT.set(exchange)
         try:
             response: HttpResponseBase = await self.get_response(exchange.request)
         except asyncio.CancelledError:
             # The client has gone. A synchronous view goes on in its thread all the same, and settles when it ends.
-            if not exchange.usage.abandon(exchange.record):
-                await exchange.arecord(exchange.usage.abort)
+            if not exchange.abandon():
+                await exchange.arecord("aborted")
             raise
         except BaseException:
-            await exchange.arecord(exchange.usage.fail)
+            await exchange.arecord("failed")
             raise
         finally:
             CURRENT.reset(token)
-        if not exchange.usage.counts:
-            return response
-        if exchange.goes_on_in(response):
-            exchange.watch(cast("StreamingHttpResponse", response))
-        else:
-            await exchange.arecord(exchange.usage.complete, response.status_code)
-        exchange.deliver_after(response)
+        if exchange.may_count and exchange.ends_with(response):
+            await exchange.arecord("whole", response.status_code)
         return response

@@ -7,16 +7,17 @@ soon as it is defined.
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
 from typing import Final
 
 from django.utils import timezone
 
-from ..recording import UsageRecorder
+from ..recording import UsageRecorder, default_recorder
 from .conf import sends_by_tasks
-from .recorder import get_recorder
-from .sender import enqueue
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 MAX_SECONDS: Final = 30.0  # that one task delivers; queues end tasks that take too long
 MIN_WAIT: Final = 1.0  # seconds until the next task, and how far apart two of them are
@@ -34,7 +35,7 @@ if sends_by_tasks():
         Raises:
             OutboxError: The store refuses; claimed points come back when their lease ends.
         """
-        recorder = get_recorder()
+        recorder = default_recorder()
         registered = recorder.deliver(MAX_SECONDS)
         if recorder.enabled and deliver.get_backend().supports_defer:
             _deliver_again(recorder)
@@ -50,5 +51,8 @@ def _deliver_again(recorder: UsageRecorder) -> None:
     # Each process puts off one task at a time, else they would multiply as long as something is due.
     if now < _again_at <= now + wait + MIN_WAIT:
         return
-    if enqueue(run_after=timezone.now() + timedelta(seconds=wait)):
+    try:
+        deliver.using(run_after=timezone.now() + timedelta(seconds=wait)).enqueue()
         _again_at = now + wait
+    except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
+        logger.error("The next task cannot be enqueued: %s", error, extra={"action": "sender_failed"})  # noqa: TRY400 - no crash

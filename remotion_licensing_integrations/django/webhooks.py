@@ -15,7 +15,15 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from ..webhooks import MODE_HEADER, SIGNATURE_HEADER, Answer, Webhook, WebhookOptions, WebhookReceiver, is_asynchronous
+from ..webhooks import (
+    MODE_HEADER,
+    SIGNATURE_HEADER,
+    Webhook,
+    WebhookAnswer,
+    WebhookOptions,
+    WebhookReceiver,
+    is_asynchronous,
+)
 from .exchange import run_after
 
 
@@ -74,17 +82,17 @@ def aremotion_webhook(
     return view
 
 
-def _read(receiver: WebhookReceiver, request: HttpRequest) -> Webhook | Answer:
+def _read(receiver: WebhookReceiver, request: HttpRequest) -> Webhook | WebhookAnswer:
     try:
         body = request.body
     except RequestDataTooBig:
-        return Answer(413, "the body is longer than DATA_UPLOAD_MAX_MEMORY_SIZE")
+        return WebhookAnswer(413, "the body is longer than DATA_UPLOAD_MAX_MEMORY_SIZE")
     except (UnreadablePostError, RawPostDataException):
-        return Answer(400, "the body cannot be read")
+        return WebhookAnswer(400, "the body cannot be read")
     return receiver.read(body, signature=request.headers.get(SIGNATURE_HEADER), mode=request.headers.get(MODE_HEADER))
 
 
-def _respond(answer: Answer) -> HttpResponseBase:
+def _respond(answer: WebhookAnswer) -> HttpResponseBase:
     response = JsonResponse(answer.content, status=answer.status)
     if answer.after is not None:
         run_after(response, answer.after)

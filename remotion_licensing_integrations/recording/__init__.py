@@ -4,16 +4,29 @@ Where a usage point becomes durable.
 In comes a finished or deferred point, from any thread or event loop; out goes the word that the outbox has it.
 """
 
-from .default import ask_for_default_recorder, default_recorder, offer_default_recorder, set_default_recorder
+from .default import (
+    OFF,
+    SharedRecorder,
+    default_recorder,
+    offer_default_recorder,
+    provide_default_recorder,
+    set_default_recorder,
+)
+from .keeper import Keeper
 from .recorder import RecorderCounts, UsageRecorder
-from .writer import store_or_log
+from .writer import Entry, Forget, store_now
 
 __all__ = [
+    "OFF",
+    "Entry",
+    "Forget",
+    "Keeper",
     "RecorderCounts",
+    "SharedRecorder",
     "UsageRecorder",
-    "ask_for_default_recorder",
     "default_recorder",
     "offer_default_recorder",
+    "provide_default_recorder",
     "set_default_recorder",
-    "store_or_log",
+    "store_now",
 ]

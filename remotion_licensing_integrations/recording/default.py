@@ -7,12 +7,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .._support.forks import ForkLock
+from ..outbox import MemoryOutbox
+from ..settings import Settings
+from .keeper import NOTHING, START_LOCK
 from .recorder import UsageRecorder
 
-_lock: Final = ForkLock()
-_recorder: UsageRecorder | None = None
-_ask: Callable[[], UsageRecorder] | None = None
+#: The recorder of code that has none: it keeps nothing. Its key, which is never sent, spares it the warning.
+OFF: Final = UsageRecorder(Settings(license_key="none"), outbox=MemoryOutbox(), keeper=NOTHING)
+
+
+class SharedRecorder:
+    """
+    Returns, when called, the one recorder that *make* makes for this process, on the first call.
+    """
+
+    def __init__(self, make: Callable[[], UsageRecorder]) -> None:
+        self._make = make
+        self._recorder: UsageRecorder | None = None
+
+    def __call__(self) -> UsageRecorder:
+        """
+        Return the recorder; raises what *make* raises.
+        """
+        if self._recorder is None:
+            with START_LOCK:
+                self._recorder = self._recorder or self._make()
+        return self._recorder
+
+    def forget(self) -> None:
+        """
+        Stop the recorder, if there is one; the next call makes a new one.
+        """
+        with START_LOCK:
+            recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.stop()
+
+
+_named: UsageRecorder | None = None
+_provide: Callable[[], UsageRecorder] = SharedRecorder(UsageRecorder)
 
 
 def default_recorder() -> UsageRecorder:
@@ -25,34 +58,27 @@ def default_recorder() -> UsageRecorder:
     Raises:
         ConfigurationError: The settings are unusable.
     """
-    if _recorder is None and _ask is not None:
-        return _ask()
-    if _recorder is None:
-        offer_default_recorder(UsageRecorder)
-    return _recorder  # type: ignore[return-value] # just set
+    return _named or _provide()
 
 
 def set_default_recorder(recorder: UsageRecorder | None) -> None:
     """
     Give *recorder* to all code of this process that has none of its own; `None` leaves it open again.
     """
-    global _recorder  # noqa: PLW0603 - one for the process
-    with _lock:
-        _recorder = recorder
+    global _named  # noqa: PLW0603 - one for the process
+    _named = recorder
 
 
-def offer_default_recorder(make: Callable[[], UsageRecorder]) -> None:
+def offer_default_recorder(recorder: UsageRecorder) -> None:
     """
-    Same as `set_default_recorder`, but only where there is none; what *make* returns.
+    Same as `set_default_recorder`, but only where none is named.
     """
-    global _recorder  # noqa: PLW0603 - one for the process
-    with _lock:
-        _recorder = _recorder or make()
+    set_default_recorder(_named or recorder)
 
 
-def ask_for_default_recorder(ask: Callable[[], UsageRecorder]) -> None:
+def provide_default_recorder(provide: Callable[[], UsageRecorder]) -> None:
     """
-    Have *ask* called each time that a default recorder is needed and there is none.
+    Have *provide* called, in place of reading the environment, each time that no recorder is named.
     """
-    global _ask  # noqa: PLW0603 - one for the process
-    _ask = ask
+    global _provide  # noqa: PLW0603 - one for the process
+    _provide = provide

@@ -1,8 +1,8 @@
 """
 Where a finished request becomes a durable usage point.
 
-Nothing runs until the first point or `start()`; then each process has one writer thread and, when it delivers by
-itself, one delivery worker. A fork leaves the child with neither, and its first point starts its own.
+Nothing runs until the first point or `start()`; then each process has its threads. A fork leaves the child with none of
+them, and its first point starts its own.
 """
 
 from __future__ import annotations
@@ -10,31 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from .._support.forks import ForkLock
 from .._support.testrun import is_test_run
-from ..delivery import Deliverer
 from ..errors import OutboxError
-from ..outbox import Counts, MemoryOutbox, Outbox, State, open_outbox
+from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import DEFAULT_OUTBOX, Settings
-from .threads import Threads
-from .waiting import Begin, await_for, wait_for
-from .writer import Notify, store_or_log
+from .keeper import NOTHING, START_LOCK, Keeper, Threads, await_for, wait_for
+from .writer import Entry, Forget, store_now
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
-
-# Guards the first use in each process.
-_start_lock: Final = ForkLock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +63,17 @@ class UsageRecorder:
         transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
         on_commit: Called after each commit of points that this process leaves to others to deliver, from the thread
             that commits; it must neither wait nor raise.
+        allows_host: Whether an origin may be a point's host, where `settings.allowed_hosts` is open; defaults to any.
+        warns_of_local_hosts: Whether a server's own address as host is worth a warning when it is local.
+        keeper: Keeps the points in place of threads that commit and deliver.
+
+    Attributes:
+        keeper_of_all: Keeps the points of every recorder of this process, in tests.
+        allows_host: Whether an origin may be a point's host; `None` when any may.
+        enabled: Whether points are recorded: not without a licence key.
     """
+
+    keeper_of_all: ClassVar[Keeper | None] = None
 
     def __init__(
         self,
@@ -78,18 +82,19 @@ class UsageRecorder:
         outbox: Outbox | None = None,
         transport: Any = None,
         on_commit: Callable[[], object] = lambda: None,
+        allows_host: Callable[[str], bool] | None = None,
+        warns_of_local_hosts: bool = True,
+        keeper: Keeper | None = None,
     ) -> None:
         self.settings = settings or Settings.from_env()
+        self.enabled = self.settings.license_key is not None
         self.outbox = _default_outbox(self.settings) if outbox is None else outbox
         listed = self.settings.allowed_hosts
-        #: Whether an origin may be a point's host; `None` when any may.
-        self.allows_host: Callable[[str], bool] | None = None if listed is None else AllowedOrigins(listed)
-        #: Whether a server's own address as host is worth a warning when it is local; not in development.
-        self.warns_of_local_hosts = self.settings.is_production
-        self._transport = transport
-        self._on_commit = on_commit
+        self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
+        self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
+        self._make_threads = partial(Threads, self.outbox, self.settings, transport, on_commit)
+        self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
-        self._apart: list[threading.Thread] = []  # that end deferrals
         self._late = 0
         self._hosts: Counter[str] = Counter()
         self._warned: set[str] = set()
@@ -97,64 +102,51 @@ class UsageRecorder:
     def __repr__(self) -> str:
         return f"UsageRecorder(outbox={self.outbox!r}, delivery={self.settings.delivery!r})"
 
-    @property
-    def enabled(self) -> bool:
-        """
-        Whether points are recorded at all: not without a licence key, which is said once.
-        """
-        if self.settings.license_key is None:
-            self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
-            return False
-        return True
-
     def start(self) -> None:
         """
         Open the outbox and start the threads; without it the first point does so.
         """
-        if not self.enabled:
-            return
-        try:
-            self.outbox.open()
-        except OutboxError as error:
-            # The app must start all the same: points wait in memory, and the writer tries again.
-            logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
-        self._running()
+        if self._instead() is None:
+            try:
+                self.outbox.open()
+            except OutboxError as error:
+                # The app must start all the same: points wait in memory, and the writer tries again.
+                logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - no crash
+            self._running()
 
     def stop(self, timeout: float | None = None) -> None:
         """
-        Commit what waits, deliver what is due and end the threads.
+        Commit what waits, deliver what is due and end the threads; what is not delivered stays in the outbox.
 
-        What is not delivered stays in the outbox for the next process.
-
-        Args:
-            timeout: Seconds for all of it; defaults to `settings.shutdown_timeout`.
+        All of it takes *timeout* seconds at most, by default `settings.shutdown_timeout`.
         """
         stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
-        with _start_lock:
+        with START_LOCK:
             threads, self._threads = self._own_threads(), None
         if threads is not None:
             threads.stop(stop_at)
-        for work in self._apart:
-            work.join(max(0.0, stop_at - time.monotonic()))
         self.outbox.close()
 
-    def record(self, point: UsagePoint, *, wait: float | None = None) -> bool:
+    def record(self, point: Entry, *, wait: float | None = None) -> bool:
         """
         Store *point*, and return whether it is committed.
 
-        A point that is not committed in time stays with this process, which goes on trying. Never raises.
+        Waits *wait* seconds at most, by default the 0.25 that a request can be asked for. A point that is not committed
+        by then stays with this process, which goes on trying. Never raises.
+        """
+        keeper = self._instead()
+        if keeper is not None:
+            return keeper.keep(point)
+        return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait))
 
-        Args:
-            point: What has finished, or is deferred.
-            wait: Seconds to wait for the commit at the most; defaults to 0.25, what a request can be asked for.
+    async def arecord(self, point: Entry, *, wait: float | None = None) -> bool:
         """
-        return self.enabled and self._wait(partial(self._submit, point), wait)
-
-    async def arecord(self, point: UsagePoint, *, wait: float | None = None) -> bool:
+        Same as `record`, but does not block the event loop.
         """
-        Same as `record`, but lets the event loop run meanwhile.
-        """
-        return self.enabled and await self._await(partial(self._submit, point), wait)
+        keeper = self._instead()
+        if keeper is not None:
+            return await keeper.akeep(point)
+        return self._noted(await await_for(self._submit(point), COMMIT_WAIT if wait is None else wait))
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
@@ -167,52 +159,28 @@ class UsageRecorder:
             ConfigurationError: *succeeded* is not a flag.
             InvalidTokenError: *token* is not from `defer()`.
         """
-        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
-        if not self._reports(point):
-            self.forget_deferred(point.idempotency_key, wait=wait)
-            return False
-        return self.record(point, wait=wait)
+        entry = self._completed(token, succeeded)
+        return self.record(entry, wait=wait) and isinstance(entry, UsagePoint)
 
     async def acomplete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
-        Same as `complete`, but lets the event loop run meanwhile.
+        Same as `complete`, but does not block the event loop.
         """
-        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
-        if not self._reports(point):
-            await self.aforget_deferred(point.idempotency_key, wait=wait)
-            return False
-        return await self.arecord(point, wait=wait)
-
-    def _reports(self, point: UsagePoint) -> bool:
-        return bool(point.succeeded) or self.settings.report_failures
-
-    def forget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
-        """
-        Let the deferred point with this key go, and return whether that is done within *wait* seconds; see `record`.
-
-        Its work has ended, and there is no outcome to record. Never raises.
-        """
-        return self.enabled and self._wait(partial(self._forget_apart, idempotency_key), wait)
-
-    async def aforget_deferred(self, idempotency_key: str, *, wait: float | None = None) -> bool:
-        """
-        Same as `forget_deferred`, but lets the event loop run meanwhile.
-        """
-        return self.enabled and await self._await(partial(self._forget_apart, idempotency_key), wait)
+        entry = self._completed(token, succeeded)
+        return await self.arecord(entry, wait=wait) and isinstance(entry, UsagePoint)
 
     def deliver(self, timeout: float | None = None) -> int:
         """
         Deliver what is due now, from this thread, and return how many points were registered; 0 with delivery "off".
 
-        Args:
-            timeout: Seconds; `None` until nothing is due.
+        It ends when nothing is due, or after *timeout* seconds.
 
         Raises:
             OutboxError: The store refuses.
         """
-        if self.settings.delivery == "off" or not self.enabled:
+        if self.settings.delivery == "off" or self._instead() is not None:
             return 0
-        return self._running().delivery.deliver(timeout)
+        return self._running().deliverer.deliver(timeout)
 
     def deliver_inline(self) -> None:
         """
@@ -226,7 +194,7 @@ class UsageRecorder:
 
     async def adeliver_inline(self) -> None:
         """
-        Same as `deliver_inline`, but lets the event loop run meanwhile.
+        Same as `deliver_inline`, but does not block the event loop.
         """
         try:
             await asyncio.to_thread(self.deliver_inline)
@@ -242,7 +210,7 @@ class UsageRecorder:
         """
         due = self.outbox.next_due()
         threads = self._own_threads()
-        return due if due is None or threads is None else max(due, threads.delivery.pause_seconds)
+        return due if due is None or threads is None else max(due, threads.deliverer.pause_seconds)
 
     def counts(self) -> RecorderCounts:
         """
@@ -258,7 +226,7 @@ class UsageRecorder:
             late=self._late,
             logged=threads.writer.logged if threads else 0,
             hosts=dict(self._hosts),
-            paused=threads.delivery.pause_reason if threads else None,
+            paused=threads.deliverer.pause_reason if threads else None,
         )
 
     def count_host(self, host: ResolvedHost) -> None:
@@ -266,7 +234,7 @@ class UsageRecorder:
         Note how a host was chosen, and say so when it is not allowed, or most likely not the page's.
         """
         self._hosts[host.source] += 1
-        if host.source == "own" and host.value and self.warns_of_local_hosts and is_local(host.value):
+        if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
             self.warn_once(
                 "host_local",
                 f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
@@ -288,58 +256,40 @@ class UsageRecorder:
             self._warned.add(action)
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
-    def _wait(self, begin: Begin, wait: float | None) -> bool:
-        return self._noted(wait_for(begin, COMMIT_WAIT if wait is None else wait))
+    def _instead(self) -> Keeper | None:
+        keeper = self.keeper_of_all or self._keeper
+        if keeper is None and not self.enabled:
+            self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
+            return NOTHING
+        return keeper
 
-    async def _await(self, begin: Begin, wait: float | None) -> bool:
-        return self._noted(await await_for(begin, COMMIT_WAIT if wait is None else wait))
+    def _completed(self, token: str, succeeded: object) -> Entry:
+        point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
+        return point if point.succeeded or self.settings.report_failures else Forget(point.idempotency_key)
 
-    def _noted(self, outcome: bool | None) -> bool:  # noqa: FBT001 - what was waited for
-        if outcome is None:
+    def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - what was waited for
+        if committed is None:
             self._late += 1
-            self.warn_once(
-                "commit_late", "The outbox is slow: a response went out before its usage point was committed."
-            )
-        return bool(outcome)
+            self.warn_once("commit_late", "The outbox is slow: a response went out before its point was committed.")
+        return bool(committed)
 
-    def _forget_apart(self, idempotency_key: str, notify: Notify) -> None:
-        # In a thread of its own, as nobody can be made to wait for the store, nor find it in his event loop or
-        # transaction.
-        work = threading.Thread(target=lambda: notify(self._forget(idempotency_key)), daemon=True)
+    def _submit(self, entry: Entry) -> Future[bool]:
         try:
-            work.start()
-            self._apart = [*filter(threading.Thread.is_alive, self._apart), work]
+            while (future := self._running().writer.submit(entry)) is None:
+                pass  # stopped just now; the next writer is new
         except RuntimeError:
-            work.run()  # no thread can start while the interpreter shuts down
-
-    def _forget(self, idempotency_key: str) -> bool:
-        try:
-            stored = self.outbox.get(idempotency_key)
-            if stored is not None and stored.state is State.DEFERRED:
-                self.outbox.discard([idempotency_key])
-        except Exception as error:  # noqa: BLE001 - whatever the store does, nobody's work may fail for it
-            # It stays visible as deferred, for somebody to see to.
-            logger.error("A deferred usage point stays: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - as above
-            return False
-        return True
-
-    def _submit(self, point: UsagePoint, notify: Notify) -> None:
-        try:
-            while not self._running().writer.submit(point, notify):
-                pass  # stopped just now; the next one is new
-        except RuntimeError:
-            # No thread can start while the interpreter shuts down: what is left is this one.
-            notify(store_or_log(self.outbox, point))
+            # No thread can start while the interpreter shuts down, so this one stores the point
+            # (tests/recording/test_recorder_life.py::test_record_at_exit).
+            stored: Future[bool] = Future()
+            stored.set_result(store_now(self.outbox, entry))
+            return stored
+        return future
 
     def _running(self) -> Threads:
         threads = self._own_threads()
         if threads is None:
-            with _start_lock:
-                threads = self._own_threads()
-                if threads is None:
-                    delivery = Deliverer(self.outbox, self.settings, transport=self._transport)
-                    threads = Threads(self.outbox, delivery, self.settings, self._on_commit)
-                    self._threads = threads
+            with START_LOCK:
+                threads = self._threads = self._own_threads() or self._make_threads()
         return threads
 
     def _own_threads(self) -> Threads | None:

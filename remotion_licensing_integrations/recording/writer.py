@@ -1,9 +1,10 @@
 """
 The one thread of a process that commits usage points, as many at a time as are waiting.
 
-Requests hand a point over and wait for its commit, but never longer than a bound; a store that refuses keeps its points
-in memory for another try. A point that memory has no room for, or that is still there when the process ends, becomes
-one log line that `remotion-licensing import` reads back.
+Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, its points
+are kept in memory and tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). A point that
+memory has no room for, or that is still there when the process ends, becomes one log line that `remotion-licensing
+import` reads back (…::test_overflow_goes_to_the_log, …::test_stop_with_a_store_that_hangs).
 """
 
 from __future__ import annotations
@@ -13,37 +14,51 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
-from ..delivery import drain
-from ..outbox import Outbox
+from ..outbox import Outbox, State
 from ..points import UsagePoint, log_point
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
-MAX_BATCH: Final = 256  # points in one transaction
-MAX_BACKLOG: Final = 10_000  # points kept in memory while the store refuses
+MAX_BATCH: Final = 256  # entries in one transaction
+MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses
 RETRY_AFTER: Final = 1.0  # seconds between tries of a refusing store
 
-Notify = Callable[[bool], object]
-_Entry = tuple[UsagePoint, Notify]
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """
+    The wish to delete a deferred point, whose work has ended without an outcome to record.
+    """
+
+    idempotency_key: str
+
+
+#: What a recorder takes.
+Entry = UsagePoint | Forget
+_Item = tuple[Entry, "Future[bool]"]
 
 
 class Writer:
     """
-    Commits points to *outbox* from a thread of its own.
+    Commits entries to *outbox* from a thread, in the order of their arrival.
 
     Args:
-        on_commit: Called from the thread after each commit.
+        on_commit: Called from the thread after each commit of points.
     """
 
     def __init__(self, outbox: Outbox, *, on_commit: Callable[[], object] = lambda: None) -> None:
         self._outbox = outbox
         self._on_commit = on_commit
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._backlog: list[UsagePoint] = []
-        self._refused = False
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._backlog: list[_Item] = []
+        self._refused = False  # which the log says once
+        self._blocked = False  # by points that the store has refused
         self._retry_at = 0.0
         self._stop_at: float | None = None
         self._stopping = threading.Lock()
@@ -60,23 +75,24 @@ class Writer:
         """
         self._thread.start()
 
-    def submit(self, point: UsagePoint, notify: Notify) -> bool:
+    def submit(self, entry: Entry) -> Future[bool] | None:
         """
-        Hand *point* over, unless the writer is stopped; return whether it is taken. Never waits for the store.
+        Hand *entry* over and return the future of whether it is committed, `None` when the writer is stopped.
 
-        *notify* is called from the thread with whether the point is committed.
+        Never waits for the store.
         """
-        # Behind the mark that ends the thread, a point would lie in the queue for ever.
+        future: Future[bool] = Future()
+        # Behind the mark that ends the thread, an entry would stay in the queue forever.
         with self._stopping:
             if self._stop_at is not None:
-                return False
-            if self._entries.qsize() < MAX_BACKLOG:
-                self._entries.put((point, notify))
-                return True
+                return None
+            if self._queue.qsize() < MAX_BACKLOG:
+                self._queue.put((entry, future))
+                return future
         # The store has not answered for long; memory must not grow with its silence.
-        self._log([point])
-        notify(False)  # noqa: FBT003 - the callback's only argument
-        return True
+        self._give_up([entry])
+        future.set_result(False)
+        return future
 
     def stop(self, timeout: float) -> None:
         """
@@ -84,7 +100,7 @@ class Writer:
         """
         with self._stopping:
             self._stop_at = time.monotonic() + timeout
-            self._entries.put(None)
+            self._queue.put(None)
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._log_waiting()
@@ -92,62 +108,77 @@ class Writer:
     @property
     def waiting(self) -> int:
         """
-        How many points are not committed yet.
+        How many entries are not committed yet.
         """
-        return self._entries.qsize() + len(self._backlog)
+        return self._queue.qsize() + len(self._backlog)
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            entries, stopping = self._take()
-            # Whatever goes wrong outside the store, in somebody's log handler for instance, the thread must live on.
+            items, stopping = self._take()
+            # An error outside the store, in a log handler for instance, must not end the thread.
             with suppress(Exception):
-                self._serve(entries, stopping=stopping)
+                self._serve(items, stopping=stopping)
         while self._backlog and self._stop_at is not None and time.monotonic() + RETRY_AFTER < self._stop_at:
             time.sleep(RETRY_AFTER)
             self._commit()
-        self._log(self._backlog)
+        self._give_up(entry for entry, _ in self._backlog)
 
-    def _serve(self, entries: Sequence[_Entry], *, stopping: bool) -> None:
-        self._backlog.extend(point for point, _ in entries)
-        committed = False
+    def _take(self) -> tuple[list[_Item], bool]:
+        items: list[_Item] = []
+        try:
+            item = self._queue.get(timeout=max(0.0, self._retry_at - time.monotonic()) if self._backlog else None)
+            while item is not None:
+                items.append(item)
+                if len(items) == MAX_BATCH:
+                    return items, False
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return items, False
+        return items, True
+
+    def _serve(self, items: Sequence[_Item], *, stopping: bool) -> None:
+        self._backlog += items
         try:
             # Between two tries of a refusing store, requests need not wait for it.
-            committed = self._commit() if stopping or time.monotonic() >= self._retry_at else self._keep()
+            if stopping or not self._blocked or time.monotonic() >= self._retry_at:
+                self._commit()
+            self._give_up(entry for entry, _ in self._backlog[MAX_BACKLOG:])
+            del self._backlog[MAX_BACKLOG:]
         finally:
-            for _, notify in entries:
-                notify(committed)
+            for _, future in items:
+                if not future.done():
+                    future.set_result(False)
 
-    def _take(self) -> tuple[list[_Entry], bool]:
-        entries: list[_Entry] = []
-        try:
-            entry = self._entries.get(timeout=max(0.0, self._retry_at - time.monotonic()) if self._backlog else None)
-            while entry is not None:
-                entries.append(entry)
-                if len(entries) == MAX_BATCH:
-                    return entries, False
-                entry = self._entries.get_nowait()
-        except queue.Empty:
-            return entries, False
-        return entries, True
-
-    def _commit(self) -> bool:
-        if not self._backlog:
-            return True
-        try:
-            self._outbox.add(tuple(self._backlog))
-        except Exception as error:  # noqa: BLE001 - whatever the store does, the points must live on
-            self._refuse(error)
-            return self._keep()
-        if self._refused:
+    def _commit(self) -> None:
+        kept: list[_Item] = []
+        self._blocked = False
+        # In their order, but points do not wait for the store to forget a deferral.
+        for forgets, group in groupby(self._backlog, key=lambda item: isinstance(item[0], Forget)):
+            items = list(group)
+            if self._blocked or not self._store(items):
+                kept += items
+                self._blocked |= not forgets
+        if self._refused and not kept:
             logger.warning(
                 "The outbox stores usage points again; %d kept in memory are safe now.",
                 len(self._backlog),
                 extra={"action": "outbox_recovered"},
             )
-        self._refused = False
-        self._backlog = []
-        self._on_commit()
+            self._refused = False
+        self._backlog = kept
+
+    def _store(self, items: Sequence[_Item]) -> bool:
+        try:
+            _store(self._outbox, [entry for entry, _ in items])
+        except Exception as error:  # noqa: BLE001 - the entries must survive all that a store may do
+            self._refuse(error)
+            return False
+        if isinstance(items[0][0], UsagePoint):
+            self._on_commit()
+        for _, future in items:
+            if not future.done():
+                future.set_result(True)
         return True
 
     def _refuse(self, error: Exception) -> None:
@@ -161,33 +192,46 @@ class Writer:
         self._refused = True
         self._retry_at = time.monotonic() + RETRY_AFTER
 
-    def _keep(self) -> bool:
-        overflow = self._backlog[MAX_BACKLOG:]
-        del self._backlog[MAX_BACKLOG:]
-        self._log(overflow)
-        return False
-
-    def _log(self, points: Iterable[UsagePoint]) -> None:
-        for point in points:
-            self.logged += 1
-            log_point(point)
+    def _give_up(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.logged += isinstance(entry, UsagePoint)
+            _give_up(entry)
 
     def _log_waiting(self) -> None:
         # The store hangs, and the process may be gone before it answers: a point that is stored all the same is
         # recognised by its key when the log is imported.
-        entries = drain(self._entries)
-        self._log([*self._backlog, *(entry[0] for entry in entries if entry is not None)])
-        for entry in entries:
-            self._entries.put(entry)
+        items: list[_Item | None] = []
+        with suppress(queue.Empty):
+            while True:
+                items.append(self._queue.get_nowait())
+        self._give_up(item[0] for item in (*self._backlog, *items) if item is not None)
+        for item in items:
+            self._queue.put(item)
 
 
-def store_or_log(outbox: Outbox, point: UsagePoint) -> bool:
+def store_now(outbox: Outbox, entry: Entry) -> bool:
     """
-    Commit *point* from the calling thread, or leave it to the log; return whether it is committed.
+    Commit *entry* from the calling thread, or leave it to the log; return whether it is committed.
     """
     try:
-        outbox.add([point])
-    except Exception:  # noqa: BLE001 - whatever the store does, the point must live on
-        log_point(point)
+        _store(outbox, [entry])
+    except Exception:  # noqa: BLE001 - the entry must survive all that a store may do
+        _give_up(entry)
         return False
     return True
+
+
+def _store(outbox: Outbox, entries: Sequence[Entry]) -> None:
+    points = [entry for entry in entries if isinstance(entry, UsagePoint)]
+    if points:
+        outbox.add(points)
+    else:
+        outbox.discard([entry.idempotency_key for entry in entries], {State.DEFERRED})
+
+
+def _give_up(entry: Entry) -> None:
+    if isinstance(entry, UsagePoint):
+        log_point(entry)
+    else:
+        # It stays visible as deferred, for a person to decide.
+        logger.error("Usage point %s stays deferred.", entry.idempotency_key, extra={"action": "outbox_refused"})

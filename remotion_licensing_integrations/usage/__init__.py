@@ -8,19 +8,22 @@ the recorder.
 from .block import conversion, find_recorder
 from .endpoint import count_decorated, marked_options, usage_point
 from .job import conversion_job
-from .pending import CURRENT, PendingUsage, Settle, current_usage
+from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
+from .settlement import CURRENT, Ending, Settlement, log_crash
 
 __all__ = [
     "CURRENT",
+    "Ending",
     "EndpointRules",
     "PendingUsage",
-    "Settle",
+    "Settlement",
     "conversion",
     "conversion_job",
     "count_decorated",
     "current_usage",
     "find_recorder",
+    "log_crash",
     "marked_options",
     "usage_point",
 ]

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from ..errors import ConfigurationError, InvalidTokenError
-from ..points import ResolvedHost, UsagePoint, check_event, decode_token, is_known
-from ..recording import UsageRecorder, default_recorder
+from ..points import ResolvedHost, check_event, decode_token, is_known
+from ..recording import OFF, UsageRecorder, default_recorder
 from . import queues
-from .pending import CURRENT, PendingUsage, UsageOptions, find_usage
+from .pending import PendingUsage
+from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -24,7 +25,16 @@ R = TypeVar("R")
 #: Seconds that a job waits for its point's commit at the most: no client waits, and afterwards its queue forgets it.
 JOB_COMMIT_WAIT: Final = 10.0
 
-_OK: Final = 200
+
+class _BlockSettlement(Settlement):
+    is_block = True
+
+    def __init__(self, recorder: UsageRecorder, around: Settlement | None) -> None:
+        super().__init__(recorder)
+        self._around = around
+
+    def find_host(self) -> ResolvedHost:
+        return super().find_host() if self._around is None else self._around.resolved_host
 
 
 class Conversion:
@@ -32,36 +42,33 @@ class Conversion:
     Code that counts as one usage point, from its begin to its end; for `with` and `async with`, once.
     """
 
-    def __init__(self, usage: PendingUsage, run: queues.Run | None = None) -> None:
-        usage.block = True
-        self._usage = usage
-        self._run = run or queues.Run()
-        self._token: Token[PendingUsage | None] | None = None
-        self._request: PendingUsage | None = None  # around it, with a client that waits
+    def __init__(self, settlement: Settlement, run: queues.Run) -> None:
+        self._settlement = settlement
+        self._run = run
+        self._token: Token[Settlement | None] | None = None
+        self._request: Settlement | None = None  # around it, with a client that waits
         self._again = False  # whether its outcome is still to come
 
     def __enter__(self) -> PendingUsage:
         if self._token is not None:
             msg = "conversion: a block counts once; make a new one"
             raise RuntimeError(msg)
-        around = find_usage()
+        around = find_settlement()
         self._request = None if around is None or around.settled else around
-        self._token = CURRENT.set(self._usage)
-        _ = self._usage.idempotency_key  # made here, as a fork within must not leave two blocks that count
-        return self._usage
+        self._token = CURRENT.set(self._settlement)
+        _ = self._settlement.idempotency_key  # made here, as a fork within must not leave two blocks that count
+        return PendingUsage(self._settlement)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        point, recorder = self._end(error), self._usage.recorder
-        # Where it stands in an event loop, everything there would wait, too.
-        wait = None if asyncio._get_running_loop() else self._wait  # noqa: SLF001 - public, whatever its name
-        if point is not None and recorder is not None:
-            recorder.record(point, wait=wait)
-            if self._delivers(recorder):
-                recorder.deliver_inline()
-        elif self._leaves_deferral and recorder is not None:
-            recorder.forget_deferred(self._usage.idempotency_key, wait=wait)
+        ending = self._end(error)
+        if ending is not None:
+            # Waiting here would block the whole event loop.
+            in_loop = asyncio._get_running_loop() is not None  # noqa: SLF001 - public, whatever its name
+            self._settlement.record(ending, wait=None if in_loop else self._wait)
+            if self._delivers():
+                self._settlement.recorder.deliver_inline()
 
     async def __aenter__(self) -> PendingUsage:
         return self.__enter__()
@@ -73,13 +80,11 @@ class Conversion:
             # Closed from outside, it cannot wait for anything.
             self.__exit__(kind, error, traceback)
             return
-        point, recorder = self._end(error), self._usage.recorder
-        if point is not None and recorder is not None:
-            await recorder.arecord(point, wait=self._wait)
-            if self._delivers(recorder):
-                await recorder.adeliver_inline()
-        elif self._leaves_deferral and recorder is not None:
-            await recorder.aforget_deferred(self._usage.idempotency_key, wait=self._wait)
+        ending = self._end(error)
+        if ending is not None:
+            await self._settlement.arecord(ending, wait=self._wait)
+            if self._delivers():
+                await self._settlement.recorder.adeliver_inline()
 
     def returned(self, result: R) -> R:
         """
@@ -87,48 +92,37 @@ class Conversion:
         """
         if queues.is_no_result(result):
             self._again = self._run.grants(result)
-            self._usage.failed = not self._again
+            self._settlement.failed = not self._again
         return result
 
     @property
     def _wait(self) -> float | None:
         return JOB_COMMIT_WAIT if self._request is None else None
 
-    def _delivers(self, recorder: UsageRecorder) -> bool:
+    def _delivers(self) -> bool:
         if self._request is not None:
-            self._request.recorded = True  # its middleware delivers, once the response has gone out
-        return self._request is None and recorder.settings.delivery == "inline"
+            # Its middleware delivers, once the response has gone out.
+            self._request.recorded_within |= self._settlement.recorded
+            return False
+        return self._settlement.recorded and self._settlement.recorder.settings.delivery == "inline"
 
-    @property
-    def _leaves_deferral(self) -> bool:
-        # It was skipped, or has failed and failures are not reported: nobody must wait for its outcome.
-        return self._usage.resumed and not self._again
-
-    def _end(self, error: BaseException | None) -> UsagePoint | None:
+    def _end(self, error: BaseException | None) -> Ending | None:
         if self._token is not None:
             with suppress(ValueError):  # ended in another context than begun, as fixtures are
                 CURRENT.reset(self._token)
-        try:
-            return self._settle(error)
-        except Exception:
-            logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
-            self._again = True
-            return None
-        finally:
-            self._usage.settled = True
+        ending = self._ending(error)
+        self._settlement.settled |= ending is None
+        return ending
 
-    def _settle(self, error: BaseException | None) -> UsagePoint | None:
-        usage = self._usage
-        if error is not None:
-            put_off = queues.is_put_off(error) or self._run.retries(error)
-            interrupted = queues.is_interruption(error)
-            self._again = put_off or interrupted
-            # A queue starts an interrupted job again, and the first outcome would stand; other code nobody does.
-            if interrupted and not put_off and self._run.key is None:
-                return usage.abort("", 0)
-        if self._again:
+    def _ending(self, error: BaseException | None) -> Ending | None:
+        if error is None:
+            return None if self._again else "whole"
+        if queues.is_put_off(error) or self._run.retries(error):
             return None
-        return usage.complete("", _OK) if error is None else usage.fail("", 0)
+        if queues.is_interruption(error):
+            # A queue runs an interrupted job again, and its first outcome would stand. Nothing runs other code again.
+            return "aborted" if self._run.key is None else None
+        return "failed"
 
 
 def conversion(
@@ -158,60 +152,55 @@ def conversion(
         ConfigurationError: *event* is none that the licensing API counts.
     """
     options = UsageOptions(check_event(event), is_still=is_still, is_production=is_production)
-    return Conversion(new_usage(options, recorder, host=host, key=idempotency_key))
+    return begin(options, recorder, host=host, key=idempotency_key)
 
 
-def new_usage(
+def begin(
     options: UsageOptions,
     recorder: UsageRecorder | None,
     *,
     token: str | None = None,
     host: str | None = None,
     key: str | None = None,
-) -> PendingUsage:
+    run: queues.Run = queues.UNKNOWN_RUN,
+) -> Conversion:
     """
-    Return the usage point of a block or job, before it begins.
+    Return the block of code or the job, before it begins.
     """
-    around = find_usage()
-    recorder = find_recorder(recorder)
-    configured = recorder.settings.host if recorder else None
-    usage = PendingUsage(recorder, lambda: around.resolved_host if around else _configured(configured))
-    usage.enter(options)
+    settlement = _BlockSettlement(find_recorder(recorder), find_settlement())
+    settlement.enter(options)
+    usage = PendingUsage(settlement)
     if host is not None:
         usage.host = host
     if key is not None:
         usage.idempotency_key = key
     if token is not None:
-        _resume(usage, token)
-    return usage
+        _resume(settlement, token)
+    return Conversion(settlement, run)
 
 
-def _configured(host: str | None) -> ResolvedHost:
-    return ResolvedHost(host, "configured" if host else "unknown")
-
-
-def _resume(usage: PendingUsage, token: str) -> None:
+def _resume(settlement: Settlement, token: str) -> None:
     try:
         point = decode_token(token)
         if is_known(token):
-            usage.resume(point)
+            settlement.resume(point)
         else:
-            usage.idempotency_key = point.idempotency_key
+            settlement.key = point.idempotency_key
     except InvalidTokenError as error:
         # The job itself must not fail for it; its point is recorded, as if there were no token.
-        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - as above
+        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
 
 
-def find_recorder(given: UsageRecorder | None) -> UsageRecorder | None:
+def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
     """
-    Return the recorder for code of the app: the one it was *given*, else the current request's, else the default one.
+    Return the recorder for code of the app: the *named* one, else the current request's, else the default one.
 
-    `None` when there are no usable settings to make one from, which is logged.
+    It is off when there are no usable settings to make one from, which is logged.
     """
-    around = find_usage()
+    around = find_settlement()
     try:
-        return given or (around and around.recorder) or default_recorder()
+        return named or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
-        # What the app does must not fail for it.
-        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - as above
-        return None
+        # The app's own work must not fail for it.
+        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - no crash
+        return OFF

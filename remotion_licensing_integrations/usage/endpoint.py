@@ -13,7 +13,8 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from ..points import check_event, check_origin
-from .pending import PendingUsage, UsageOptions, find_usage
+from ..recording import OFF
+from .settlement import Settlement, UsageOptions, find_settlement
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -68,7 +69,7 @@ def marked_options(endpoint: object) -> UsageOptions | None:
     """
     try:
         options = getattr(endpoint, _MARKER, None)
-    except Exception:  # noqa: BLE001 - an endpoint is anybody's object
+    except Exception:  # noqa: BLE001 - an endpoint can be any object
         return None
     return options if isinstance(options, UsageOptions) else None
 
@@ -91,8 +92,8 @@ def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]
 
 
 def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..., Any]:
-    kind = _called(function)
-    if inspect.isasyncgenfunction(kind):
+    called = _called(function)
+    if inspect.isasyncgenfunction(called):
 
         @functools.wraps(function)
         async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -102,7 +103,7 @@ def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..
                         yield item
 
         return stream_async
-    if inspect.isgeneratorfunction(kind):
+    if inspect.isgeneratorfunction(called):
 
         @functools.wraps(function)
         def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -110,37 +111,33 @@ def _wrapper(options: UsageOptions, function: Callable[..., Any]) -> Callable[..
                 yield from function(*args, **kwargs)
 
         return stream
-    if inspect.iscoroutinefunction(kind):
+    if inspect.iscoroutinefunction(called):
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
-            usage = _entered(options, function)
-            return _watch_body(await function(*args, **kwargs), usage)
+            settlement = _entered(options, function)
+            return _watch_body(await function(*args, **kwargs), settlement)
 
         return call_async
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        usage = _entered(options, function)
-        result = _run(usage, function, args, kwargs)
-        return _finish(result, usage) if inspect.isawaitable(result) else _watch_body(result, usage)
+        settlement = _entered(options, function)
+        result = _run(settlement, function, args, kwargs)
+        return _finish(result, settlement) if inspect.isawaitable(result) else _watch_body(result, settlement)
 
     return call
 
 
-def _run(
-    usage: PendingUsage | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if usage is None:
-        return function(*args, **kwargs)
-    usage.running = True
+def _run(settlement: Settlement, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    settlement.running = True
     status, streams = 0, False
     try:
         result = function(*args, **kwargs)
         status, streams = getattr(result, "status_code", _OK), _streams(result)
         return result
     finally:
-        usage.leave(status, streams=streams)
+        settlement.leave(status, streams=streams)
 
 
 def _streams(response: object) -> bool:
@@ -157,59 +154,59 @@ def _is_instance(function: object) -> bool:
     return not hasattr(function, "__name__") and not isinstance(function, functools.partial)
 
 
-async def _finish(result: Any, usage: PendingUsage | None) -> Any:
-    return _watch_body(await result, usage)
+async def _finish(result: Any, settlement: Settlement) -> Any:
+    return _watch_body(await result, settlement)
 
 
 _reported: set[str] = set()
 
 
-def _entered(options: UsageOptions, function: Callable[..., Any]) -> PendingUsage | None:
-    usage = find_usage()
-    if usage is not None:
-        usage.enter(options)
-        return usage
+def _entered(options: UsageOptions, function: Callable[..., Any]) -> Settlement:
+    settlement = find_settlement()
+    if settlement is not None:
+        settlement.enter(options)
+        return settlement
     name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
     if name not in _reported:
         _reported.add(name)
         logger.error(
             "%s ran outside a request that UsageMiddleware handles, so its usage point is not recorded. "
-            "Has the app the middleware?",
+            "Is UsageMiddleware installed in this app?",
             name,
             extra={"action": "middleware_missing"},
         )
-    return None
+    return Settlement(OFF)
 
 
-def _watch_body(response: Any, usage: PendingUsage | None) -> Any:
+def _watch_body(response: Any, settlement: Settlement) -> Any:
     # A middleware between us and the endpoint may end a broken stream as if it were whole (Starlette's
     # BaseHTTPMiddleware does), so the failure is noted where it happens.
     body = getattr(response, "body_iterator", None)
-    if usage is not None and hasattr(body, "__aiter__"):
-        with suppress(AttributeError):  # read-only in somebody's own response class
-            response.body_iterator = _watch_stream(body, usage)
+    if hasattr(body, "__aiter__"):
+        with suppress(AttributeError):  # read-only in the app's own response class
+            response.body_iterator = _watch_stream(body, settlement)
     return response
 
 
-async def _watch_stream(body: Any, usage: PendingUsage) -> AsyncIterator[Any]:
-    with _watched(usage):
+async def _watch_stream(body: Any, settlement: Settlement) -> AsyncIterator[Any]:
+    with _watched(settlement):
         async for chunk in body:
             yield chunk
 
 
 @contextmanager
-def _watched(usage: PendingUsage | None) -> Generator[None]:
-    if usage is None or usage.block:
+def _watched(settlement: Settlement) -> Generator[None]:
+    if settlement.is_block:
         yield
         return
-    usage.streaming = True
+    settlement.streaming = True
     try:
         yield
     except (GeneratorExit, asyncio.CancelledError):
-        usage.aborted = True
+        settlement.aborted = True
         raise
     except BaseException:
-        usage.failed = True
+        settlement.failed = True
         raise
     finally:
-        usage.streaming = False
+        settlement.streaming = False

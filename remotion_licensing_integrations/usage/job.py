@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, cast
 from ..points import check_event, check_origin
 from ..recording import UsageRecorder
 from . import queues
-from .block import Conversion, new_usage
-from .pending import UsageOptions
+from .block import Conversion, begin
+from .settlement import UsageOptions
 
 R = TypeVar("R")
 
@@ -62,19 +62,18 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
         msg = f"conversion_job: {function!r} is not a function that ends by returning"
         raise TypeError(msg)
     signature = inspect.signature(function)
+    by_place = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_PLACE]
 
-    by_place = [each.name for each in signature.parameters.values() if each.kind in _BY_PLACE]
-
-    def begin(args: tuple[Any, ...], keywords: dict[str, Any]) -> Conversion:
-        given = {**dict(zip(by_place, args, strict=False)), **keywords}
+    def begin_job(args: tuple[Any, ...], keywords: dict[str, Any]) -> Conversion:
+        arguments = {**dict(zip(by_place, args, strict=False)), **keywords}
         for name in _KEYWORDS:
             if name not in signature.parameters:
                 keywords.pop(name, None)
-        token, host, key = map(given.get, _KEYWORDS)
+        token, host, key = map(arguments.get, _KEYWORDS)
         run = queues.current_run(function)
-        return Conversion(new_usage(options, recorder, token=token, host=host, key=key or run.key), run)
+        return begin(options, recorder, token=token, host=host, key=key or run.key, run=run)
 
-    wrapper = _wrapper(function, begin)
+    wrapper = _wrapper(function, begin_job)
     # Queues check the arguments of a job by it when they are enqueued.
     wrapper.__signature__ = signature.replace(parameters=list(_with_keywords(signature)))
     return cast("Callable[..., R]", wrapper)

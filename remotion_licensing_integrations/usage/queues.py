@@ -1,17 +1,26 @@
 """
-What job queues know of the job that runs just now: a name that stays the same when it runs again, and whether it will.
+What job queues know of the job that runs now: a name that stays the same when it runs again, and whether it will.
 
-Nothing is imported: a queue whose worker runs us is loaded already.
+Nothing is imported: a queue whose worker runs the job is loaded already. Some of the attributes that are read here are
+private; they are tested with Celery 5.7, RQ 3.0 and dramatiq 2.2. Where a later version lacks one, the job runs as ever
+and the log says so once: its queue tells no name, success counts, and failure stays open, because the last try is
+unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 #: Errors by which a job says that this was not its end. Celery: `Retry`, `Ignore`, `Reject`.
 _NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate")}
@@ -35,15 +44,43 @@ class Run:
     grants: Callable[[Any], bool] = lambda _: True
 
 
+#: Code that no queue runs.
+UNKNOWN_RUN: Final = Run()
+#: A job whose queue does not tell its last try from others.
+_OPEN_RUN: Final = Run(retries=lambda _: True)
+
+_unreadable: set[str] = set()
+
+
 def current_run(function: Callable[..., Any]) -> Run:
     """
     Return what is known of the run that has called *function*, when it is a job's own function and no helper of one.
     """
-    for find in (_celery, _rq, _dramatiq):
-        run = find(inspect.unwrap(function))
+    function = inspect.unwrap(function)
+    for queue, find in (("Celery", _celery), ("RQ", _rq), ("dramatiq", _dramatiq)):
+        run = _readable(queue, find, otherwise=_OPEN_RUN)(function)
         if run is not None:
-            return run
-    return Run()
+            retries = _readable(queue, run.retries, otherwise=True)
+            return Run(run.key, retries, _readable(queue, run.grants, otherwise=True))
+    return UNKNOWN_RUN
+
+
+def _readable(queue: str, read: Callable[[A], R], *, otherwise: Any) -> Callable[[A], R]:
+    def read_or_log(argument: A) -> R:
+        try:
+            return read(argument)
+        except Exception as error:  # noqa: BLE001 - a later version of a queue must not break a job
+            if queue not in _unreadable:
+                _unreadable.add(queue)
+                logger.error(  # noqa: TRY400 - no crash
+                    "This version of %s does not tell which job runs; failures of its jobs are not reported: %r",
+                    queue,
+                    error,
+                    extra={"action": "queue_unreadable"},
+                )
+            return cast("R", otherwise)
+
+    return read_or_log
 
 
 def is_put_off(error: BaseException) -> bool:
@@ -61,7 +98,7 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def _names(error: BaseException) -> set[tuple[str, str]]:
-    return {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    return {(cls.__module__, cls.__name__) for cls in type(error).__mro__}
 
 
 def is_no_result(result: object) -> bool:
@@ -111,15 +148,14 @@ def _dramatiq(function: Callable[..., Any]) -> Run | None:
         return None
     message = dramatiq.middleware.CurrentMessage.get_current_message()
     if message is None:
-        # Without that middleware nobody can tell a last try from others.
-        return Run(retries=lambda _: True)
+        return _OPEN_RUN
     actors = [broker.actors.get(message.actor_name) for broker in brokers]
-    actor = next((each for each in actors if each is not None and _runs(each.fn, function)), None)
+    actor = next((actor for actor in actors if actor is not None and _runs(actor.fn, function)), None)
     if actor is None:
         return None
 
-    kind = dramatiq.middleware.Retries
-    middleware = next((each for each in actor.broker.middleware if isinstance(each, kind)), None)
+    retries_class = dramatiq.middleware.Retries
+    middleware = next((item for item in actor.broker.middleware if isinstance(item, retries_class)), None)
 
     def retries(error: BaseException) -> bool:
         # As that middleware decides it, after the actor's function.
@@ -138,7 +174,7 @@ def _dramatiq_brokers() -> set[Any]:
     # A worker's thread has one. Coroutines run in a thread that serves all workers of the process.
     current = threading.current_thread()
     threads: list[Any] = threading.enumerate() if type(current).__module__ == "dramatiq.asyncio" else [current]
-    return {each.broker for each in threads if type(each).__module__ == "dramatiq.worker"}
+    return {thread.broker for thread in threads if type(thread).__module__ == "dramatiq.worker"}
 
 
 def _runs(run: Callable[..., Any], function: Callable[..., Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..errors import ConfigurationError
 from ..points import check_event
-from .pending import UsageOptions
+from .settlement import UsageOptions
 
 _RULE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
 _PARAMETER: Final = re.compile(r"\{[^{}/]+\}")

@@ -12,14 +12,14 @@ set_up()
 from django.apps import apps  # noqa: E402 - Django must be set up first
 from django.test import AsyncClient, Client  # noqa: E402 - Django must be set up first
 
-from remotion_licensing_integrations.django.recorder import forget_recorder  # noqa: E402 - Django must be set up first
+from remotion_licensing_integrations.django.recorder import get_recorder  # noqa: E402 - Django must be set up first
 
 
 @pytest.fixture(autouse=True)
 def _fresh_recorder(_clean_place):
     apps.get_app_config("remotion_licensing").ready()
     yield
-    forget_recorder()
+    get_recorder.forget()
 
 
 @pytest.fixture

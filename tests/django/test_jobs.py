@@ -80,7 +80,7 @@ def test_skipped_job_in_an_async_view(monkeypatch) -> None:
         skip(usage_token=TOKEN)
 
     asyncio.run(view())
-    recorder_module.forget_recorder()
+    recorder_module.get_recorder.forget()
 
     assert outcomes() == []
 
@@ -92,7 +92,7 @@ def test_block_outlives_the_transaction_around_it(monkeypatch) -> None:
     monkeypatch.setattr(recorder_module, "is_test_run", lambda: False)
     with transaction.atomic(), conversion("cloud-render"):
         transaction.set_rollback(True)
-    recorder_module.forget_recorder()
+    recorder_module.get_recorder.forget()
 
     assert outcomes() == [True]
 

@@ -20,7 +20,8 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.middleware import UsageMiddleware
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.usage import PendingUsage, current_usage
+from remotion_licensing_integrations.recording import Keeper, UsageRecorder
+from remotion_licensing_integrations.usage import Settlement, current_usage
 from tests.django._kinds import CLIENTS, outcomes, request
 from tests.django.project import views
 
@@ -392,12 +393,13 @@ def points(monkeypatch):
     """
     recorded, told = [], threading.Semaphore(0)
 
-    def record(_, point):
-        recorded.append(point)
-        told.release()
-        return True
+    class Telling(Keeper):
+        def keep(self, entry):
+            recorded.append(entry)
+            told.release()
+            return True
 
-    monkeypatch.setattr(recorder_module.TestRecorder, "record", record)
+    monkeypatch.setattr(UsageRecorder, "keeper_of_all", Telling())
     return lambda: told.acquire(timeout=10) and recorded
 
 
@@ -406,15 +408,15 @@ def gate_opens_late(gates, monkeypatch):
     """
     The gate of slow views opens when the middleware has seen that the client has gone.
     """
-    abandon = PendingUsage.abandon
+    abandon = Settlement.abandon
 
-    def abandon_and_open(usage, record_late):
+    def abandon_and_open(settlement):
         try:
-            return abandon(usage, record_late)
+            return abandon(settlement)
         finally:
             views.gate.set()
 
-    monkeypatch.setattr(PendingUsage, "abandon", abandon_and_open)
+    monkeypatch.setattr(Settlement, "abandon", abandon_and_open)
 
 
 @pytest.mark.parametrize(("path", "succeeded"), [("/slow", True), ("/slow-file", True), ("/slow-stream", False)])

@@ -14,7 +14,7 @@ from django.core.checks import run_checks
 from django.test import override_settings
 from django.utils import timezone
 
-from remotion_licensing_integrations.django import conf, sender
+from remotion_licensing_integrations.django import conf, enqueuer
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.conf import read_settings
 from remotion_licensing_integrations.django.recorder import get_recorder
@@ -78,7 +78,6 @@ def queue(settings, monkeypatch):
     monkeypatch.setattr(Queue, "entered", threading.Semaphore(0))
     monkeypatch.setattr(Queue, "told", threading.Semaphore(0))
     monkeypatch.setattr(Queue, "taken", [])
-    monkeypatch.setattr(sender, "_failed", False)
     Queue.gate.set()
     settings.TASKS = {"default": {"BACKEND": BACKEND}}
     given(settings, SENDER="django.tasks")
@@ -248,7 +247,7 @@ def test_queue_that_is_up_again(production, queue, monkeypatch):
     """
     A task that could not be enqueued is tried again, though no other point comes.
     """
-    monkeypatch.setattr(sender, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(enqueuer, "RETRY_AFTER", 0.01)
     monkeypatch.setattr(queue, "down", True)
     production.record(point())
     assert queue.entered.acquire(timeout=PATIENCE)
@@ -263,13 +262,16 @@ def test_no_room_for_a_thread(production, queue, monkeypatch, caplog):
     """
     Where no thread can start, points are committed all the same, and the next commit tries again.
     """
+    start = threading.Thread.start
 
-    def refuse(_):
-        msg = "can't start new thread"
-        raise RuntimeError(msg)
+    def refuse(thread):
+        if thread.name == "remotion-usage-tasks":
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        start(thread)
 
     with monkeypatch.context() as full:
-        full.setattr(sender._EnqueueThread, "start", refuse)
+        full.setattr(threading.Thread, "start", refuse)
         assert production.record(point("one"))
     assert production.record(point("two"))
 
@@ -314,7 +316,7 @@ def deliver(sandbox, production, monkeypatch):
     from remotion_licensing_integrations.django import tasks  # noqa: PLC0415 - needs the setting
 
     monkeypatch.setattr(tasks, "_again_at", 0.0)
-    recorder_module.forget_recorder()
+    recorder_module.get_recorder.forget()
     return tasks.deliver.call
 
 
@@ -404,7 +406,7 @@ def test_earlier_task_is_not_enough(deliver, sandbox, queue):
     sandbox.set_failure("429", retry_after=300)
     add("one")
     deliver()
-    recorder_module.forget_recorder()  # as if the process had started anew, without the hold
+    recorder_module.get_recorder.forget()  # as if the process had started anew, without the hold
     sandbox.set_failure("500")
     add("two")
     deliver()

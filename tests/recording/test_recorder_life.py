@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.recording import keeper
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from tests._environment import clean_environment
@@ -171,7 +172,7 @@ def test_first_points_at_the_same_time(make, monkeypatch) -> None:
 
     monkeypatch.setattr(recorder, "_own_threads", look)
     with ThreadPoolExecutor(2) as requests:
-        with recorder_module._start_lock:
+        with keeper.START_LOCK:
             running = [requests.submit(recorder._running) for _ in range(2)]
             assert looked.acquire(timeout=PATIENCE)
             assert looked.acquire(timeout=PATIENCE)
@@ -219,7 +220,7 @@ def test_fork_during_the_first_use(make, tmp_path) -> None:
     os.register_at_fork(before=forking.set)
 
     def hold() -> None:
-        with recorder_module._start_lock:
+        with keeper.START_LOCK:
             holding.set()
             forking.wait(PATIENCE)
 
@@ -243,7 +244,7 @@ def test_fork(make, tmp_path) -> None:
     store = SQLiteOutbox(tmp_path / "usage.sqlite3")
     recorder = make(store=store)
     recorder.record(new_point("parent"))
-    recorder._threads.writer._backlog.append(new_point("waiting"))
+    recorder._threads.writer._backlog.append((new_point("waiting"), Future()))
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(target=record_in_child, args=(recorder, theirs))
     child.start()

@@ -9,46 +9,35 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.points.logline import LOG_MARK
 from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.recording import writer as writer_module
-from remotion_licensing_integrations.recording.writer import Writer, store_or_log
+from remotion_licensing_integrations.recording.writer import Entry, Forget, Writer, store_now
 from tests._outboxes import PATIENCE, SlowOutbox, new_point
 
 
-class Notices:
+def submit(writer: Writer, *entries: Entry | str) -> list[Future[bool]]:
     """
-    Collects what the writer says of each point.
+    Hand over entries, or points with these keys.
     """
+    return [writer.submit(new_point(entry) if isinstance(entry, str) else entry) for entry in entries]
 
-    def __init__(self) -> None:
-        self.committed: list[bool] = []
-        self._told = threading.Semaphore(0)
 
-    def __call__(self, committed: bool) -> None:  # noqa: D102, FBT001 - the writer's callback
-        self.committed.append(committed)
-        self._told.release()
-
-    def wait(self, count: int) -> list[bool]:
-        """
-        Return all notices once there are *count* more.
-        """
-        assert all(self._told.acquire(timeout=PATIENCE) for _ in range(count))
-        return self.committed
+def results(futures: Iterable[Future[bool]]) -> list[bool]:
+    return [future.result(PATIENCE) for future in futures]
 
 
 @pytest.fixture
 def outbox() -> SlowOutbox:
     return SlowOutbox()
-
-
-@pytest.fixture
-def told() -> Notices:
-    return Notices()
 
 
 @pytest.fixture
@@ -98,68 +87,42 @@ def test_no_thread_before_start(outbox) -> None:
     assert (thread.is_alive(), thread.daemon, thread.name) == (False, True, "remotion-usage-writer")
 
 
-def test_notice_comes_after_the_commit(start, outbox, told) -> None:
+def test_result_comes_after_the_commit(start, outbox) -> None:
     """
-    A point is reported as committed once it is in the store.
+    A point is reported as committed once it is in the store, and its commit is passed on.
     """
-    start().submit(new_point(), lambda committed: told(committed and outbox.keys == ["0"]))
+    seen: list[object] = []
+    [future] = submit(start(on_commit=lambda: seen.append("commit")), "0")
+    future.add_done_callback(lambda done: seen.extend([done.result(), outbox.keys]))
+    results([future])
 
-    assert told.wait(1) == [True]
+    assert seen == ["commit", True, ["0"]]
 
 
-def test_commit_wakes_delivery(start, told) -> None:
+def test_group_commit(start, outbox) -> None:
     """
-    Each commit is passed on, before the notices.
-    """
-    committed: list[str] = []
-    writer = start(on_commit=lambda: committed.append("commit"))
-    writer.submit(new_point(), told)
-    told.wait(1)
-
-    assert committed == ["commit"]
-
-
-def test_group_commit(start, outbox, told) -> None:
-    """
-    Points that arrive during a commit share the next one, 256 at the most.
+    Points that arrive during a commit share the next one, 256 at the most; until then they count as waiting.
     """
     outbox.gate.clear()
     writer = start()
-    writer.submit(new_point("first"), told)
+    futures = submit(writer, "first")
     outbox.wait_entered()
-    for number in range(600):
-        writer.submit(new_point(str(number)), told)
+    futures += submit(writer, *map(str, range(600)))
+    waiting = writer.waiting
     outbox.gate.set()
 
-    assert told.wait(601) == [True] * 601
+    assert (results(futures), waiting, writer.waiting) == ([True] * 601, 601, 0)
     assert outbox.batches == [1, 256, 256, 88]
 
 
-def test_waiting(start, outbox, told) -> None:
-    """
-    Points count as waiting until they are committed, the ones in the running transaction too.
-    """
-    outbox.gate.clear()
-    writer = start()
-    writer.submit(new_point("first"), told)
-    outbox.wait_entered()
-    writer.submit(new_point("second"), told)
-
-    assert writer.waiting == 2
-    outbox.gate.set()
-    told.wait(2)
-    assert writer.waiting == 0
-
-
 @pytest.mark.usefixtures("retry_soon")
-def test_refused_points_are_stored_later(start, outbox, told, caplog) -> None:
+def test_refused_points_are_stored_later(start, outbox, caplog) -> None:
     """
     A refused point is kept, tried again without another one's help, and the log tells both ends of the trouble.
     """
     outbox.refuses = True
     writer = start()
-    writer.submit(new_point(), told)
-    assert told.wait(1) == [False]
+    assert results(submit(writer, "0")) == [False]
     outbox.wait_entered(3)
     outbox.refuses = False
     outbox.wait_stored()
@@ -170,51 +133,47 @@ def test_refused_points_are_stored_later(start, outbox, told, caplog) -> None:
 
 
 @pytest.mark.usefixtures("retry_soon")
-def test_order_is_kept(start, outbox, told) -> None:
+def test_order_is_kept(start, outbox) -> None:
     """
     Refused points are stored before those that came after them.
     """
     outbox.refuses = True
     writer = start()
-    writer.submit(new_point("first"), told)
-    told.wait(1)
+    results(submit(writer, "first"))
     outbox.refuses = False
-    writer.submit(new_point("second"), told)
+    submit(writer, "second")
     outbox.wait_stored(2)
 
     assert outbox.keys == ["first", "second"]
 
 
 @pytest.mark.usefixtures("retry_never")
-def test_refusing_store_is_left_alone(start, outbox, told) -> None:
+def test_refusing_store_is_left_alone(start, outbox) -> None:
     """
     Between two tries of a refusing store, points are kept without asking it for each.
     """
     outbox.refuses = True
     writer = start()
-    for number in range(50):
-        writer.submit(new_point(str(number)), told)
-        told.wait(1)
+    committed = [results(submit(writer, str(number))) for number in range(50)]
 
-    assert (told.committed, outbox.batches, writer.waiting) == ([False] * 50, [1], 50)
+    assert (committed, outbox.batches, writer.waiting) == ([[False]] * 50, [1], 50)
 
 
-def test_any_exception_of_the_store(start, outbox, told, monkeypatch) -> None:
+def test_any_exception_of_the_store(start, outbox, monkeypatch) -> None:
     """
     A store that raises something else than its own error does not end the writer.
     """
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "add", lambda _: 1 / 0)
         writer = start()
-        writer.submit(new_point(), told)
-        assert told.wait(1) == [False]
+        assert results(submit(writer, "0")) == [False]
     writer.stop(PATIENCE)
 
     assert outbox.keys == ["0"]
 
 
 @pytest.mark.usefixtures("retry_never")
-def test_overflow_goes_to_the_log(start, outbox, told, monkeypatch, caplog) -> None:
+def test_overflow_goes_to_the_log(start, outbox, monkeypatch, caplog) -> None:
     """
     What memory has no room for is logged, each point as a line that reads back as the same point.
     """
@@ -223,15 +182,14 @@ def test_overflow_goes_to_the_log(start, outbox, told, monkeypatch, caplog) -> N
     outbox.refuses = True
     writer = start()
     for point in points:
-        writer.submit(point, told)
-        told.wait(1)
+        results(submit(writer, point))
 
     assert (logged(caplog), writer.logged, writer.waiting) == (points[3:], 2, 3)
     assert {record.levelno for record in caplog.records if record.action == "point_logged"} == {logging.CRITICAL}
 
 
 @pytest.mark.usefixtures("retry_never")
-def test_overflow_within_one_batch(start, outbox, told, monkeypatch, caplog) -> None:
+def test_overflow_within_one_batch(start, outbox, monkeypatch, caplog) -> None:
     """
     A single batch that is larger than the room left overflows too.
     """
@@ -239,37 +197,34 @@ def test_overflow_within_one_batch(start, outbox, told, monkeypatch, caplog) -> 
     outbox.gate.clear()
     outbox.refuses = True
     writer = start()
-    for number in range(10):
-        writer.submit(new_point(str(number)), told)
+    futures = submit(writer, *map(str, range(10)))
     outbox.gate.set()
-    told.wait(10)
+    results(futures)
 
     assert (len(logged(caplog)), writer.waiting) == (7, 3)
 
 
-def test_stop_commits_what_waits(start, outbox, told) -> None:
+def test_stop_commits_what_waits(start, outbox) -> None:
     """
     A stop commits everything that was handed over before.
     """
     outbox.gate.clear()
     writer = start()
-    for number in range(300):
-        writer.submit(new_point(str(number)), told)
+    futures = submit(writer, *map(str, range(300)))
     outbox.gate.set()
     writer.stop(PATIENCE)
 
-    assert (told.committed, len(outbox.keys), writer._thread.is_alive()) == ([True] * 300, 300, False)
+    assert (results(futures), len(outbox.keys), writer._thread.is_alive()) == ([True] * 300, 300, False)
 
 
 @pytest.mark.usefixtures("retry_never")
-def test_stop_tries_a_refusing_store_once_more(start, outbox, told, caplog) -> None:
+def test_stop_tries_a_refusing_store_once_more(start, outbox, caplog) -> None:
     """
     A stop does not wait for the next try to be due.
     """
     outbox.refuses = True
     writer = start()
-    writer.submit(new_point(), told)
-    told.wait(1)
+    results(submit(writer, "0"))
     outbox.refuses = False
     writer.stop(PATIENCE)
 
@@ -277,14 +232,13 @@ def test_stop_tries_a_refusing_store_once_more(start, outbox, told, caplog) -> N
 
 
 @pytest.mark.usefixtures("retry_soon")
-def test_stop_goes_on_trying(start, outbox, told) -> None:
+def test_stop_goes_on_trying(start, outbox) -> None:
     """
     A store that recovers while the writer stops gets its points.
     """
     outbox.refuses = True
     writer = start()
-    writer.submit(new_point(), told)
-    told.wait(1)
+    results(submit(writer, "0"))
     stopping = threading.Thread(target=writer.stop, args=(PATIENCE,))
     stopping.start()
     outbox.wait_entered(5)
@@ -295,31 +249,30 @@ def test_stop_goes_on_trying(start, outbox, told) -> None:
 
 
 @pytest.mark.usefixtures("retry_soon")
-def test_stop_logs_what_the_store_refuses(start, outbox, told, caplog) -> None:
+def test_stop_logs_what_the_store_refuses(start, outbox, caplog) -> None:
     """
     What cannot be committed in time is in the log when the writer ends.
     """
     point = new_point()
     outbox.refuses = True
     writer = start()
-    writer.submit(point, told)
+    submit(writer, point)
     writer.stop(0.1)
     writer._thread.join(PATIENCE)
 
     assert set(logged(caplog)) == {point}
 
 
-def test_stop_with_a_store_that_hangs(start, outbox, told, caplog) -> None:
+def test_stop_with_a_store_that_hangs(start, outbox, caplog) -> None:
     """
     A store that hangs beyond the stop leaves every point in the log, and gets them all the same if it wakes up.
     """
     points = [new_point(str(number)) for number in range(3)]
     outbox.gate.clear()
     writer = start()
-    writer.submit(points[0], told)
+    submit(writer, points[0])
     outbox.wait_entered()
-    for point in points[1:]:
-        writer.submit(point, told)
+    submit(writer, *points[1:])
     began = time.monotonic()
     writer.stop(0.05)
 
@@ -330,53 +283,53 @@ def test_stop_with_a_store_that_hangs(start, outbox, told, caplog) -> None:
     assert (outbox.keys, writer._thread.is_alive()) == (["0", "1", "2"], False)
 
 
-def test_stopped_writer_takes_nothing(start, outbox, told) -> None:
+def test_stopped_writer_takes_nothing(start, outbox) -> None:
     """
     A point that comes after the stop is not taken, so that its owner can hand it to another writer.
     """
     writer = start()
-    assert writer.submit(new_point("before"), told)
+    submit(writer, "before")
     writer.stop(PATIENCE)
 
-    assert not writer.submit(new_point("after"), told)
+    assert writer.submit(new_point("after")) is None
     assert (outbox.keys, writer.waiting) == (["before"], 0)
 
 
-def test_store_or_log(outbox) -> None:
+def test_store_now(outbox) -> None:
     """
     Without a thread a point is committed by the caller.
     """
-    assert store_or_log(outbox, new_point())
+    assert store_now(outbox, new_point())
     assert outbox.keys == ["0"]
 
 
-def test_store_or_log_refused(outbox, caplog) -> None:
+def test_store_now_refused(outbox, caplog) -> None:
     """
     Without a thread a refused point is one line in the log.
     """
     outbox.refuses = True
 
-    assert not store_or_log(outbox, new_point())
+    assert not store_now(outbox, new_point())
     assert [point.idempotency_key for point in logged(caplog)] == ["0"]
 
 
-def test_hanging_store_bounds_memory(start, outbox, told, monkeypatch, caplog) -> None:
+def test_hanging_store_bounds_memory(start, outbox, monkeypatch, caplog) -> None:
     """
     While the store does not answer, points beyond the bound become log lines at once.
     """
     monkeypatch.setattr(writer_module, "MAX_BACKLOG", 2)
     outbox.gate.clear()
     writer = start()
-    writer.submit(new_point("0"), told)
-    assert outbox.entered.acquire(timeout=PATIENCE)
-    for key in ("1", "2", "3"):
-        assert writer.submit(new_point(key), told)
+    submit(writer, "0")
+    outbox.wait_entered()
+    futures = submit(writer, "1", "2", "3")
 
-    assert told.committed == [False]
+    assert [future.done() for future in futures] == [False, False, True]
+    assert not futures[2].result()
     assert [point.idempotency_key for point in logged(caplog)] == ["3"]
 
 
-def test_thread_survives_a_broken_log(start, outbox, told, monkeypatch) -> None:
+def test_thread_survives_a_broken_log(start, outbox, monkeypatch) -> None:
     """
     An error outside the store, in a log handler for instance, does not end the thread.
     """
@@ -388,9 +341,69 @@ def test_thread_survives_a_broken_log(start, outbox, told, monkeypatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_AFTER", 0.01)
     outbox.refuses = True
     writer = start()
-    writer.submit(new_point("0"), told)
 
-    assert told.wait(1) == [False]
+    assert results(submit(writer, "0")) == [False]
     outbox.refuses = False
-    writer.submit(new_point("1"), told)
-    assert all(outbox.stored.acquire(timeout=PATIENCE) for _ in range(2))
+    submit(writer, "1")
+    outbox.wait_stored(2)
+
+
+def deferred(key: str = "0") -> UsagePoint:
+    return replace(new_point(key), succeeded=None)
+
+
+def test_forgetting_keeps_its_place(start, outbox) -> None:
+    """
+    A deferral is forgotten after the points that came before and before those that come later.
+    """
+    writer = start()
+    results(submit(writer, deferred(), Forget("0"), deferred("1"), Forget("1"), deferred("1"), "2"))
+
+    assert outbox.keys == ["1", "2"]
+
+
+def test_only_deferred_points_are_forgotten(start, outbox) -> None:
+    """
+    A point that has its outcome stays, whatever is forgotten.
+    """
+    assert results(submit(start(), "0", Forget("0"), Forget("unknown"))) == [True] * 3
+    assert outbox.keys == ["0"]
+
+
+@pytest.mark.usefixtures("retry_soon")
+def test_refused_forgetting(start, outbox, monkeypatch, caplog) -> None:
+    """
+    A deferral that the store does not forget delays no point, and is tried again.
+    """
+    forgotten = threading.Event()
+    discard = outbox.discard
+
+    def discard_late(*arguments: Any) -> int:
+        if not forgotten.is_set():
+            msg = "no permission"
+            raise OutboxError(msg)
+        return discard(*arguments)
+
+    monkeypatch.setattr(outbox, "discard", discard_late)
+    writer = start()
+
+    assert results(submit(writer, deferred(), Forget("0"), "1")) == [True, False, True]
+    assert results(submit(writer, "2")) == [True]
+    forgotten.set()
+    writer.stop(PATIENCE)
+    assert outbox.keys == ["1", "2"]
+    assert actions(caplog) == ["outbox_refused", "outbox_recovered"]
+
+
+def test_forgetting_that_is_given_up(outbox, monkeypatch, caplog) -> None:
+    """
+    A deferral that the store never forgets is named by the log, and is no lost point.
+    """
+    monkeypatch.setattr(outbox, "discard", lambda *_: 1 / 0)
+    writer = Writer(outbox)
+    submit(writer, Forget("0"))
+    writer.start()
+    writer.stop(PATIENCE)
+
+    assert not store_now(outbox, Forget("1"))
+    assert (actions(caplog), writer.logged) == (["outbox_refused"] * 3, 0)

@@ -117,15 +117,19 @@ def test_undone(pytester: pytest.Pytester) -> None:
     """
     pytester.makepyfile(
         """
-        from remotion_licensing_integrations.recording.recorder import UsageRecorder
+        from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
 
-        ORIGINAL = UsageRecorder.record
+        RECORDER = UsageRecorder(Settings(license_key="key", outbox="memory://", delivery="off"))
+        POINT = UsagePoint(event="cloud-render", host=None, succeeded=True)
 
         def test_one(remotion_usage):
-            assert UsageRecorder.record is not ORIGINAL
+            assert RECORDER.record(POINT)
+            assert (remotion_usage.points, RECORDER.counts().stored.pending) == ([POINT], 0)
 
         def test_two():
-            assert UsageRecorder.record is ORIGINAL
+            assert RECORDER.record(POINT, wait=30)
+            assert RECORDER.counts().stored.pending == 1
+            RECORDER.stop()
         """
     )
 

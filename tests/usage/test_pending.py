@@ -19,23 +19,34 @@ from remotion_licensing_integrations import ConfigurationError, Settings, UsageR
 from remotion_licensing_integrations.points.origin import ResolvedHost
 from remotion_licensing_integrations.points.token import decode_token
 from remotion_licensing_integrations.usage.endpoint import marked_options
-from remotion_licensing_integrations.usage.pending import CURRENT, PendingUsage, UsageOptions
+from remotion_licensing_integrations.usage.pending import PendingUsage
+from remotion_licensing_integrations.usage.settlement import CURRENT, Settlement, UsageOptions
 from tests._asgi import QUIET
 
 OPTIONS = UsageOptions("cloud-render")
 HOST = "https://myapp.com"
 
 
-def pending(*, entered: bool = True, host: str | None = HOST, **settings: Any) -> PendingUsage:
+class Request(Settlement):
+    def __init__(self, recorder: UsageRecorder, host: str | None, method: str) -> None:
+        super().__init__(recorder)
+        self.method = method
+        self.page = host
+
+    def find_host(self) -> ResolvedHost:
+        return ResolvedHost(self.page, "origin")
+
+
+def pending(*, entered: bool = True, host: str | None = HOST, method: str = "POST", **settings: Any) -> Settlement:
     recorder = UsageRecorder(Settings(**{**QUIET, **settings}))
-    usage = PendingUsage(recorder, lambda: ResolvedHost(host, "origin"))
+    settlement = Request(recorder, host, method)
     if entered:
-        usage.enter(OPTIONS)
-    return usage
+        settlement.enter(OPTIONS)
+    return settlement
 
 
 @contextmanager
-def in_request(usage: PendingUsage | None = None):
+def in_request(usage: Settlement | None = None):
     usage = usage or pending(entered=False)
     token = CURRENT.set(usage)
     try:
@@ -321,7 +332,7 @@ def test_without_middleware(caplog) -> None:
     (record,) = caplog.records
     assert (record.levelno, record.action) == (logging.ERROR, "middleware_missing")
     assert "lonely_endpoint" in record.message
-    assert "Has the app the middleware?" in record.message
+    assert "Is UsageMiddleware installed in this app?" in record.message
 
 
 def test_without_middleware_no_arguments(caplog) -> None:
@@ -362,7 +373,7 @@ def test_outside_a_request() -> None:
     usage.idempotency_key = "render-1"
     usage.skip()
 
-    assert current_usage() is not usage
+    assert current_usage().idempotency_key != usage.idempotency_key
     assert (current_usage().host, current_usage().is_still) == (None, False)
 
 
@@ -378,7 +389,7 @@ def test_inside_a_request() -> None:
     Inside a request everybody gets the same usage point.
     """
     with in_request() as usage:
-        assert usage is current_usage()
+        assert usage.idempotency_key == current_usage().idempotency_key
 
 
 OUTCOMES = [(200, True), (201, True), (303, True), (307, True), (399, True), (400, False), (404, False), (500, False)]
@@ -389,19 +400,19 @@ def test_outcome(status: int, succeeded: bool) -> None:
     """
     An entered endpoint's response below 400 is a success.
     """
-    point = pending().complete("POST", status)
+    point = pending().settle("whole", status)
 
     assert point is not None
     assert succeeded is point.succeeded
 
 
-@pytest.mark.parametrize("settle", ["complete", "fail", "abort"])
+@pytest.mark.parametrize("ending", ["whole", "failed", "aborted"])
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("OPTIONS", 200), ("GET", 206), ("GET", 304)])
-def test_never_counted(settle: str, method: str, status: int) -> None:
+def test_never_counted(ending: Any, method: str, status: int) -> None:
     """
     HEAD, OPTIONS, 206 and 304 give no point, however the response ends.
     """
-    assert getattr(pending(report_aborted=True), settle)(method, status) is None
+    assert pending(method=method, report_aborted=True).settle(ending, status) is None
 
 
 @pytest.mark.parametrize("status", [307, 308, 401, 403, 404, 405, 422, 429])
@@ -412,56 +423,56 @@ def test_not_entered(status: int) -> None:
     usage = pending(entered=False)
     usage.apply(OPTIONS)
 
-    assert usage.complete("POST", status) is None
+    assert usage.settle("whole", status) is None
 
 
 def test_no_event_no_point() -> None:
     """
     A request to another endpoint gives no point.
     """
-    assert pending(entered=False).complete("POST", 200) is None
+    assert pending(entered=False).settle("whole", 200) is None
 
 
-SETTLEMENTS = [("complete", 200), ("complete", 500), ("fail", 0), ("abort", 200)]
+ENDINGS = [("whole", 200), ("whole", 500), ("failed", 0), ("aborted", 200)]
 
 
 @pytest.mark.parametrize("succeeded", [True, False])
-@pytest.mark.parametrize(("settle", "status"), SETTLEMENTS)
-def test_override(settle: str, status: int, succeeded: bool) -> None:
+@pytest.mark.parametrize(("ending", "status"), ENDINGS)
+def test_override(ending: Any, status: int, succeeded: bool) -> None:
     """
     An assigned outcome overrules the response, a failure and an abort.
     """
     usage = pending()
     usage.succeeded = succeeded
-    point = getattr(usage, settle)("POST", status)
+    point = usage.settle(ending, status)
 
     assert point is not None
     assert succeeded is point.succeeded
 
 
-@pytest.mark.parametrize(("settle", "status"), SETTLEMENTS)
-def test_skip(settle: str, status: int) -> None:
+@pytest.mark.parametrize(("ending", "status"), ENDINGS)
+def test_skip(ending: Any, status: int) -> None:
     """
     A skipped request gives no point, however it ends.
     """
     usage = pending(report_aborted=True)
-    usage.skip()
+    PendingUsage(usage).skip()
 
-    assert getattr(usage, settle)("POST", status) is None
+    assert usage.settle(ending, status) is None
 
 
 def test_report_failures() -> None:
     """
     With `report_failures=False` a failure gives no point.
     """
-    assert pending(report_failures=False).complete("POST", 500) is None
+    assert pending(report_failures=False).settle("whole", 500) is None
 
 
 def test_report_failures_success() -> None:
     """
     With `report_failures=False` a success still counts.
     """
-    assert pending(report_failures=False).complete("POST", 200) is not None
+    assert pending(report_failures=False).settle("whole", 200) is not None
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -469,7 +480,7 @@ def test_report_aborted(wanted: bool) -> None:
     """
     An abort gives a point only with `report_aborted=True`.
     """
-    assert wanted is (pending(report_aborted=wanted).abort("POST", 200) is not None)
+    assert wanted is (pending(report_aborted=wanted).settle("aborted", 200) is not None)
 
 
 def test_aborted_inside() -> None:
@@ -479,14 +490,14 @@ def test_aborted_inside() -> None:
     usage = pending()
     usage.aborted = True
 
-    assert usage.complete("POST", 200) is None
+    assert usage.settle("whole", 200) is None
 
 
 def test_accepted() -> None:
     """
     202 gives no point.
     """
-    assert pending().complete("POST", 202) is None
+    assert pending().settle("whole", 202) is None
 
 
 @pytest.mark.parametrize(("end", "warnings"), [("nothing", 1), ("defer", 0), ("skip", 0)])
@@ -495,8 +506,8 @@ def test_accepted_warning(end: str, warnings: int, caplog) -> None:
     202 is warned of unless its point was deferred or skipped.
     """
     usage = pending()
-    getattr(usage, end, lambda: None)()
-    usage.complete("POST", 202)
+    getattr(PendingUsage(usage), end, lambda: None)()
+    usage.settle("whole", 202)
 
     assert ["accepted_without_defer"] * warnings == [record.action for record in caplog.records]
 
@@ -508,7 +519,7 @@ def test_accepted_override() -> None:
     usage = pending()
     usage.succeeded = True
 
-    assert usage.complete("POST", 202) is not None
+    assert usage.settle("whole", 202) is not None
 
 
 @pytest.mark.parametrize(("name", "value"), [("is_still", 1), ("is_production", "yes"), ("succeeded", "no")])
@@ -517,8 +528,8 @@ def test_bad_flag(name: str, value: object, caplog) -> None:
     An adjustment that is no bool is logged and ignored, and the point still counts.
     """
     usage = pending()
-    setattr(usage, name, value)
-    point = usage.complete("POST", 200)
+    setattr(PendingUsage(usage), name, value)
+    point = usage.settle("whole", 200)
 
     assert point is not None
     assert (point.is_still, point.is_production, point.succeeded) == (False, True, True)
@@ -533,7 +544,7 @@ def test_bad_text(name: str, value: object, caplog) -> None:
     """
     An unusable host or key is logged and ignored.
     """
-    usage = pending()
+    usage = PendingUsage(pending())
     before = getattr(usage, name)
     setattr(usage, name, value)
 
@@ -551,9 +562,9 @@ def test_adjustment(name: str, value: object) -> None:
     What the endpoint assigns is what the point says.
     """
     usage = pending()
-    setattr(usage, name, value)
+    setattr(PendingUsage(usage), name, value)
 
-    assert value == getattr(usage.complete("POST", 200), name)
+    assert value == getattr(usage.settle("whole", 200), name)
 
 
 def test_options() -> None:
@@ -562,7 +573,7 @@ def test_options() -> None:
     """
     usage = pending(entered=False)
     usage.enter(UsageOptions("web-render", "https://other.com", is_still=True, is_production=False))
-    point = usage.complete("POST", 200)
+    point = usage.settle("whole", 200)
 
     assert point is not None
     assert (point.event, point.host) == ("web-render", "https://other.com")
@@ -577,7 +588,7 @@ def test_is_production_setting(option: bool | None, expected: bool) -> None:
     usage = pending(entered=False, is_production=False)
     usage.enter(UsageOptions("web-render", is_production=option))
 
-    assert expected is usage.complete("POST", 200).is_production
+    assert expected is usage.settle("whole", 200).is_production
 
 
 def test_key_is_minted_once() -> None:
@@ -586,4 +597,4 @@ def test_key_is_minted_once() -> None:
     """
     usage = pending()
 
-    assert usage.idempotency_key == usage.complete("POST", 200).idempotency_key
+    assert usage.idempotency_key == usage.settle("whole", 200).idempotency_key

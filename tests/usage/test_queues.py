@@ -19,6 +19,7 @@ from dramatiq.middleware import AsyncIO, CurrentMessage, Retries, Shutdown
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, conversion_job, set_default_recorder
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.points.token import encode_token
+from remotion_licensing_integrations.usage import queues
 from tests._asgi import ORIGIN, QUIET
 
 pytest_plugins = ["tests._redis"]
@@ -57,6 +58,10 @@ def render() -> str:
     if plan["failures"] >= 0:
         raise BrokenVideoError
     return "done"
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.action for record in caplog.records if hasattr(record, "action")]
 
 
 def seen(remotion_usage: Any) -> list[tuple[str, bool | None]]:
@@ -206,6 +211,21 @@ def test_celery_task_called_as_a_function(app, remotion_usage) -> None:
     assert seen(remotion_usage) == [("render-1", False)]
 
 
+def test_celery_attribute_that_is_gone(app, monkeypatch, remotion_usage, caplog) -> None:
+    """
+    Under a Celery that does not say which task runs, success counts, failure stays open, and the log says so once.
+    """
+    monkeypatch.delattr("celery._state.get_current_task")
+    monkeypatch.setattr(queues, "_unreadable", set())
+    task = app.task(render)
+    plan["failures"] = 1
+    for _ in range(2):
+        task.apply(kwargs={"usage_token": TOKEN})
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", True)], 2)
+    assert actions(caplog) == ["queue_unreadable"]
+
+
 def test_celery_checks_arguments(app) -> None:
     """
     Celery accepts the keywords of a job, and still refuses others.
@@ -311,6 +331,19 @@ def test_rq_job_that_is_repeated(work, remotion_usage) -> None:
     work(render, repeat=rq.Repeat(times=2))
 
     assert ([succeeded for _, succeeded in seen(remotion_usage)], plan["runs"]) == ([True, True, True], 3)
+
+
+def test_rq_attribute_that_is_gone(work, monkeypatch, remotion_usage, caplog) -> None:
+    """
+    Under an RQ that does not say which job runs, jobs run and count all the same.
+    """
+    monkeypatch.setattr(queues, "_unreadable", set())
+    monkeypatch.delattr("rq.job.get_current_job")
+    work(render, usage_token=TOKEN)
+    work(render)
+
+    assert [succeeded for _, succeeded in seen(remotion_usage)] == [True, True]
+    assert actions(caplog) == ["queue_unreadable"]
 
 
 @pytest.fixture
@@ -450,3 +483,16 @@ def test_dramatiq_message_without_a_token(broker, remotion_usage) -> None:
     broker.join(message.queue_name)
 
     assert seen(remotion_usage) == [(f"dramatiq-{message.message_id}", True)]
+
+
+def test_dramatiq_attribute_that_is_gone(broker, monkeypatch, remotion_usage, caplog) -> None:
+    """
+    Under a dramatiq that does not say which message is worked on, a job runs all the same.
+    """
+    monkeypatch.setattr(queues, "_unreadable", set())
+    monkeypatch.delattr(CurrentMessage, "get_current_message")
+    broker.add_middleware(CurrentMessage())
+    send(broker, dramatiq.actor(render, broker=broker))
+
+    assert seen(remotion_usage) == [("render-1", True)]
+    assert actions(caplog) == ["queue_unreadable"]

@@ -1,0 +1,91 @@
+"""
+Has the project's task queue deliver: each commit of points enqueues the task of `tasks.py`.
+
+A queue may be slow or down (tests/django/test_tasks.py::test_slow_queue_delays_no_request, …::test_queue_that_is_down).
+So a separate thread enqueues: neither a request nor the thread that commits points waits for the queue, and a task that
+cannot be enqueued is tried again. Its points are in the outbox all the while.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+from django.db import close_old_connections
+
+from ..errors import ConfigurationError
+from .conf import NAME
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+RETRY_AFTER: Final = 30.0  # seconds until a task that could not be enqueued is tried again
+
+
+def load_task() -> Any:
+    """
+    Return the task that delivers.
+
+    Raises:
+        ConfigurationError: The project's `TASKS` do not take it.
+    """
+    try:
+        from .tasks import deliver  # noqa: PLC0415 - it is there only where it is wanted
+
+        deliver.get_backend().validate_task(deliver)
+    except Exception as error:
+        msg = f"{NAME}: SENDER: the default backend of TASKS does not take the task that delivers: {error}"
+        raise ConfigurationError(msg) from error
+    return deliver
+
+
+class Enqueuer:
+    """
+    Enqueues the task that delivers from a daemon thread, one for all commits that have come since the last.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failed = False
+
+    def wake(self) -> None:
+        """
+        Say that points have been committed; only the thread that commits calls this.
+        """
+        # A fork leaves the child with a thread that does not run.
+        if self._thread is None or not self._thread.is_alive():
+            self._wanted = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._wanted,), name="remotion-usage-tasks", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                self._fail(error)
+        self._wanted.set()
+
+    def _run(self, wanted: threading.Event) -> None:
+        pause = None
+        while True:
+            wanted.wait(pause)
+            wanted.clear()
+            try:
+                load_task().enqueue()
+                self._failed, pause = False, None
+            except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
+                self._fail(error)
+                pause = RETRY_AFTER
+            # As after a request: a queue in a database has a connection of this thread, which may be lost.
+            with suppress(Exception):
+                close_old_connections()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed:
+            logger.error(
+                "The task that delivers usage points cannot be enqueued; the points stay in the outbox: %s",
+                error,
+                extra={"action": "sender_failed"},
+            )
+        self._failed = True

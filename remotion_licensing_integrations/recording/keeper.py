@@ -1,0 +1,120 @@
+"""
+What keeps a recorder's points: in production the threads of this process, in tests what the tests need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final
+
+from .._support.forks import ForkLock
+from ..delivery import Deliverer, Worker
+from ..outbox import Outbox
+from ..settings import SECONDS_PER_DAY, Settings
+from .writer import Entry, Writer
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+#: Guards what is made once for each process; a forked child finds it free
+#: (tests/recording/test_recorder_life.py::test_fork_during_the_first_use).
+START_LOCK: Final = ForkLock()
+
+
+class Keeper:
+    """
+    Keeps points in place of a recorder's threads, and neither starts nor delivers anything; this one drops them.
+    """
+
+    def keep(self, entry: Entry) -> bool:  # noqa: ARG002 - for subclasses
+        """
+        Keep *entry*, and return whether that is done.
+        """
+        return False
+
+    async def akeep(self, entry: Entry) -> bool:
+        """
+        Same as `keep`, but from a coroutine.
+        """
+        return self.keep(entry)
+
+
+NOTHING: Final = Keeper()
+
+
+class Threads:
+    """
+    A writer and, with `delivery="worker"`, a worker; a fork leaves the child with neither.
+    """
+
+    def __init__(self, outbox: Outbox, settings: Settings, transport: Any, on_commit: Callable[[], object]) -> None:
+        self.pid = os.getpid()
+        self.deliverer = Deliverer(outbox, settings, transport=transport)
+        retention = settings.retention * SECONDS_PER_DAY
+        self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
+        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else on_commit)
+        self.writer.start()
+        try:
+            if self.worker:
+                self.worker.start()
+        except RuntimeError as error:
+            # No room for another thread: the points are safe, and other processes or the next start deliver them.
+            self.worker = None
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400 - no crash
+
+    def stop(self, stop_at: float) -> None:
+        """
+        Commit what waits and deliver what is due, by *stop_at* on the monotonic clock.
+        """
+        try:
+            self.writer.stop(stop_at - time.monotonic())
+            left = max(0.0, stop_at - time.monotonic())
+            if self.worker:
+                self.worker.stop(left)
+            else:
+                self.deliverer.finish_within(left)
+        finally:
+            self.deliverer.close()
+
+
+def wait_for(future: Future[bool], seconds: float) -> bool | None:
+    """
+    Return the result of *future*, `None` when there is none after so many *seconds*.
+    """
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        return None
+
+
+async def await_for(future: Future[bool], seconds: float) -> bool | None:
+    """
+    Same as `wait_for`, but does not block the event loop.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return wait_for(future, seconds)  # the loop of another library
+    done: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def tell(_: Future[bool]) -> None:
+        with suppress(RuntimeError):  # the loop has closed, and no coroutine waits any longer
+            loop.call_soon_threadsafe(end)
+
+    # Not by `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
+    future.add_done_callback(tell)
+    bound = loop.call_later(seconds, end)
+    try:
+        await done
+    finally:
+        bound.cancel()
+    return future.result() if future.done() else None

@@ -1,0 +1,299 @@
+"""
+The settlement of a usage point: what is known of a request, block or job, what follows from its end, and the recording.
+
+Adapters subclass `Settlement` for a request and call `record` or `arecord` with how it ended; the decorator notes what
+happens inside. The object is shared and mutable on purpose: a context variable set in a thread or task below is
+invisible above, a change to a shared object is not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ..errors import ConfigurationError
+from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, check_flag, log_point, new_idempotency_key
+from ..recording import Entry, Forget, UsageRecorder
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+#: How a request, block or job has ended: to its last byte, by an error, or because its client or process went away.
+Ending = Literal["whole", "failed", "aborted"]
+
+#: Statuses that say "nothing was converted" whoever gives them: a player fetching ranges, a cache asking for news.
+_NEVER_COUNTED: Final = frozenset({206, 304})
+#: Statuses of requests that most likely ended before the endpoint; they count only when it is known to be entered.
+_NOT_ENTERED: Final = frozenset({307, 308, 401, 403, 404, 405, 422, 429})
+_ACCEPTED: Final = 202
+_FIRST_ERROR: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOptions:
+    """
+    What a decorator was given; `None` leaves it to the settings or the request.
+    """
+
+    event: str
+    host: str | None = None
+    is_still: bool = False
+    is_production: bool | None = None
+
+
+class Settlement:
+    """
+    Decides, once, what becomes of one usage point, and has the recorder keep it.
+
+    A subclass says what the method of its request is, and from where its host comes.
+    """
+
+    # Class attributes are the defaults, so that a request which is not counted creates next to nothing.
+    method = ""
+
+    # What the app says, by its decorator or `current_usage()`.
+    event: str | None = None
+    host: ResolvedHost | None = None
+    succeeded: bool | None = None
+    is_still: bool | None = None
+    is_production: bool | None = None
+    key: str | None = None
+    skipped = False
+    deferred: UsagePoint | None = None
+
+    #: Whether the decorated code was entered.
+    entered = False
+    #: Whether a synchronous endpoint runs just now, and whether its request no longer waits for it.
+    running = abandoned = False
+    #: Whether the endpoint's stream has begun and not ended, and whether it broke off by an error or by its client.
+    streaming = failed = aborted = False
+    #: Whether this is a block's or a job's, whose own end decides and not that of a stream within.
+    is_block = False
+    #: Whether this is the rest of a deferred point.
+    resumed = False
+    #: Whether the outcome is decided, and whether a point came of it.
+    settled = recorded = False
+    #: Whether blocks within the request have recorded points.
+    recorded_within = False
+
+    def __init__(self, recorder: UsageRecorder) -> None:
+        self.recorder = recorder
+
+    @property
+    def may_count(self) -> bool:
+        """
+        Whether points may come, or have come, of the request.
+        """
+        return self.event is not None or self.recorded_within
+
+    def find_host(self) -> ResolvedHost:
+        """
+        Return the host that is the point's unless the app names another.
+        """
+        host = self.recorder.settings.host
+        return ResolvedHost(host, "configured" if host else "unknown")
+
+    @property
+    def resolved_host(self) -> ResolvedHost:
+        """
+        The host, and where it comes from.
+        """
+        if self.host is None:
+            self.host = self.find_host()
+        return self.host
+
+    @property
+    def idempotency_key(self) -> str:
+        """
+        The key of the point, made when it is first needed.
+        """
+        if self.key is None:
+            self.key = new_idempotency_key()
+        return self.key
+
+    def enter(self, options: UsageOptions) -> None:
+        """
+        Note that the endpoint with *options* runs; the first one of a request wins.
+        """
+        if not self.entered:
+            self.entered = True
+            self.apply(options)
+
+    def apply(self, options: UsageOptions) -> None:
+        """
+        Take over *options*.
+        """
+        self.event = options.event
+        self.is_still = adopt_flag("is_still", options.is_still)
+        self.is_production = adopt_flag("is_production", options.is_production)
+        if options.host is not None:
+            self.host = ResolvedHost(options.host, "configured")
+
+    def resume(self, point: UsagePoint) -> None:
+        """
+        Go on with a deferred *point*, whatever decorators say.
+        """
+        self.entered = self.resumed = True
+        self.event, self.is_still, self.is_production = point.event, point.is_still, point.is_production
+        self.host, self.key = ResolvedHost(point.host, "configured"), point.idempotency_key
+
+    def defer(self) -> UsagePoint:
+        """
+        Leave the outcome open, and return the point without it.
+        """
+        if self.deferred is None:
+            self.deferred = self._point(succeeded=None)
+        return self.deferred
+
+    def abandon(self) -> bool:
+        """
+        Leave the settlement to a synchronous endpoint that outlives its request; return whether it does.
+
+        It does when it still runs in its thread, or has yet to begin.
+        """
+        self.abandoned = True
+        return self.running or not self.entered
+
+    def leave(self, status: int, *, streams: bool = False) -> None:
+        """
+        Note that the synchronous endpoint has ended, with the status of its response or 0 for an exception.
+
+        A response that *streams* is sent to no client when the request was abandoned.
+        """
+        self.running = False
+        if self.abandoned:
+            self.record("aborted" if streams else "whole" if status else "failed", status)
+
+    def record(self, ending: Ending, status: int = 0, *, wait: float | None = None) -> bool:
+        """
+        Settle, unless that is done, and return whether what followed is committed; never raises.
+
+        Args:
+            ending: How it ended.
+            status: Of the response, 0 without one.
+            wait: See `UsageRecorder.record`.
+        """
+        entry: Entry | None = None
+        try:
+            entry = self.settle(ending, status)
+            return entry is not None and self.recorder.record(entry, wait=wait)
+        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+            log_crash(entry)
+            return False
+
+    async def arecord(self, ending: Ending, status: int = 0, *, wait: float | None = None) -> bool:
+        """
+        Same as `record`, but does not block the event loop.
+        """
+        # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        entry: Entry | None = None
+        try:
+            entry = self.settle(ending, status)
+            return entry is not None and await self.recorder.arecord(entry, wait=wait)
+        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+            log_crash(entry)
+            return False
+
+    def settle(self, ending: Ending, status: int = 0) -> Entry | None:
+        """
+        Return what to record, now that it has ended like this; `None` when it was settled before.
+        """
+        if self.settled:
+            return None
+        self.settled = True
+        point = self._outcome(ending, status)
+        self.recorded = point is not None
+        if point is None and self.resumed and ending != "aborted":
+            # It was skipped, or has failed and failures are not reported: no outcome will come.
+            return Forget(self.idempotency_key)
+        return point
+
+    def _outcome(self, ending: Ending, status: int) -> UsagePoint | None:
+        if self.event is None or self.skipped:
+            return None
+        if ending == "whole":
+            if not self.entered and status in _NOT_ENTERED:
+                return None
+            ending = "aborted" if self.aborted else "failed" if self.failed else "whole"
+        succeeded = ending == "whole" and status < _FIRST_ERROR
+        if self.deferred is not None:
+            # Recorded without an outcome, so that work which never ends can be seen; a job that fails to pass its work
+            # on leaves it deferred.
+            return self.deferred if succeeded or ending == "aborted" or self.resumed else None
+        if self.succeeded is None and not self._tells(ending, status):
+            return None
+        if status in _NEVER_COUNTED or self.method in {"HEAD", "OPTIONS"}:
+            return None
+        succeeded = succeeded if self.succeeded is None else self.succeeded
+        return self._point(succeeded=succeeded) if succeeded or self.recorder.settings.report_failures else None
+
+    def _tells(self, ending: Ending, status: int) -> bool:
+        if ending == "whole" and status == _ACCEPTED:
+            self.recorder.warn_once(
+                "accepted_without_defer",
+                "An endpoint with a usage point answered 202 Accepted without current_usage().defer(): no usage point "
+                "is recorded. Defer it, give the token to the job, and complete it where the work ends.",
+            )
+            return False
+        return ending != "aborted" or self.recorder.settings.report_aborted
+
+    def _point(self, *, succeeded: bool | None) -> UsagePoint:
+        is_production = self.recorder.settings.is_production if self.is_production is None else self.is_production
+        point = UsagePoint(
+            event=self.event or UNKNOWN_EVENT,
+            host=self.resolved_host.value,
+            succeeded=succeeded,
+            is_still=bool(self.is_still),
+            is_production=is_production,
+            idempotency_key=self.idempotency_key,
+        )
+        if not self.resumed:
+            self.recorder.count_host(self.resolved_host)
+        return point
+
+
+#: The settlement of the current request or job, set for the time that the app's own code has it.
+CURRENT: Final[ContextVar[Settlement | None]] = ContextVar("remotion_usage", default=None)
+
+
+def find_settlement() -> Settlement | None:
+    """
+    Return the settlement of the current request or job, if there is one.
+    """
+    settlement = CURRENT.get()
+    # A block in a generator can leave its own behind, when others begin and end in between.
+    return None if settlement is not None and settlement.is_block and settlement.settled else settlement
+
+
+def adopt_flag(name: str, value: object) -> bool | None:
+    """
+    Return *value*, or `None` when it is no flag, which is logged.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    with logged_mistake():
+        check_flag(name, value)
+    return None
+
+
+@contextmanager
+def logged_mistake() -> Generator[None]:
+    """
+    Log an unusable value; a licensing mistake must not fail the app's own work.
+    """
+    try:
+        yield
+    except (ConfigurationError, TypeError) as error:
+        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400 - no crash
+
+
+def log_crash(entry: Entry | None = None) -> None:
+    """
+    Log the exception that is handled now, and the point that it concerns as a line that can be imported.
+    """
+    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004 - as said
+    if isinstance(entry, UsagePoint):
+        log_point(entry)
