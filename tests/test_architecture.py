@@ -27,8 +27,7 @@ FLOORS = [
 WITHOUT_FACE = {"_support"}
 #: What is entered deeper all the same, until it has a face.
 DEEP = {
-    "operations.cli": {"outbox.sqlite", "testing.sandbox.command"},
-    "operations.doctor": {"outbox.sqlite"},
+    "operations.cli": {"testing.sandbox.command"},
 }
 
 #: Adapters, and what each may know of other packages' frameworks.

@@ -14,7 +14,6 @@ from contextlib import closing
 from .._support.version import VERSION
 from ..errors import ConfigurationError, LicensingError
 from ..outbox import Outbox
-from ..outbox.sqlite import SQLiteOutbox
 from ..recording import UsageRecorder
 from ..settings import ENVIRONMENT, Settings
 from ..testing.sandbox import command as sandbox
@@ -42,17 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_exists(outbox: Outbox, command: commands.Command) -> None:
     # A new, empty outbox would answer every question with "nothing", as if all were well.
-    if command not in commands.NEED_OUTBOX:
-        return
-    remedy = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
-    if isinstance(outbox, SQLiteOutbox):
-        try:
-            outbox.path.stat()
-        except OSError as error:
-            msg = f"outbox: cannot find the file {outbox.path} ({error.strerror}); {remedy}"
-            raise ConfigurationError(msg) from error
-    elif not outbox.exists():
-        msg = f"outbox: {outbox!r} has no tables; {remedy}"
+    if command in commands.NEED_OUTBOX and not outbox.exists():
+        msg = f"outbox: there is no {outbox!r}; point --outbox or {ENVIRONMENT['outbox']} at the app's own"
         raise ConfigurationError(msg)
 
 

@@ -10,11 +10,11 @@ comes late with an old token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..points import Registration, UsagePoint
 
@@ -198,6 +198,16 @@ class Pause:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that was looked at.
+    """
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+
+
 #: The states of points that nobody delivers, and that a person may therefore delete.
 UNSETTLED: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
 
@@ -224,6 +234,12 @@ class Outbox(ABC):
         Return whether the store is there already, so that to open it makes nothing new.
         """
         return True
+
+    def examine(self) -> Iterable[Finding]:
+        """
+        Return what is wrong with the store that only the store itself can know; it changes nothing.
+        """
+        return ()
 
     @abstractmethod
     def add(self, points: Sequence[UsagePoint]) -> None:

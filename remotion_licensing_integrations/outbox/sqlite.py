@@ -17,8 +17,9 @@ from typing import Any, Final
 from ..errors import ConfigurationError, OutboxError
 from ..points import UsagePoint
 from . import rows as _rows
-from .contract import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Outbox, State, StoredPoint
+from .contract import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Finding, Outbox, State, StoredPoint
 from .file import Database
+from .place import examine_place
 
 # `due` is when a pending point is delivered next; for the others, when they came into their state. The index serves the
 # order of claims and covers the counts.
@@ -121,6 +122,9 @@ class SQLiteOutbox(Outbox):
         except OSError:
             return True  # opening it says what is wrong
         return True
+
+    def examine(self) -> Iterable[Finding]:
+        return examine_place(self.path)
 
     def add(self, points: Sequence[UsagePoint]) -> None:
         if not points:

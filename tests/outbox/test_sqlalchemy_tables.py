@@ -283,7 +283,7 @@ def test_command_without_tables(url, outbox, words, capsys):
     status = main(["--outbox", url, *words])
 
     assert (status, outbox.exists()) == (2, False)
-    assert "has no tables; name the app's own with --outbox or REMOTION_LICENSING_OUTBOX" in capsys.readouterr().err
+    assert "there is no SQLAlchemyOutbox" in capsys.readouterr().err
 
 
 def test_status(url, outbox, capsys):
@@ -304,7 +304,7 @@ def test_doctor_makes_no_tables(url, outbox):
     found = [finding.text for finding in examine(recorder)]
     recorder.outbox.close()
 
-    assert any(text.startswith(f"There is no outbox {outbox!r} yet") for text in found)
+    assert any(text.startswith(f"There is no {outbox!r} yet") for text in found)
     assert not outbox.exists()
 
 
