@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from .contract import Finding
+from .values import Finding
 
 # File systems on which SQLite's shared memory does not reach the other users of a file.
 _NETWORK: Final = frozenset(

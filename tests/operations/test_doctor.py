@@ -19,8 +19,7 @@ import pytest
 
 from remotion_licensing_integrations.operations import doctor
 from remotion_licensing_integrations.operations.doctor import examine
-from remotion_licensing_integrations.outbox import Finding, State, place
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import Finding, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._command_line import KEY, file, outbox, refused, run  # noqa: F401 - a fixture
