@@ -12,8 +12,7 @@ from typing import Any
 
 from remotion_licensing_integrations import LicensingClient, Settings
 from remotion_licensing_integrations.delivery.deliverer import Deliverer
-from remotion_licensing_integrations.outbox import MemoryOutbox
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox
 
 from .common import point, rate, report
 

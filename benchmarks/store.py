@@ -8,7 +8,7 @@ import sqlite3
 import statistics
 from pathlib import Path
 
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox
 
 from .common import point, rate, report
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from remotion_licensing_integrations.operations import main
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.testing import Sandbox
 
 #: What follows the prefix of a key must never be seen.

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests._server_outbox import empty
+
 SETTINGS = "tests.django.project.settings"
 pytest_plugins = ["tests._mariadb", "tests._postgresql"]
 
@@ -93,11 +95,10 @@ def emptied(request: pytest.FixtureRequest, fixture: str, clock: Callable[[], fl
     alias = request.getfixturevalue(fixture)
     from django.db import connections  # noqa: PLC0415 - Django is an extra, and set up later
 
-    from remotion_licensing_integrations.django.models import UsagePointRecord  # noqa: PLC0415 - Django is an extra, and set up later
     from remotion_licensing_integrations.django.outbox import DjangoOutbox  # noqa: PLC0415 - Django is an extra, and set up later
 
     with request.getfixturevalue("django_db_blocker").unblock():
-        UsagePointRecord.objects.using(alias).delete()
+        empty(DjangoOutbox(alias))
         outbox = DjangoOutbox(alias, clock=clock)
         yield outbox
         outbox.close()

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from tests._environment import skip_missing
 
 USER = "remotion"
+PATIENCE = 10  # seconds
 _BINARIES = Path("/usr/lib/postgresql")  # where Debian and Ubuntu put them
 # Nothing here outlives the run, so nothing is forced to the disk.
 _OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60")
@@ -129,6 +131,8 @@ class Server:
         Stop all its processes from running, as when a virtual machine is frozen: the kernel still takes connections.
         """
         self._send(signal.SIGSTOP)
+        for process in self.processes():
+            wait_stopped(process)
 
     def thaw(self) -> None:
         """
@@ -151,6 +155,22 @@ class Server:
             return []
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         return [int(process) for process in (first, *children)]
+
+
+def wait_stopped(process: int) -> None:
+    """
+    Wait until all threads of a process that was sent SIGSTOP have stopped; one that has not yet may still answer.
+    """
+    give_up = time.monotonic() + PATIENCE
+    while not all(_is_stopped(status) for status in Path(f"/proc/{process}/task").glob("*/stat")):
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+
+
+def _is_stopped(status: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return status.read_text().rpartition(")")[2].split()[0] in {"T", "Z", "X"}
+    return True  # it has ended
 
 
 def _account() -> str | None:

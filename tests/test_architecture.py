@@ -261,7 +261,7 @@ def test_import_loads_no_http_library(name: str, probe) -> None:
     Importing the root or the pure ASGI adapter loads no HTTP library, no framework and no database driver.
     """
     heavy = {"httpx", "httpx2", "httpcore", "httpcore2", "starlette", "fastapi", "anyio", "uvicorn", "django"}
-    heavy |= {"sqlalchemy", "psycopg", "pymysql"}
+    heavy |= {"psycopg", "pymysql"}
 
     assert set() == heavy & set(probe[name]["modules"])
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from remotion_licensing_integrations._support.masking import mask_url
 from remotion_licensing_integrations.errors import ConfigurationError
-from remotion_licensing_integrations.outbox.contract import MAX_DELAY
+from remotion_licensing_integrations.outbox import MAX_DELAY
 from remotion_licensing_integrations.settings import ENVIRONMENT, MAX_SECONDS, Settings, SettingsFields
 
 APP = "https://myapp.com"

@@ -27,8 +27,7 @@ from starlette.testclient import TestClient
 from remotion_licensing_integrations import Settings, UsageRecorder, set_default_recorder
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.fastapi import remotion_webhook as fastapi_webhook
-from remotion_licensing_integrations.outbox import State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.starlette import UsageMiddleware, current_usage, remotion_webhook, usage_point
 
 from ._asgi import BASE_HTTP, KEY, ORIGIN, PATIENCE, QUIET, exchange, request, serving

@@ -48,6 +48,22 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
+def check_database(**_: Any) -> list[CheckMessage]:
+    """
+    E002: the outbox cannot be in a database of this kind.
+    """
+    if _settings_or_default("outbox") != OWN_DATABASE:
+        return []
+    from .outbox import DjangoOutbox, examine_kind  # noqa: PLC0415 - models load after the apps
+
+    try:
+        refusal = examine_kind(DjangoOutbox(using=database_alias()).alias)
+    except ConfigurationError:
+        return []  # E001 says so
+    return [Error(refusal, hint=f"Change {NAME} in your settings.", id=f"{TAG}.E002")] if refusal else []
+
+
+@register(TAG)
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """
     W002: views are decorated, the middleware is missing. W003: it is there twice.

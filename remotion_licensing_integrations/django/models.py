@@ -1,17 +1,20 @@
 """
-The table of usage points in the project's own database.
+The tables of the outbox in the project's own database; `DjangoOutbox` reads and writes them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from ..outbox import MAX_ERROR_LENGTH, State
+from ..outbox import MAX_ERROR_LENGTH, MAX_FINGERPRINT_LENGTH, MAX_LABEL_LENGTH, State
 from ..points import EVENTS, MAX_HOST_LENGTH, MAX_KEY_LENGTH
+
+#: The index that serves the order of claims.
+DUE_INDEX: Final = "remotion_usage_due"
 
 
 class KeyField(models.CharField):  # type: ignore[type-arg] # generic for type checkers only
@@ -55,11 +58,53 @@ class UsagePointRecord(models.Model):
     last_error = models.TextField(_("last error"), null=True)  # noqa: DJ001 - null: none
     billable = models.BooleanField(_("billable"), null=True)
     classification = models.CharField(_("classification"), max_length=MAX_ERROR_LENGTH, null=True)  # noqa: DJ001 - null: not said
+    # Not filled yet. A fingerprint tells licence keys apart; no key is ever stored.
+    label = models.CharField(_("label"), max_length=MAX_LABEL_LENGTH, null=True, editable=False)  # noqa: DJ001 - null: none
+    key_fingerprint = models.CharField(max_length=MAX_FINGERPRINT_LENGTH, null=True, editable=False)  # noqa: DJ001 - null: not said
 
     class Meta:
         verbose_name = _("usage point")
         verbose_name_plural = _("usage points")
-        indexes = [models.Index(fields=["state", "due"], name="remotion_usage_due")]
+        indexes = [models.Index(fields=["state", "due", "id"], name=DUE_INDEX)]
 
     def __str__(self) -> str:
         return f"{self.event} {self.idempotency_key}"
+
+
+class PauseRecord(models.Model):
+    """
+    A deliverer that delivers nothing for the time being; moments are epoch seconds.
+    """
+
+    deliverer = KeyField(primary_key=True, max_length=MAX_ERROR_LENGTH)
+    reason = models.CharField(max_length=MAX_ERROR_LENGTH)
+    since = models.FloatField()
+    until = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.deliverer}: {self.reason}"
+
+
+class DailyTotalRecord(models.Model):
+    """
+    How many points of a day were registered, once the points themselves are pruned. Not filled yet.
+    """
+
+    day = models.CharField(max_length=10)
+    event = models.CharField(max_length=40)
+    host = models.CharField(max_length=MAX_HOST_LENGTH)
+    label = KeyField(max_length=MAX_LABEL_LENGTH)
+    key_fingerprint = models.CharField(max_length=MAX_FINGERPRINT_LENGTH)
+    classification = models.CharField(max_length=100)
+    number = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "event", "host", "label", "key_fingerprint", "classification"],
+                name="remotion_total_of_a_day",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.event}: {self.number}"

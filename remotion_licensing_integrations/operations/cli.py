@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace, recorder: UsageRecorder, remedy: str) ->
     command: Command = arguments.command
     # A new, empty outbox would answer every question with "nothing", as if all were well.
     if command.needs_outbox and not recorder.outbox.exists():
-        msg = f"outbox: {recorder.outbox!r} does not exist or has no tables; {remedy}"
+        msg = f"outbox: there is no {recorder.outbox!r}, or it has no tables; {remedy}"
         raise ConfigurationError(msg)
     return command.run(arguments, recorder)
 

@@ -1,53 +1,88 @@
 """
-Durable stores of usage points, and the URL that names one.
+The durable store between a finished request and the licensing API: usage points come in, claims on them go out.
+
+`open_outbox` opens the store that a URL names; `SQLOutbox` is what a store in another database builds on.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from .._support.masking import mask, mask_url
 from ..errors import ConfigurationError
-from ._schemes import DATABASES
-from .contract import (
+from .connection import Connection, CursorSession, Database, Row, Session, Tables, Values
+from .contract import Outbox
+from .memory import MemoryOutbox
+from .sql import SQLOutbox
+from .values import (
     MAX_DELAY,
     MAX_ERROR_LENGTH,
+    MAX_FINGERPRINT_LENGTH,
+    MAX_LABEL_LENGTH,
     PAUSE_GRACE,
     UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
-    Outbox,
+    Finding,
     Pause,
     State,
     StoredPoint,
 )
-from .memory import MemoryOutbox
-from .rows import POINT, UNREADABLE, possible_keys, to_moment, to_point, to_reason, to_stored, to_stored_points
+
+if TYPE_CHECKING:
+    from .file import SQLiteOutbox
+    from .server import ServerOutbox
 
 __all__ = [
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
+    "MAX_FINGERPRINT_LENGTH",
+    "MAX_LABEL_LENGTH",
     "PAUSE_GRACE",
-    "POINT",
-    "UNREADABLE",
     "UNSETTLED",
     "Change",
     "ClaimedPoint",
+    "Connection",
     "Counts",
+    "CursorSession",
+    "Database",
+    "Finding",
     "MemoryOutbox",
     "Outbox",
     "Pause",
+    "Row",
+    "SQLOutbox",
+    "SQLiteOutbox",
+    "ServerOutbox",
+    "Session",
     "State",
     "StoredPoint",
+    "Tables",
+    "Values",
     "open_outbox",
-    "possible_keys",
-    "to_moment",
-    "to_point",
-    "to_reason",
-    "to_stored",
-    "to_stored_points",
 ]
+
+#: The extra that the URL of a database server needs; one driver each, which bounds its waits.
+_EXTRAS: Final = {
+    **dict.fromkeys(["postgresql+psycopg", "postgresql", "postgres"], "postgresql"),
+    **dict.fromkeys(["mysql+pymysql", "mysql", "mariadb+pymysql", "mariadb"], "mysql"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: sqlite3 is not part of every Python, and the drivers are extras.
+    if name == "SQLiteOutbox":
+        from .file import SQLiteOutbox  # noqa: PLC0415 - see above
+
+        return SQLiteOutbox
+    if name == "ServerOutbox":
+        from .server import ServerOutbox  # noqa: PLC0415 - see above
+
+        return ServerOutbox
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
 
 
 def open_outbox(url: str) -> Outbox:
@@ -64,27 +99,21 @@ def open_outbox(url: str) -> Outbox:
         return MemoryOutbox()
     scheme, marked, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and not {"?", "#"}.intersection(rest):
-        from .sqlite import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
+        from .file import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox(unquote(rest[1:]))
-    extra = DATABASES.get(scheme)
-    if marked and extra:
-        return _open_database(url, extra)
-    msg = (
-        f"outbox: {mask(mask_url(url))!r} names no store; expected "
-        '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"'
-    )
-    raise ConfigurationError(msg)
-
-
-def _open_database(url: str, extra: str) -> Outbox:
-    try:
-        from .sqlalchemy import SQLAlchemyOutbox  # noqa: PLC0415 - an extra
-
-        return SQLAlchemyOutbox(url)
-    except ImportError as error:
+    shown = repr(mask(mask_url(url)))
+    if not marked or scheme not in _EXTRAS:
         msg = (
-            f"outbox: {mask(mask_url(url))!r} needs what is not installed ({error}): "
-            f'pip install "remotion-licensing-integrations[{extra}]"'
+            f"outbox: {shown} names no store; expected "
+            '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"'
         )
+        raise ConfigurationError(msg)
+    try:
+        from .server import ServerOutbox  # noqa: PLC0415 - only for those who have a server
+
+        return ServerOutbox(url)
+    except ImportError as error:
+        install = f'pip install "remotion-licensing-integrations[{_EXTRAS[scheme]}]"'
+        msg = f"outbox: {shown} needs what is not installed ({error}): {install}"
         raise ConfigurationError(msg) from error

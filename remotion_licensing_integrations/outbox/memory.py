@@ -14,18 +14,18 @@ from typing import Final
 
 from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
-from .contract import (
+from .contract import Outbox
+from .values import (
     MAX_DELAY,
-    MAX_ERROR_LENGTH,
     PAUSE_GRACE,
     UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
-    Outbox,
     Pause,
     State,
     StoredPoint,
+    to_storable,
 )
 
 # One for all, as its fork hooks stay for good.
@@ -169,23 +169,26 @@ class MemoryOutbox(Outbox):
             return len(old)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
-        now = self._clock()
+        now, name = self._clock(), to_storable(deliverer) or ""
         with _lock:
-            known = self._current_pauses(now).get(deliverer)
-            self._pauses[deliverer] = Pause(
-                deliverer=deliverer,
-                reason=reason[:MAX_ERROR_LENGTH],
+            self._pauses = self._current_pauses(now)
+            known = self._pauses.get(name)
+            self._pauses[name] = Pause(
+                deliverer=name,
+                reason=to_storable(reason) or "",
                 since=known.since if known else datetime.fromtimestamp(now, UTC),
                 until=datetime.fromtimestamp(now + seconds, UTC),
             )
 
     def resume(self, deliverer: str) -> None:
         with _lock:
-            self._pauses.pop(deliverer, None)
+            self._pauses.pop(to_storable(deliverer) or "", None)
 
     def pauses(self) -> Sequence[Pause]:
         with _lock:
-            return sorted(self._current_pauses(self._clock()).values(), key=lambda pause: pause.since)
+            return sorted(
+                self._current_pauses(self._clock()).values(), key=lambda pause: (pause.since, pause.deliverer)
+            )
 
     def _current_pauses(self, now: float) -> dict[str, Pause]:
         return {name: pause for name, pause in self._pauses.items() if pause.until.timestamp() + PAUSE_GRACE > now}

@@ -5,14 +5,13 @@ What a row of a table of usage points means, whatever the database.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..errors import ConfigurationError
 from ..points import Registration, UsagePoint, check_idempotency_key
-from .contract import MAX_DELAY, MAX_ERROR_LENGTH, Counts, State, StoredPoint
+from .values import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Pause, State, StoredPoint
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -25,41 +24,46 @@ PROGRESS: Final = (
 #: What a row raises that a newer version wrote, that was edited by hand or is damaged.
 UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 
+Decode = Callable[[Any], datetime]
 
-def to_row(point: UsagePoint) -> tuple[object, ...]:
+
+def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, Any]:
     """
-    Return the columns `POINT` of *point*, and its state.
+    Return the columns of a new row.
     """
-    return (
-        point.idempotency_key,
-        point.event,
-        point.host,
-        point.succeeded,
-        point.is_still,
-        point.is_production,
-        point.occurred_at.timestamp(),
-        (State.DEFERRED if point.succeeded is None else State.PENDING).value,
-    )
+    return {
+        "idempotency_key": point.idempotency_key,
+        "event": point.event,
+        "host": point.host,
+        "succeeded": point.succeeded,
+        "is_still": point.is_still,
+        "is_production": point.is_production,
+        "occurred_at": encode(point.occurred_at),
+        "state": (State.DEFERRED if point.succeeded is None else State.PENDING).value,
+    }
 
 
-def possible_keys(idempotency_keys: Iterable[str]) -> list[str]:
+def to_change(change: Change) -> dict[str, Any]:
     """
-    Return those that a point can have: of the others databases refuse some, and take some for another key.
+    Return what the statement that settles points takes of *change*.
     """
-    return [key for key in idempotency_keys if _is_possible(key)]
+    answer = change.registration
+    return {
+        "id": change.claimed.row,
+        "token": change.claimed.token,
+        "state": change.state.value,
+        "delay": change.delay,
+        "handed_back": int(not change.is_attempt),
+        "unanswered": change.unanswered,
+        "last_error": change.error,
+        "billable": answer.billable if answer else None,
+        "classification": answer.classification if answer else None,
+    }
 
 
-def _is_possible(key: str) -> bool:
-    try:
-        check_idempotency_key(key)
-    except ConfigurationError:
-        return False
-    return True
-
-
-def to_point(columns: Sequence[Any]) -> UsagePoint:
+def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
     """
-    Return the usage point of the columns `POINT`; raises one of `UNREADABLE` when they make none.
+    Return the point that the columns `POINT` make; raises one of `UNREADABLE` when they make none.
     """
     key, event, host, succeeded, is_still, is_production, occurred_at = columns
     return UsagePoint(
@@ -69,19 +73,31 @@ def to_point(columns: Sequence[Any]) -> UsagePoint:
         is_still=bool(is_still),
         is_production=bool(is_production),
         idempotency_key=key,
-        occurred_at=datetime.fromtimestamp(occurred_at, UTC),
+        occurred_at=decode(occurred_at),
     )
 
 
-def to_stored(columns: Sequence[Any], now: float) -> StoredPoint:
+def to_claimed(row: Sequence[Any], token: str, decode: Decode) -> ClaimedPoint:
     """
-    Return what the columns `POINT` and `PROGRESS` show *now*; raises one of `UNREADABLE` when they make no point.
+    Return the claimed point of a row: due time, id, attempts before, unanswered since, and the columns `POINT`.
+
+    Raises one of `UNREADABLE` when there is none.
     """
+    _, number, attempts, unanswered_since, *point = row
+    return ClaimedPoint(number, token, to_point(point, decode), attempts + 1, to_moment(unanswered_since))
+
+
+def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
+    """
+    Return what a row shows: the present moment, and the columns `POINT` and `PROGRESS`.
+
+    Raises one of `UNREADABLE` when there is none.
+    """
+    now, *columns = row
     state, due, attempts, token, unanswered_since, last_error, billable, classification = columns[len(POINT) :]
-    point = to_point(columns[: len(POINT)])
     answer = Registration(None if billable is None else bool(billable), classification)
     return StoredPoint(
-        point=replace(point, succeeded=None) if state == State.DEFERRED else point,
+        point=to_point(columns[: len(POINT)], decode),
         state=State(state),
         attempts=attempts,
         due=datetime.fromtimestamp(due, UTC),
@@ -92,19 +108,19 @@ def to_stored(columns: Sequence[Any], now: float) -> StoredPoint:
     )
 
 
-def to_stored_points(rows: Iterable[Sequence[Any]], now: float) -> list[StoredPoint]:
+def to_stored_points(rows: Iterable[Sequence[Any]], decode: Decode) -> list[StoredPoint]:
     """
     Return what `to_stored` can read of *rows*, and log what it cannot.
     """
-    return [stored for row in rows if (stored := _readable(row, now)) is not None]
+    return [stored for row in rows if (stored := _readable(row, decode)) is not None]
 
 
-def _readable(row: Sequence[Any], now: float) -> StoredPoint | None:
+def _readable(row: Sequence[Any], decode: Decode) -> StoredPoint | None:
     try:
-        return to_stored(row, now)
+        return to_stored(row, decode)
     except UNREADABLE as error:
         logger.error(  # noqa: TRY400 - the message says it all
-            "Usage point %r of the outbox cannot be read: %s", row[0], error, extra={"action": "point_unreadable"}
+            "Usage point %r of the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
         )
         return None
 
@@ -116,16 +132,17 @@ def to_reason(error: Exception) -> str:
     return f"cannot be read: {error}"[:MAX_ERROR_LENGTH]
 
 
-def to_counts(rows: Iterable[Sequence[Any]]) -> Counts:
+def to_counts(rows: Iterable[Sequence[Any]], decode: Decode) -> Counts:
     """
     Return the counts of *rows*, each a state with its points, those of them claimed, and when the oldest occurred.
     """
     count, claimed, oldest = ({row[0]: row[column] for row in rows} for column in (1, 2, 3))
+    oldest_of = {state: decode(oldest[state]) for state in (State.PENDING, State.DEFERRED) if state in oldest}
     return Counts(
         **{state.value: count.get(state, 0) for state in State},
         claimed=claimed.get(State.PENDING, 0),
-        oldest_pending=to_moment(oldest.get(State.PENDING)),
-        oldest_deferred=to_moment(oldest.get(State.DEFERRED)),
+        oldest_pending=oldest_of.get(State.PENDING),
+        oldest_deferred=oldest_of.get(State.DEFERRED),
     )
 
 
@@ -138,8 +155,36 @@ def to_wait(first: float | None, last: float, now: float) -> float | None:
     return 0.0 if last > now + MAX_DELAY else max(0.0, first - now)
 
 
+def to_pause(row: Sequence[Any]) -> Pause:
+    """
+    Return the pause of a row.
+    """
+    deliverer, reason, since, until = row
+    return Pause(
+        deliverer=deliverer,
+        reason=reason,
+        since=datetime.fromtimestamp(since, UTC),
+        until=datetime.fromtimestamp(until, UTC),
+    )
+
+
 def to_moment(seconds: float | None) -> datetime | None:
     """
     Return the moment at so many epoch seconds.
     """
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def possible_keys(idempotency_keys: Iterable[str]) -> list[str]:
+    """
+    Return those that a point can have: of the others databases refuse some, and take some for another key.
+    """
+    return [key for key in dict.fromkeys(idempotency_keys) if _is_possible(key)]
+
+
+def _is_possible(key: str) -> bool:
+    try:
+        check_idempotency_key(key)
+    except ConfigurationError:
+        return False
+    return True

@@ -84,6 +84,17 @@ def test_licence_key_is_not_shown(settings):
     assert "rm_pub_secret" not in str(message)
 
 
+@pytest.mark.parametrize(("outbox", "expected"), [(None, ["E002"]), ("memory://", [])])
+def test_database_of_another_kind(settings, monkeypatch, outbox, expected):
+    """
+    E002: the outbox cannot be in the project's database, unless it is elsewhere.
+    """
+    given(settings, OUTBOX=outbox)
+    monkeypatch.setattr(connections["default"], "vendor", "oracle")
+
+    assert found() == expected
+
+
 @pytest.mark.parametrize(("variable", "expected"), [("", ["W001"]), ("rm_pub_key", [])])
 def test_no_licence_key(settings, monkeypatch, variable, expected):
     """

@@ -10,6 +10,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from remotion_licensing_integrations.django.models import UsagePointRecord
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.points.logline import LOG_MARK
@@ -105,7 +106,7 @@ def test_prune(outbox):
     `prune` deletes what was registered long enough ago.
     """
     bring(outbox, State.REGISTERED, "old")
-    outbox._rows.update(due=0)
+    UsagePointRecord.objects.update(due=0)
 
     assert run("prune", "--days", "1") == "1 usage point deleted.\n"
 

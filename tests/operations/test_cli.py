@@ -135,7 +135,7 @@ def test_no_such_outbox(words, run, file) -> None:
 
     assert ran.status == 2
     assert ran.err == (
-        f"error: outbox: SQLiteOutbox('{file}') does not exist or has no tables; "
+        f"error: outbox: there is no SQLiteOutbox('{file}'), or it has no tables; "
         "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
     )
     assert not file.exists()

@@ -17,8 +17,7 @@ from functools import partial
 import pytest
 
 from remotion_licensing_integrations.operations import cli
-from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording import UsageRecorder
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from remotion_licensing_integrations.outbox import State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring
 

@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from remotion_licensing_integrations.operations import doctor
-from remotion_licensing_integrations.operations.doctor import Finding, examine
-from remotion_licensing_integrations.outbox import MemoryOutbox, State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.operations.doctor import examine
+from remotion_licensing_integrations.outbox import Finding, MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._command_line import KEY, file, outbox, refused, run  # noqa: F401 - a fixture
@@ -41,7 +40,7 @@ def mounts(monkeypatch, tmp_path):
     Set what `/proc/self/mountinfo` says.
     """
     mountinfo = tmp_path / "mountinfo"
-    monkeypatch.setattr(doctor, "_MOUNTS", mountinfo)
+    monkeypatch.setattr(place, "_MOUNTS", mountinfo)
 
     def set_mounts(*lines: str) -> None:
         mountinfo.write_bytes(os.fsencode("".join(f"{line}\n" for line in (ROOT_MOUNT, *lines))))
@@ -211,7 +210,7 @@ def test_no_outbox_yet(look, file) -> None:
     """
     [warning] = look()["warning"]
 
-    assert warning.startswith(f"There is no outbox {file} yet; the first point makes it.")
+    assert warning.startswith(f"There is no SQLiteOutbox('{file}') yet; the first point makes it.")
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
 
 
@@ -324,12 +323,12 @@ def test_mount_point_with_a_difficult_name(name, look, tmp_path, mounts) -> None
     """
     Names that mountinfo escapes, and names that are not ASCII or not UTF-8, are recognised.
     """
-    place = tmp_path / name
-    place.mkdir()
-    path = place / "usage.sqlite3"
+    folder = tmp_path / name
+    folder.mkdir()
+    path = folder / "usage.sqlite3"
     store = SQLiteOutbox(path)
     store.open()
-    escaped = str(place).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+    escaped = str(folder).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
     mounts(f"30 22 0:44 / {escaped} rw - nfs4 server:/export rw")
 
     assert look(store=store)["error"] == [f"{path} is on nfs4: SQLite's WAL needs a local disk."]
@@ -370,7 +369,7 @@ def test_system_without_mountinfo(look, outbox, monkeypatch, tmp_path) -> None:
     """
     Where there is no mountinfo, nothing is said about file systems.
     """
-    monkeypatch.setattr(doctor, "_MOUNTS", tmp_path / "gone")
+    monkeypatch.setattr(place, "_MOUNTS", tmp_path / "gone")
 
     assert look()["error"] == []
 
@@ -381,7 +380,7 @@ def test_mountinfo_of_this_machine(look, outbox, monkeypatch) -> None:
     """
     monkeypatch.undo()
 
-    assert doctor._file_system(outbox.path)
+    assert place._file_system(outbox.path)
 
 
 def test_api_out_of_reach(reach, refused) -> None:

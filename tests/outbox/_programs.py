@@ -20,8 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import open_outbox
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, open_outbox
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import point
 
@@ -174,7 +173,8 @@ def session(outbox):
     """
     Return the number of the outbox's session at its server.
     """
-    return outbox._server.run(lambda connection: connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+    [(number,)] = outbox._server.rows("SELECT pg_backend_pid()", {})
+    return number
 
 
 def fork_while_writing(path, forks):

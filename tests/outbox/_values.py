@@ -74,6 +74,14 @@ def claim(outbox: Outbox, limit: int = 100, *, lease: float = 60.0) -> Sequence[
     return outbox.claim(limit, lease=lease)
 
 
+def spoil(outbox: Any, key: str, column: str = "event", value: str = "'render-of-tomorrow'") -> None:
+    """
+    Give a column of a row a value, as SQL, that no usage point has: by a version to come, by hand, or by damage.
+    """
+    sql = f"UPDATE {outbox._connection.tables.points} SET {column} = {value} WHERE idempotency_key = '{key}'"
+    assert outbox._connection.change(sql, {}) == 1
+
+
 def bring(outbox: Outbox, state: State, *keys: str) -> None:
     """
     Add points to an outbox in which nothing else is due, and bring them into *state*.

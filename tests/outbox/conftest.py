@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from remotion_licensing_integrations.outbox import MemoryOutbox
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
-from tests import _sqlalchemy
+from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox
+from tests import _server_outbox
 from tests._django import emptied, set_up
 from tests.outbox._values import Clock
 
@@ -27,9 +26,13 @@ STORES = {
     "django-sqlite": lambda request, clock: emptied(request, "sqlite_alias", clock),
     "django-mariadb": lambda request, clock: emptied(request, "mariadb_alias", clock),
     "django-postgresql": lambda request, clock: emptied(request, "postgresql_alias", clock),
-    "sqlalchemy-mariadb": lambda request, clock: _sqlalchemy.emptied(request, "mariadb", clock),
-    "sqlalchemy-postgresql": lambda request, clock: _sqlalchemy.emptied(request, "postgresql", clock),
+    "server-mariadb": lambda request, clock: _server_outbox.emptied(request, "mariadb", clock),
+    "server-postgresql": lambda request, clock: _server_outbox.emptied(request, "postgresql", clock),
 }
+#: The stores that are tables.
+TABLES = [name for name in STORES if name != "memory"]
+#: The stores that many machines share, and the fixture of their server.
+SERVERS = {name: name.partition("-")[2] for name in STORES if name.endswith(("-mariadb", "-postgresql"))}
 _MEMORY = Path("/dev/shm")
 
 
@@ -46,6 +49,12 @@ def place(tmp_path):
     directory = Path(tempfile.mkdtemp(dir=_MEMORY))
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(params=TABLES)
+def table_outbox(request, clock):
+    with STORES[request.param](request, clock) as outbox:
+        yield outbox
 
 
 @pytest.fixture(params=STORES)

@@ -9,8 +9,7 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from remotion_licensing_integrations.outbox import Counts, State
-from remotion_licensing_integrations.outbox.contract import MAX_DELAY, MAX_ERROR_LENGTH
+from remotion_licensing_integrations.outbox import MAX_DELAY, MAX_ERROR_LENGTH, Counts, State
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import FINISHED, REGISTRATION, bring, claim, keys, moment, point, points
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from remotion_licensing_integrations.outbox import Counts, State
-from remotion_licensing_integrations.outbox.contract import MAX_DELAY
-from tests.outbox._values import DAY, REGISTRATION, bring, claim, keys, moment, point, points
+from remotion_licensing_integrations.errors import OutboxError
+from remotion_licensing_integrations.outbox import MAX_DELAY, MAX_ERROR_LENGTH, PAUSE_GRACE, Counts, Pause, State
+from remotion_licensing_integrations.points.point import Registration
+from tests.outbox._values import DAY, REGISTRATION, bring, claim, keys, moment, point, points, spoil
 
 
 def test_counts(outbox):
@@ -173,6 +174,156 @@ def test_endless_lease(outbox, clock):
 
     assert claim(outbox) == []
     assert outbox.next_due() == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["\"double\" 'single'", "back\\slash \\n", "100 % :key %s %(key)s", "🎬 \x7f\t\r\n", "null"]
+)
+def test_texts_stay_as_they_are(outbox, text):
+    """
+    Nothing that a text may hold is read as part of a statement.
+    """
+    host = "".join(character for character in text if character.isprintable())
+    outbox.add([point("a", host=host), point("b", host=host)])
+    first, second = claim(outbox)
+    outbox.settle([first.reject(text), second.register(Registration(billable=None, classification=text))])
+    outbox.pause(text, text, 60)
+
+    assert outbox.get("a").point.host == host
+    assert outbox.get("a").last_error == text
+    assert Registration(billable=None, classification=text) == outbox.get("b").registration
+    assert [(text, text)] == [(pause.deliverer, pause.reason) for pause in outbox.pauses()]
+
+
+@pytest.mark.parametrize("key", ["key ", " key", "KEY"])
+def test_keys_that_look_alike(outbox, key):
+    """
+    What a database may take for the same key is another one.
+    """
+    bring(outbox, State.HELD, "key")
+
+    assert (outbox.get(key), outbox.retry([key]), outbox.discard([key])) == (None, 0, 0)
+
+
+def test_unreadable_row_is_rejected(table_outbox):
+    """
+    A row that is no usage point does not stop the others, and becomes rejected.
+    """
+    table_outbox.add(points(3))
+    spoil(table_outbox, "key-1")
+
+    assert keys(claim(table_outbox)) == ["key-0", "key-2"]
+    assert (table_outbox.counts().pending, table_outbox.counts().rejected) == (2, 1)
+    assert claim(table_outbox) == []
+
+
+def test_unreadable_row_says_why(table_outbox):
+    """
+    What is wrong with the row is noted, and seen when it can be read again.
+    """
+    table_outbox.add([point()])
+    spoil(table_outbox, "key")
+    claim(table_outbox)
+    spoil(table_outbox, "key", value="'cloud-render'")
+    stored = table_outbox.get("key")
+
+    assert (stored.state, stored.attempts, stored.claimed) == (State.REJECTED, 1, False)
+    assert stored.last_error.startswith("cannot be read: event: 'render-of-tomorrow'")
+
+
+def test_unreadable_row_in_a_list(table_outbox, caplog):
+    """
+    A list leaves out what it cannot show, and says so in the log.
+    """
+    table_outbox.add(points(3))
+    spoil(table_outbox, "key-1")
+
+    assert keys(table_outbox.list(State.PENDING)) == ["key-2", "key-0"]
+    assert [record.action for record in caplog.records] == ["point_unreadable"]
+
+
+def test_unreadable_row_by_key(table_outbox):
+    """
+    Asked for by its key, an unreadable row is an error, not a missing point.
+    """
+    table_outbox.add([point()])
+    spoil(table_outbox, "key")
+
+    with pytest.raises(OutboxError, match="usage point key cannot be read: event: 'render-of-tomorrow'"):
+        table_outbox.get("key")
+
+
+def test_pause(outbox, clock):
+    """
+    A pause says who delivers nothing, why, since when and until when.
+    """
+    clock.now += 5
+    outbox.pause("a", "HTTP 503", 30)
+
+    assert outbox.pauses() == [Pause(deliverer="a", reason="HTTP 503", since=moment(5), until=moment(35))]
+
+
+def test_renewed_pause(outbox, clock):
+    """
+    A pause that is noted again keeps the moment it began at; reason and end are the new ones.
+    """
+    outbox.pause("a", "HTTP 503", 30)
+    clock.now += 30 + PAUSE_GRACE - 1
+    outbox.pause("a", "no answer", 60)
+
+    assert outbox.pauses() == [
+        Pause(deliverer="a", reason="no answer", since=moment(), until=moment(90 + PAUSE_GRACE - 1))
+    ]
+
+
+def test_pause_that_is_not_renewed(outbox, clock):
+    """
+    A pause of a deliverer that is gone is void, and does not lengthen a later one of the same name.
+    """
+    outbox.pause("a", "HTTP 503", 30)
+    clock.now += 30 + PAUSE_GRACE
+    before = outbox.pauses()
+    outbox.pause("a", "HTTP 503", 30)
+
+    assert before == []
+    assert [pause.since for pause in outbox.pauses()] == [moment(30 + PAUSE_GRACE)]
+
+
+def test_pauses_of_two_deliverers(outbox, clock):
+    """
+    Each deliverer has a pause, the longest first, and resumes alone; names differ by case, too.
+    """
+    outbox.pause("b", "HTTP 503", 100)
+    clock.now += 1
+    outbox.pause("a", "HTTP 429", 100)
+    outbox.pause("A", "HTTP 429", 100)
+    both = [pause.deliverer for pause in outbox.pauses()]
+    outbox.resume("b")
+    outbox.resume("A")
+
+    assert both == ["b", "A", "a"]
+    assert [pause.deliverer for pause in outbox.pauses()] == ["a"]
+
+
+def test_resume_of_an_unknown_deliverer(outbox):
+    """
+    A deliverer that was never paused can resume.
+    """
+    outbox.resume("a")
+
+    assert outbox.pauses() == []
+
+
+def test_long_texts_of_a_pause(outbox):
+    """
+    Name and reason of a pause are cut, and a cut name still resumes.
+    """
+    outbox.pause("a" * 2000, "\ud800\0" * 2000, 30)
+    [pause] = outbox.pauses()
+    outbox.resume("a" * 2000)
+
+    assert (len(pause.deliverer), len(pause.reason)) == (MAX_ERROR_LENGTH, MAX_ERROR_LENGTH)
+    assert outbox.pauses() == []
 
 
 def test_open_outbox_exists(outbox):

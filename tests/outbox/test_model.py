@@ -1,23 +1,22 @@
 """
-The SQLite store does step by step what the memory store does.
+Each store does step by step what the memory store does.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import astuple
-from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from remotion_licensing_integrations.outbox import MemoryOutbox, State
-from remotion_licensing_integrations.outbox.contract import MAX_DELAY
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import MAX_DELAY, MemoryOutbox, State
 from remotion_licensing_integrations.points.point import Registration
+from tests._server_outbox import empty
 from tests.outbox._values import DAY, Clock, moment, point
+from tests.outbox.conftest import STORES, TABLES
 
 KEYS = st.lists(st.integers(0, 9).map(str), max_size=6)
 SECONDS = st.sampled_from([0.0, 1.0, 30.5, 60.0, 3600.0, MAX_DELAY, MAX_DELAY + 1, DAY])
@@ -40,27 +39,20 @@ class Stores(RuleBasedStateMachine):
     Two stores under one clock.
     """
 
-    def __init__(self):
+    def __init__(self, new_store):
         super().__init__()
         self.clock = Clock()
-        memory = Path("/dev/shm")
-        self.place = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
         self.model = MemoryOutbox(clock=self.clock)
-        self.store = self.new_store()
+        self.context = ExitStack()
+        self.store = self.context.enter_context(new_store(self.clock))
+        empty(self.store)
         self.claims = []
-
-    def new_store(self):
-        """
-        Return the store that is compared, empty.
-        """
-        return SQLiteOutbox(Path(self.place) / "outbox.sqlite3", clock=self.clock)
 
     def teardown(self):
         """
         Leave nothing behind.
         """
-        self.store.close()
-        shutil.rmtree(self.place)
+        self.context.close()
 
     @rule(keys=KEYS, succeeded=st.sampled_from([True, False, None]))
     def add(self, keys, succeeded):
@@ -122,6 +114,22 @@ class Stores(RuleBasedStateMachine):
         """
         assert self.model.prune(seconds) == self.store.prune(seconds)
 
+    @rule(deliverer=st.sampled_from("ab"), seconds=SECONDS)
+    def pause(self, deliverer, seconds):
+        """
+        Both note the pause.
+        """
+        for outbox in (self.model, self.store):
+            outbox.pause(deliverer, f"for {seconds} s", seconds)
+
+    @rule(deliverer=st.sampled_from("ab"))
+    def resume(self, deliverer):
+        """
+        Both forget the pause.
+        """
+        for outbox in (self.model, self.store):
+            outbox.resume(deliverer)
+
     @rule()
     def close(self):
         """
@@ -144,9 +152,21 @@ class Stores(RuleBasedStateMachine):
         assert self.model.list() == self.store.list()
         assert self.model.counts() == self.store.counts()
         assert self.model.next_due() == self.store.next_due()
+        assert self.model.pauses() == self.store.pauses()
 
 
-TestStores = Stores.TestCase
-TestStores.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-)
+@pytest.mark.parametrize("name", TABLES)
+def test_does_what_the_memory_store_does(name, request):
+    """
+    Step by step, whatever is asked of it, a store holds what the memory store does.
+    """
+    run_state_machine_as_test(
+        lambda: Stores(lambda clock: STORES[name](request, clock)),
+        settings=settings(
+            max_examples=60 if name == "sqlite" else 10,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+            database=None,
+        ),
+    )

@@ -17,8 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, current_usage
-from remotion_licensing_integrations.outbox import open_outbox
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, open_outbox
 from remotion_licensing_integrations.recording import recorder
 from remotion_licensing_integrations.starlette import UsageMiddleware, usage_point
 

@@ -18,8 +18,7 @@ import pytest
 import redis
 
 from remotion_licensing_integrations import UsagePoint
-from remotion_licensing_integrations.outbox import State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.points.token import encode_token
 from remotion_licensing_integrations.testing import Sandbox
 from tests._environment import clean_environment

@@ -16,7 +16,7 @@ import pytest
 
 from remotion_licensing_integrations.outbox import State, open_outbox
 from tests._environment import clean_environment
-from tests._sqlalchemy import to_url
+from tests._server_outbox import to_url
 from tests._watch import watching
 from tests.processes.servers import KEY, Server, eventually
 

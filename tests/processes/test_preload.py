@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests._sqlalchemy import emptied, to_url
+from tests._server_outbox import emptied, to_url
 from tests.processes.servers import DEADLINE, eventually
 
 EARLY = {"RECORD_AT_IMPORT": "early"}

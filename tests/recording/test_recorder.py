@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from remotion_licensing_integrations.errors import InvalidTokenError, OutboxError
-from remotion_licensing_integrations.outbox import MemoryOutbox, State
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.origin import ResolvedHost
 from remotion_licensing_integrations.points.token import encode_token
 from remotion_licensing_integrations.recording import recorder as recorder_module

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.recording import keeper
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder

@@ -1,5 +1,5 @@
 """
-The table of usage points.
+The tables of the outbox.
 """
 
 from django.db import migrations, models
@@ -13,6 +13,41 @@ class Migration(migrations.Migration):
     dependencies = []
 
     operations = [
+        migrations.CreateModel(
+            name="PauseRecord",
+            fields=[
+                (
+                    "deliverer",
+                    remotion_licensing_integrations.django.models.KeyField(
+                        max_length=500, primary_key=True, serialize=False
+                    ),
+                ),
+                ("reason", models.CharField(max_length=500)),
+                ("since", models.FloatField()),
+                ("until", models.FloatField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="DailyTotalRecord",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("day", models.CharField(max_length=10)),
+                ("event", models.CharField(max_length=40)),
+                ("host", models.CharField(max_length=300)),
+                ("label", remotion_licensing_integrations.django.models.KeyField(max_length=100)),
+                ("key_fingerprint", models.CharField(max_length=64)),
+                ("classification", models.CharField(max_length=100)),
+                ("number", models.BigIntegerField()),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("day", "event", "host", "label", "key_fingerprint", "classification"),
+                        name="remotion_total_of_a_day",
+                    )
+                ],
+            },
+        ),
         migrations.CreateModel(
             name="UsagePointRecord",
             fields=[
@@ -36,7 +71,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("host", models.CharField(blank=True, max_length=300, null=True, verbose_name="host")),
-                ("succeeded", models.BooleanField(verbose_name="succeeded")),
+                (
+                    "succeeded",
+                    models.BooleanField(
+                        help_text="Unknown while the point is deferred.", null=True, verbose_name="succeeded"
+                    ),
+                ),
                 ("is_still", models.BooleanField(verbose_name="still image")),
                 ("is_production", models.BooleanField(verbose_name="production")),
                 ("occurred_at", models.DateTimeField(verbose_name="occurred at")),
@@ -44,6 +84,7 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
+                            ("deferred", "deferred"),
                             ("pending", "pending"),
                             ("registered", "registered"),
                             ("rejected", "rejected"),
@@ -57,7 +98,7 @@ class Migration(migrations.Migration):
                 (
                     "due",
                     models.FloatField(
-                        help_text="When it is delivered next while pending, else when it left that state.",
+                        help_text="When it is delivered next while pending, else when it came into its state.",
                         verbose_name="due",
                     ),
                 ),
@@ -67,11 +108,13 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField(null=True, verbose_name="last error")),
                 ("billable", models.BooleanField(null=True, verbose_name="billable")),
                 ("classification", models.CharField(max_length=500, null=True, verbose_name="classification")),
+                ("label", models.CharField(editable=False, max_length=100, null=True, verbose_name="label")),
+                ("key_fingerprint", models.CharField(editable=False, max_length=64, null=True)),
             ],
             options={
                 "verbose_name": "usage point",
                 "verbose_name_plural": "usage points",
-                "indexes": [models.Index(fields=["state", "due"], name="remotion_usage_due")],
+                "indexes": [models.Index(fields=["state", "due", "id"], name="remotion_usage_due")],
             },
         ),
     ]

@@ -15,13 +15,13 @@ from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
-from tests._sqlalchemy import execute, new_databases, to_url
+from tests._server_outbox import connected, execute, new_databases, to_url
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points
 
-pytest.importorskip("sqlalchemy")
+pytest.importorskip("pymysql")
 
-from remotion_licensing_integrations.outbox import _mysql
+from remotion_licensing_integrations.outbox import mysql
 
 ISOLATION = {
     "postgresql": "SELECT current_setting('transaction_isolation')",
@@ -49,36 +49,32 @@ def outbox(url):
         yield outbox
 
 
-def tables(outbox):
+def tables(url):
     """
-    Return the names of the tables in the outbox's database, in order.
+    Return the names of the tables in a database, in order.
     """
-    schema = "'public'" if "postgresql" in repr(outbox) else "DATABASE()"
-    found = f"SELECT table_name FROM information_schema.tables WHERE table_schema = {schema} ORDER BY 1"
-
-    def work(engine):
-        with engine.connect() as connection:
-            return [row[0] for row in connection.exec_driver_sql(found)]
-
-    return outbox._server._persist(work)
+    schema = "'public'" if "postgresql" in url else "DATABASE()"
+    with connected(url) as execute_there:
+        rows = execute_there(f"SELECT table_name FROM information_schema.tables WHERE table_schema = {schema}")
+    return sorted(name for (name,) in rows)
 
 
-def test_nothing_is_made_before_the_first_use(outbox):
+def test_nothing_is_made_before_the_first_use(url, outbox):
     """
     An outbox that is not used makes no table.
     """
     assert not outbox.exists()
-    assert tables(outbox) == []
+    assert tables(url) == []
 
 
-def test_first_use_makes_the_tables(outbox):
+def test_first_use_makes_the_tables(url, outbox):
     """
-    The first call makes two tables, and no later one any.
+    The first call makes the tables, and no later one any.
     """
     outbox.add([point()])
 
     assert outbox.exists()
-    assert tables(outbox) == ["remotion_usage_point", "remotion_usage_schema"]
+    assert tables(url) == [*("remotion_daily_total", "remotion_pause", "remotion_usage_point", "remotion_usage_schema")]
     assert execute(outbox, "SELECT version FROM remotion_usage_schema") == [(1,)]
 
 
@@ -123,7 +119,7 @@ def test_process_that_makes_tables_for_long(mariadb, monkeypatch):
     """
     Whoever makes the tables, in MySQL under a lock by name, is not waited for without end.
     """
-    monkeypatch.setattr(_mysql, "_LOCK_WAIT", 1)
+    monkeypatch.setattr(mysql, "_LOCK_WAIT", 1)
     with (
         new_databases(mariadb, 2) as urls,
         closing(open_outbox(urls[0])) as holder,
@@ -156,16 +152,14 @@ def test_tables_that_are_half_made(url, outbox):
     What is missing of the tables is made, and what is there stays: MySQL cannot undo half of it.
     """
     outbox.add([point()])
-    table = " ON remotion_usage_point" if "mysql" in url else ""
-    execute(outbox, f"DROP INDEX remotion_usage_point_due{table}")
+    execute(outbox, "DROP TABLE remotion_pause")
     execute(outbox, "DELETE FROM remotion_usage_schema")
     with closing(open_outbox(url)) as other:
         other.open()
 
         assert keys(other.list()) == ["key"]
         assert execute(other, "SELECT version FROM remotion_usage_schema") == [(1,)]
-    with pytest.raises(OutboxError, match="remotion_usage_point_due"):
-        execute(outbox, "CREATE INDEX remotion_usage_point_due ON remotion_usage_point (due)")
+        assert other.pauses() == []
 
 
 def test_tables_that_are_dropped(outbox):
@@ -198,17 +192,11 @@ def limited_url(url, outbox):
         grant = f"ALTER DEFAULT PRIVILEGES GRANT {rights} ON TABLES TO limited"
         after = "REVOKE CREATE ON SCHEMA public FROM public"
 
-    def work(engine):
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            connection.commit()
-
-    statements = (start, grant, after)
-    outbox._server._persist(work)
-    yield url.replace("://root@", "://limited@").replace("://remotion@", "://limited@")
-    statements = (end,)
-    outbox._server._persist(work)
+    with connected(url) as execute_there:
+        for statement in (start, grant, after):
+            execute_there(statement)
+        yield url.replace("://root@", "://limited@").replace("://remotion@", "://limited@")
+        execute_there(end)
 
 
 def test_user_who_may_make_no_tables(limited_url, outbox):
@@ -283,7 +271,7 @@ def test_command_without_tables(url, outbox, words, capsys):
     status = main(["--outbox", url, *words])
 
     assert (status, outbox.exists()) == (2, False)
-    assert "has no tables; name the app's own with --outbox or REMOTION_LICENSING_OUTBOX" in capsys.readouterr().err
+    assert "there is no ServerOutbox" in capsys.readouterr().err
 
 
 def test_status(url, outbox, capsys):
@@ -304,7 +292,7 @@ def test_doctor_makes_no_tables(url, outbox):
     found = [finding.text for finding in examine(recorder)]
     recorder.outbox.close()
 
-    assert any(text.startswith(f"There is no outbox {outbox!r} yet") for text in found)
+    assert any(text.startswith(f"There is no {outbox!r} yet") for text in found)
     assert not outbox.exists()
 
 

@@ -16,16 +16,17 @@ import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import open_outbox
-from tests._sqlalchemy import emptied, execute, to_url
+from tests._postgresql import wait_stopped
+from tests._server_outbox import connected, emptied, execute, to_url
 from tests.outbox import _programs
 from tests.outbox._values import REGISTRATION, claim, keys, point, points
 
-sqlalchemy = pytest.importorskip("sqlalchemy")
 pytest.importorskip("psycopg")
 
-from psycopg import capabilities  # noqa: E402 - an extra
+from psycopg import capabilities
 
-from remotion_licensing_integrations.outbox import _bounded, _postgresql, _server  # noqa: E402 - an extra
+from remotion_licensing_integrations.outbox import postgresql
+from remotion_licensing_integrations.outbox import server as module
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 SOON = 5  # seconds within which a call must have ended, whatever the server does
@@ -58,12 +59,11 @@ def outbox(url):
 @pytest.fixture
 def admin(url):
     """
-    A session of the test's own.
+    Run statements in a session of the test's own.
     """
-    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
+    with connected(url) as execute_there:
+        execute_there("SET application_name = 'admin'")
+        yield execute_there
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def impatient(monkeypatch):
     """
     Have the outbox wait for one second only, and not try again then.
     """
-    monkeypatch.setattr(_bounded, "MAX_SILENCE", 1)
-    monkeypatch.setattr(_server, "_RETRY_FOR", 0.5)
+    monkeypatch.setattr(postgresql, "MAX_SILENCE", 1)
+    monkeypatch.setattr(module, "_RETRY_FOR", 0.5)
 
 
 @contextmanager
@@ -99,16 +99,17 @@ def sessions(admin, state="%"):
     """
     Count the outbox's sessions that are in a state.
     """
-    # In another session: inside a transaction, what is seen of the others stays the same.
-    with admin.engine.connect() as looking:
-        return looking.exec_driver_sql(f"SELECT COUNT(*) {OURS} AND state LIKE %s", (state,)).scalar()
+    # Inside a transaction, what is seen of the others stays the same until it is asked for anew.
+    admin("SELECT pg_stat_clear_snapshot()")
+    [(count,)] = admin(f"SELECT COUNT(*) {OURS} AND state LIKE %s", (state,))
+    return count
 
 
 def end_sessions(admin):
     """
     End the outbox's sessions, and wait until they are gone.
     """
-    admin.exec_driver_sql(f"SELECT pg_terminate_backend(pid, 5000) {OURS}")
+    admin(f"SELECT pg_terminate_backend(pid, 5000) {OURS}")
 
 
 CALLS = {
@@ -152,12 +153,12 @@ def test_session_that_ends_in_a_call(outbox, admin):
     """
     outbox.add([point("before")])
     with ThreadPoolExecutor(1) as executor:
-        admin.exec_driver_sql("BEGIN")
-        admin.exec_driver_sql("LOCK TABLE remotion_usage_point")
+        admin("BEGIN")
+        admin("LOCK TABLE remotion_usage_point")
         adding = executor.submit(outbox.add, [point("after")])
         wait_until(lambda: sessions(admin, "active"))
         end_sessions(admin)
-        admin.exec_driver_sql("ROLLBACK")
+        admin("ROLLBACK")
         adding.result(PATIENCE)
 
     assert keys(outbox.list()) == ["after", "before"]
@@ -252,6 +253,7 @@ def test_frozen_mariadb(request):
         [(directory, file)] = execute(outbox, "SELECT @@datadir, @@pid_file")
         pid = int((Path(directory) / file).read_text())
         os.kill(pid, signal.SIGSTOP)
+        wait_stopped(pid)
         try:
             with ends_soon(), pytest.raises(OutboxError, match="Lost connection"):
                 outbox.add([point("meanwhile")])
@@ -269,13 +271,13 @@ def test_locked_table(outbox, admin):
     Row 28: whoever keeps the table locked makes each call an error, and none leaves a session behind that waits on.
     """
     outbox.add([point("before")])
-    admin.exec_driver_sql("BEGIN")
-    admin.exec_driver_sql("LOCK TABLE remotion_usage_point")
+    admin("BEGIN")
+    admin("LOCK TABLE remotion_usage_point")
     for _ in range(3):
         with ends_soon(), pytest.raises(OutboxError, match="no answer"):
             outbox.add([point("meanwhile")])
     wait_until(lambda: sessions(admin) == 0)
-    admin.exec_driver_sql("ROLLBACK")
+    admin("ROLLBACK")
     outbox.add([point("after")])
 
     assert keys(outbox.list()) == ["after", "before"]
@@ -288,14 +290,14 @@ def test_deadlock(server, outbox, admin):
     outbox.add(points(2))
     changes = [claimed.register(REGISTRATION) for claimed in claim(outbox)]
     touch = "UPDATE remotion_usage_point SET attempts = attempts WHERE idempotency_key = %s"
-    admin.exec_driver_sql("SET deadlock_timeout = '10s'")
-    admin.exec_driver_sql("BEGIN")
-    admin.exec_driver_sql(touch, ("key-1",))
+    admin("SET deadlock_timeout = '10s'")
+    admin("BEGIN")
+    admin(touch, ("key-1",))
     with ThreadPoolExecutor(1) as executor:
         writing = executor.submit(outbox.settle, changes)
         wait_until(lambda: sessions(admin, "active"))
-        admin.exec_driver_sql(touch, ("key-0",))
-        admin.exec_driver_sql("COMMIT")
+        admin(touch, ("key-0",))
+        admin("COMMIT")
 
         assert writing.result(PATIENCE) == 2
     assert "deadlock detected" in server.log
@@ -319,7 +321,7 @@ def test_session_that_cannot_be_set_up(outbox, admin, monkeypatch):
     A session whose settings the server refuses is an error, and ends.
     """
     with monkeypatch.context() as refused:
-        refused.setattr(_postgresql, "_SESSION", "SELECT set_config('synchronous_commit', 'never', false)")
+        refused.setattr(postgresql, "_SESSION", "SELECT set_config('synchronous_commit', 'never', false)")
         outbox.close()
         with pytest.raises(OutboxError, match="invalid value for parameter"):
             outbox.add([point()])

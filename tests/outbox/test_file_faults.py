@@ -11,13 +11,14 @@ import sqlite3
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import file as _database
-from remotion_licensing_integrations.outbox.sqlite import SQLiteOutbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox
+from remotion_licensing_integrations.outbox import file as module
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points
 
 NOBODY = 65534
 PAGE = 4096  # bytes
+EMPTY = 5 * PAGE  # bytes at the beginning of a file that have no points in them
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_full_disk(outbox):
     Row 21: a full disk is an error that says so; nothing is lost, and with space all goes on.
     """
     outbox.add([point("before")])
-    connection = outbox._database._connection
+    connection = outbox._file._connection
     [(pages,)] = connection.execute("PRAGMA page_count")
     connection.execute(f"PRAGMA max_page_count={pages + 4}").fetchall()
     with pytest.raises(OutboxError, match="full; free some disk space"):
@@ -77,7 +78,7 @@ def test_full_disk(outbox):
     connection.execute("PRAGMA max_page_count=1000000").fetchall()
     outbox.add(points(1000, "enough"))
     assert len(stored(outbox)) == 1001
-    assert outbox._database._connection is connection
+    assert outbox._file._connection is connection
 
 
 def test_full_disk_at_the_first_open(monkeypatch, outbox, place):
@@ -165,7 +166,7 @@ def test_deleted_under_several_processes(path, outbox, suffix):
         process.communicate()
 
     assert acknowledged <= stored(outbox)
-    assert outbox._database.read("PRAGMA integrity_check") == [("ok",)]
+    assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
 
 
 def test_reader_of_a_deleted_file(path, outbox):
@@ -218,7 +219,7 @@ def spoil_page(path):
 #: A way to damage a file, and how many of its 2,000 points can be read afterwards.
 DAMAGES = {
     "garbage page": (spoil_page, 1900),
-    "cut short": (lambda path: os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE), 0.95 * 1000),
+    "cut short": (lambda path: os.truncate(path, (path.stat().st_size + EMPTY) // 2 // PAGE * PAGE), 0.95 * 1000),
     "text": (lambda path: path.write_text("no database\n" * 1000), 0),
     "garbage schema": (lambda path: path.write_bytes(path.read_bytes()[:100] + b"\xa5" * 10_000), 0),
 }
@@ -241,7 +242,7 @@ def test_damaged_file(path, outbox, damage, caplog):
     [aside] = [file for file in path.parent.glob("*.corrupt-*") if file.suffix.removeprefix(".corrupt-").isdigit()]
     assert len(aside.read_bytes()) == len(spoiled)
     assert actions(caplog) == ["outbox_damaged", "outbox_restored"]
-    assert outbox._database.read("PRAGMA integrity_check") == [("ok",)]
+    assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
 
 
 def test_empty_file(path, outbox):
@@ -289,7 +290,7 @@ def test_damaged_wal(path, outbox):
     outbox.add([point("after")])
 
     assert {f"key-{index}" for index in range(40)} <= left
-    assert outbox._database.read("PRAGMA integrity_check") == [("ok",)]
+    assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
     assert stored(outbox) == left | {"after"}
 
 
@@ -297,7 +298,7 @@ def test_lock_held_by_another_process(monkeypatch, path, outbox):
     """
     Row 28: past the wait a locked file is an error, and with the lock gone all is as before.
     """
-    monkeypatch.setattr(_database, "_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(module, "_LOCK_WAIT", 0.05)
     outbox.add([point("before")])
     with _programs.start("hold_lock", path) as process:
         assert json.loads(process.stdout.readline()) == "locked"
@@ -325,7 +326,7 @@ def test_writers_wait_for_a_lock(path, outbox):
             holder.execute("ROLLBACK")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_database.time, "sleep", nap)
+        patch.setattr(module.time, "sleep", nap)
         outbox.add([point("after")])
     holder.close()
 
@@ -337,8 +338,8 @@ def test_lock_file_held_by_another_process(monkeypatch, path, outbox):
     """
     Row 27: a process that never gets its turn to open the file gives up with an error.
     """
-    monkeypatch.setattr(_database, "_LOCK_WAIT", 0.05)
-    other = SQLiteOutbox(path)._database
+    monkeypatch.setattr(module, "_LOCK_WAIT", 0.05)
+    other = SQLiteOutbox(path)._file
     other._file = path
     with other._alone(), pytest.raises(OutboxError, match="other processes have kept it locked"):
         outbox.add([point()])

@@ -1,5 +1,5 @@
 """
-How usage points come into the project's database: in one trip to its server, and once.
+How many trips to the project's database the outbox takes, and what becomes of a connection that is lost on one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from remotion_licensing_integrations.errors import OutboxError
 from tests._django import emptied
-from tests.outbox._values import keys, point, points
+from tests.outbox._values import claim, keys, point, points
 
 
 @pytest.fixture(params=["sqlite_alias", "postgresql_alias", "mariadb_alias"])
@@ -41,16 +41,83 @@ def test_one_statement(outbox, key):
     assert outbox.get(key).point.succeeded is True
 
 
-def test_clock_of_many(outbox):
-    """
-    Points that are stored together are due at the same moment, and as soon as one that is stored alone.
-    """
-    outbox.add([point("alone")])
-    outbox.add(points(3))
-    due = [outbox.get(key).due for key in ("alone", "key-0", "key-2")]
+CALLS = {
+    "claim": claim,
+    "settle": lambda outbox: outbox.settle([claimed.release() for claimed in outbox.claimed]),
+    "next_due": lambda outbox: outbox.next_due(),
+    "counts": lambda outbox: outbox.counts(),
+    "get": lambda outbox: outbox.get("key-0"),
+    "list": lambda outbox: outbox.list(),
+    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
+    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
+}
 
-    assert due[0] <= due[1] == due[2]
-    assert outbox.next_due() == 0
+
+@pytest.mark.parametrize("call", CALLS)
+def test_one_statement_for_a_batch(postgresql_outbox, call):
+    """
+    Every call takes one statement in PostgreSQL, for any number of points.
+    """
+    postgresql_outbox.add(points(50))
+    postgresql_outbox.claimed = claim(postgresql_outbox, 25)
+    with CaptureQueriesContext(connections[postgresql_outbox.alias]) as statements:
+        CALLS[call](postgresql_outbox)
+
+    assert len(statements) == 1
+
+
+def test_add_of_a_batch(postgresql_outbox):
+    """
+    So does to add many points.
+    """
+    with CaptureQueriesContext(connections[postgresql_outbox.alias]) as statements:
+        postgresql_outbox.add(points(50))
+
+    assert len(statements) == 1
+
+
+def test_idle_claim(request):
+    """
+    In SQLite a claim that finds nothing only reads.
+    """
+    with (
+        emptied(request, "sqlite_alias", None) as outbox,
+        CaptureQueriesContext(connections[outbox.alias]) as statements,
+    ):
+        claim(outbox)
+
+    assert [statement["sql"].split()[0] for statement in statements.captured_queries] == ["SELECT"]
+
+
+def test_claim_begins_with_a_write(request):
+    """
+    In SQLite a transaction of the outbox begins with a write: one that has read before it writes can be refused.
+    """
+    with emptied(request, "sqlite_alias", None) as outbox:
+        outbox.add(points(2))
+        with CaptureQueriesContext(connections[outbox.alias]) as statements:
+            claim(outbox)
+
+    words = [statement["sql"].split()[0] for statement in statements.captured_queries]
+    assert words == ["SELECT", "BEGIN", "UPDATE", "UPDATE", "COMMIT"]
+
+
+def test_lost_race(request, monkeypatch):
+    """
+    In SQLite a point that another has claimed since it was found is left to it.
+    """
+    with emptied(request, "sqlite_alias", None) as outbox:
+        outbox.add(points(2))
+        transact = outbox._connection.transact
+
+        def be_late(work):
+            monkeypatch.undo()
+            claim(outbox, 1)
+            return transact(work)
+
+        monkeypatch.setattr(outbox._connection, "transact", be_late)
+
+        assert keys(claim(outbox)) == ["key-1"]
 
 
 def end_session(outbox):
@@ -79,15 +146,6 @@ def test_ended_session(postgresql_outbox):
     postgresql_outbox.add(points(2))
 
     assert keys(postgresql_outbox.list()) == ["key-1", "key-0", "earlier"]
-
-
-def test_ended_session_elsewhere(postgresql_outbox):
-    """
-    Every other call renews a lost connection as well.
-    """
-    end_session(postgresql_outbox)
-
-    assert keys(postgresql_outbox.list()) == ["earlier"]
 
 
 def test_ended_session_in_a_transaction(postgresql_outbox):

@@ -1,0 +1,81 @@
+"""
+A damaged SQLite file is set aside whole, and what can be read of it goes into its successor.
+
+The fault: rot, a disk that lied, a file cut short (tests/outbox/test_file_faults.py::test_damaged_file).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from .connection import Row
+from .rows import POINT, PROGRESS
+from .sqlite import to_text, transact
+
+logger: Final = logging.getLogger("remotion_licensing_integrations")
+
+SIDECARS: Final = ("-wal", "-shm")
+
+_MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
+_COLUMNS: Final = ", ".join(POINT + PROGRESS)
+_MARKS: Final = ", ".join("?" * len(POINT + PROGRESS))
+_INSERT: Final = f"INSERT OR IGNORE INTO remotion_usage_point ({_COLUMNS}) VALUES ({_MARKS})"
+
+
+def set_aside(file: Path, error: sqlite3.Error) -> Path:
+    """
+    Rename the damaged *file* and those beside it, and return its new path.
+    """
+    aside = Path(f"{file}.corrupt-{time.time_ns()}")
+    for suffix in (*SIDECARS, ""):
+        with suppress(FileNotFoundError):
+            Path(f"{file}{suffix}").replace(f"{aside}{suffix}")
+    logger.critical(
+        "The outbox file %s is damaged (%s). It was set aside as %s.",
+        file,
+        error,
+        aside,
+        extra={"action": "outbox_damaged"},
+    )
+    return aside
+
+
+def restore(aside: Path, connection: sqlite3.Connection) -> None:
+    """
+    Copy the usage points that can be read of the file *aside* over *connection*, in one transaction.
+    """
+    count: object = "no"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
+        damaged.text_factory = to_text
+        damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
+        count = transact(connection, lambda _: connection.executemany(_INSERT, _readable(damaged)).rowcount)
+    logger.critical(
+        "%s usage points could be copied from %s to the new outbox file.",
+        count,
+        aside,
+        extra={"action": "outbox_restored"},
+    )
+
+
+def _readable(damaged: sqlite3.Connection) -> Iterable[Row]:
+    # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
+    damaged.execute("SELECT 1 FROM remotion_usage_point LIMIT 0")  # without a schema there is nothing to look up
+    number = missed = 0
+    while missed < _MAX_MISSES:
+        try:
+            row = damaged.execute(
+                f"SELECT id, {_COLUMNS} FROM remotion_usage_point WHERE id >= ? ORDER BY id LIMIT 1", (number,)
+            ).fetchone()
+        except sqlite3.Error:
+            number, missed = number + 1, missed + 1
+            continue
+        if row is None:
+            return
+        number, missed = row[0] + 1, 0
+        yield row[1:]

@@ -1,0 +1,56 @@
+"""
+What can be wrong with the place of a SQLite file, seen without opening it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from .values import Finding
+
+# File systems on which SQLite's shared memory does not reach the other users of a file.
+_NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "ceph", "fuse.glusterfs"}
+)
+_MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
+
+
+def examine_place(path: Path) -> Iterable[Finding]:
+    """
+    Look at the file system and at the permissions of the file at *path*, or of the folder it will be made in.
+    """
+    path = path.resolve()  # SQLite, too, follows links before it names the files beside it
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("error", f"The outbox {path} cannot be made: {folder} is not writable for this user.")
+    file_system = _file_system(path)
+    if file_system in _NETWORK:
+        yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
+    for suffix in ("", "-wal", "-shm", "-lock"):
+        file = Path(f"{path}{suffix}")
+        if not file.exists():
+            continue
+        # From outside only: opening a file that SQLite has open would drop its locks.
+        mode = file.stat().st_mode
+        if not os.access(file, os.R_OK | os.W_OK):
+            yield Finding("error", f"{file} is not writable for this user; change its owner or delete it when unused.")
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Finding("warning", f"{file} is open to other users (mode {stat.S_IMODE(mode):o}); 600 is enough.")
+
+
+def _file_system(path: Path) -> str:
+    if not _MOUNTS.exists():
+        return "unknown"
+    longest, file_system = "", "unknown"
+    for line in os.fsdecode(_MOUNTS.read_bytes()).split("\n")[:-1]:
+        before, _, after = line.partition(" - ")
+        # Space, tab, line end and backslash are written as octal numbers.
+        mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        if path.is_relative_to(mount) and len(mount) >= len(longest):
+            longest, file_system = mount, after.split()[0]
+    return file_system

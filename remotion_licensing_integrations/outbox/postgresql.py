@@ -1,0 +1,146 @@
+"""
+PostgreSQL by psycopg 3.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, Final, TypeVar
+
+import psycopg
+from psycopg import capabilities
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.waiting import Ready, Wait
+
+from .connection import Session
+from .driver import MAX_SILENCE, Driver, refused_url, split_url
+
+_T = TypeVar("_T")
+
+_LOCK: Final = 0x524D_4C55  # "RMLU"
+_CANCELLING: Final = 1.0  # seconds
+_OPTIONS: Final[dict[str, Any]] = {
+    "connect_timeout": 2,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1_000 * MAX_SILENCE,
+    # Behind a proxy the next statement may run in another session, where what is prepared is another one.
+    "prepare_threshold": None,
+    "fallback_application_name": "remotion-licensing",
+}
+# Points must be durable, and claims not fail for what others do, whatever the defaults of the database. Set only where
+# they differ: behind a proxy the session may not be ours alone.
+_SESSION: Final = """
+    SELECT set_config('default_transaction_isolation', 'read committed', false)
+        WHERE current_setting('default_transaction_isolation') <> 'read committed'
+    UNION ALL
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+class PostgreSQL(Driver):
+    """
+    The database of *url*, which psycopg reads: its query has options of libpq, and `prepare_threshold`.
+    """
+
+    database = "postgresql"
+    error = psycopg.Error
+    passing: ClassVar = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+    # From the table: what `to_regclass` has not found once stays so until the transaction ends.
+    has_table = "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
+
+    def __init__(self, url: str) -> None:
+        parts = split_url(url)
+        query = [option for option in parts.query.split("&") if not option.startswith("prepare_threshold=")]
+        own = dict(option.split("=", 1) for option in parts.query.split("&") if option not in query)
+        try:
+            options = {name: int(value) for name, value in own.items()}
+            server = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{'&'.join(query)}")
+        except (ValueError, psycopg.Error) as error:
+            raise refused_url(url, str(error).strip()) from None
+        if not str(server.get("port", "0")).replace(",", "").isdigit():
+            raise refused_url(url, "the port is not a number")
+        self._options: dict[str, Any] = {**_OPTIONS, **server, **options}
+        self.secrets = [str(server[name]) for name in ("password", "sslpassword") if name in server]
+
+    def connect(self) -> BoundedConnection:
+        connection = BoundedConnection.connect(**self._options, autocommit=True)
+        try:
+            connection.execute(_SESSION)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def code(self, error: Exception) -> object:
+        return getattr(error, "sqlstate", None)
+
+    def is_lost(self, connection: BoundedConnection) -> bool:
+        return connection.closed
+
+    def check(self, connection: BoundedConnection) -> None:
+        pass  # psycopg supports none that is too old
+
+    @contextmanager
+    def alone(self, session: Session) -> Generator[None]:
+        session.change("BEGIN", {})
+        session.rows(f"SELECT pg_advisory_xact_lock({_LOCK})", {})
+        yield  # after an error the connection is closed, and the transaction and its lock are gone
+        session.change("COMMIT", {})
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """
+    Ends with an error when the server has not answered a statement within `MAX_SILENCE`.
+
+    Neither the server's own timeouts nor those of TCP help against a server that is frozen: its kernel goes on
+    (tests/outbox/test_server_faults.py::test_frozen_server).
+    """
+
+    def wait(self, gen: PQGen[_T], *_: object, **__: object) -> _T:
+        """
+        Run the steps of *gen*, which wait for the server in between.
+        """
+        try:
+            return _run(gen, self.pgconn.socket)
+        except TimeoutError:
+            self._give_up()
+            msg = f"no answer for {MAX_SILENCE} s"
+            raise psycopg.OperationalError(msg) from None
+
+    def _give_up(self) -> None:
+        # What waits for a lock would keep one session busy for each try. Before libpq 17, to cancel may never end.
+        if capabilities.has_cancel_safe():
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCELLING)
+        self.close()
+
+
+_EVENTS: Final = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
+
+
+def _run(steps: PQGen[_T], socket: int) -> _T:
+    give_up = time.monotonic() + MAX_SILENCE
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(_wait(socket, wanted, give_up - time.monotonic()))
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def _wait(socket: int, wanted: Wait, seconds: float) -> Ready:
+    poll = select.poll()
+    poll.register(socket, _EVENTS[wanted])
+    events = poll.poll(max(0.0, 1_000 * seconds))
+    if not events:
+        raise TimeoutError
+    # A connection that has broken is ready for both: the next step finds out.
+    [(_, event)] = events
+    return Ready((event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W))

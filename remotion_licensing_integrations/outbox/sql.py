@@ -1,0 +1,179 @@
+"""
+An outbox in SQL: every verb of the contract once, whatever the database and however it is reached.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ..errors import OutboxError
+from ..points import UsagePoint
+from .connection import Connection, Row
+from .contract import Outbox
+from .rows import (
+    UNREADABLE,
+    possible_keys,
+    to_change,
+    to_claimed,
+    to_counts,
+    to_pause,
+    to_reason,
+    to_row,
+    to_stored,
+    to_stored_points,
+    to_wait,
+)
+from .statements import Statements, get_statements
+from .values import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
+
+_PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which those who record get their turn
+
+
+class SQLOutbox(Outbox):
+    """
+    Points in the tables of a database.
+
+    Args:
+        connection: How the database is reached.
+        clock: The present moment in epoch seconds; `None` is the database server's clock, which all machines share, and
+            this machine's for SQLite.
+    """
+
+    def __init__(self, connection: Connection, clock: Callable[[], float] | None = None) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def open(self) -> None:
+        self._connection.open()
+
+    def exists(self) -> bool:
+        return self._connection.exists()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def add(self, points: Sequence[UsagePoint]) -> None:
+        if points:
+            rows = [to_row(point, self._connection.encode) for point in _merged(points)]
+            statements = self._statements
+            statements.change_rows(self._connection, statements.add, rows, self._now())
+
+    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+        token = secrets.token_hex(8)
+        values = {"size": limit, "lease": min(lease, MAX_DELAY), "token": token, **self._now()}
+        # Longest due first, then oldest first.
+        rows = sorted(self._statements.claim(self._connection, values), key=lambda row: row[:2])
+        return [claimed for row in rows if (claimed := self._to_claimed(row, token)) is not None]
+
+    def _to_claimed(self, row: Row, token: str) -> ClaimedPoint | None:
+        try:
+            return to_claimed(row, token, self._connection.decode)
+        except UNREADABLE as error:
+            # Written by a newer version or by hand, or damaged: it must not stop the others, nor be lost.
+            values = {"row": row[1], "token": token, "reason": to_storable(to_reason(error)), **self._now()}
+            self._connection.change(self._statements.reject, values)
+            return None
+
+    def settle(self, changes: Sequence[Change]) -> int:
+        if not changes:
+            return 0
+        # One statement writes each row once: of several changes of one claim the first.
+        first: dict[ClaimedPoint, Change] = {}
+        for change in changes:
+            first.setdefault(change.claimed, change)
+        rows, statements = [*map(to_change, first.values())], self._statements
+        return statements.change_rows(self._connection, statements.settle, rows, self._now())
+
+    def next_due(self) -> float | None:
+        [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())
+        return to_wait(first, last, now)
+
+    def counts(self) -> Counts:
+        return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
+
+    def get(self, idempotency_key: str) -> StoredPoint | None:
+        sql = self._statements.select("idempotency_key = %(key)s::text")
+        for key in possible_keys([idempotency_key]):
+            for row in self._connection.rows(sql, {"key": key, "limit": 1, **self._now()}):
+                try:
+                    return to_stored(row, self._connection.decode)
+                except UNREADABLE as error:
+                    msg = f"outbox {self!r}: usage point {key} cannot be read: {error}"
+                    raise OutboxError(msg) from error
+        return None
+
+    def list(
+        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[StoredPoint]:
+        conditions: list[str] = []
+        values: dict[str, Any] = {"limit": limit, **self._now()}
+        if state is not None:
+            conditions.append("state = %(state)s::text")
+            values["state"] = state.value
+        if before is not None:
+            conditions.append("occurred_at < %(before)s::{moment}")
+            values["before"] = self._connection.encode(before)
+        rows = self._connection.rows(self._statements.select(*conditions), values)
+        return to_stored_points(rows, self._connection.decode)
+
+    def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
+        if idempotency_keys is None:
+            return self._connection.change(self._statements.retry, self._now())
+        return self._change_keys(self._statements.retry, idempotency_keys)
+
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+        return self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
+
+    def _change_keys(self, sql: str, idempotency_keys: Iterable[str]) -> int:
+        keys = possible_keys(idempotency_keys)
+        return self._statements.change_keys(self._connection, sql, keys, self._now()) if keys else 0
+
+    def prune(self, older_than: float) -> int:
+        pruned = 0
+        while count := self._connection.change(self._statements.prune, {"older_than": older_than, **self._now()}):
+            pruned += count
+            time.sleep(_PRUNE_PAUSE)
+        return pruned
+
+    def pause(self, deliverer: str, reason: str, seconds: float) -> None:
+        statements, now = self._statements, self._now()
+        values = {
+            "deliverer": to_storable(deliverer) or "",
+            "reason": to_storable(reason) or "",
+            "seconds": seconds,
+            **now,
+        }
+        # What is void goes first, so that a pause noted anew begins anew, and names of old deliverers do not pile up.
+        self._connection.change(statements.forget_pauses, now)
+        self._connection.change(statements.pause, values)
+
+    def resume(self, deliverer: str) -> None:
+        self._connection.change(self._statements.resume, {"deliverer": to_storable(deliverer) or ""})
+
+    def pauses(self) -> Sequence[Pause]:
+        return [to_pause(row) for row in self._connection.rows(self._statements.pauses, self._now())]
+
+    @property
+    def _statements(self) -> Statements:
+        connection = self._connection
+        clocked = self._clock is not None or connection.database == "sqlite"
+        return get_statements(connection.database, connection.tables, clocked=clocked)
+
+    def _now(self) -> dict[str, float]:
+        if self._clock is None and self._connection.database != "sqlite":
+            return {}
+        return {"now": (self._clock or time.time)()}
+
+
+def _merged(points: Iterable[UsagePoint]) -> Iterable[UsagePoint]:
+    # One statement writes each row once: the first point of a key, or the first that brings the outcome.
+    merged: dict[str, UsagePoint] = {}
+    for point in points:
+        known = merged.setdefault(point.idempotency_key, point)
+        if known.succeeded is None and point.succeeded is not None:
+            merged[point.idempotency_key] = point
+    return merged.values()

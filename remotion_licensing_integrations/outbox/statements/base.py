@@ -1,0 +1,183 @@
+"""
+The statements that all databases share, and the parts of those they do not.
+
+Parameters are `%(name)s`, as the drivers take them, with PostgreSQL's casts (`%(size)s::int`): its driver binds on the
+server, where a parameter has no type. For the other databases the casts are cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from ..connection import Connection, Row, Session, Tables, Values
+from ..rows import POINT, PROGRESS
+from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
+
+#: Rows; bounds how long one step of pruning keeps them locked.
+PRUNE_STEP: Final = 1_000
+
+#: What a new point brings, and what a change to a claimed one, with PostgreSQL's types.
+NEW: Final = {
+    "idempotency_key": "text",
+    "event": "text",
+    "host": "text",
+    "succeeded": "boolean",
+    "is_still": "boolean",
+    "is_production": "boolean",
+    "occurred_at": "{moment}",
+    "state": "text",
+}
+CHANGE: Final = {
+    "id": "bigint",
+    "token": "text",
+    "state": "text",
+    "delay": "float8",
+    "handed_back": "int",
+    "unanswered": "boolean",
+    "last_error": "text",
+    "billable": "boolean",
+    "classification": "text",
+}
+#: What an outcome gives to its deferred point. The state, on which the others depend, comes last: MySQL assigns from
+#: left to right.
+OUTCOME: Final = (*POINT[1:], "due", "state")
+
+#: What becomes of a settled row; a value of the change in braces.
+_SETTLED: Final = {
+    **{name: f"{{{name}}}" for name in ("state", "last_error", "billable", "classification")},
+    "token": "NULL",
+    "due": "{{now}} + {delay}",
+    "attempts": "attempts - {handed_back}",
+    "unanswered_since": "COALESCE(unanswered_since, CASE WHEN {unanswered} THEN {{now}} END)",
+}
+#: A token is left of a claim that was never settled: its point may have been sent.
+UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
+#: What can be claimed. Nothing is put off so far as the second: the clock was set back.
+DUE: Final = "state = 'pending' AND due <= {now}"
+FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
+
+INSERT: Final = f"INSERT INTO {{points}} ({', '.join(NEW)}, attempts, due)"
+ON_CONFLICT: Final = f"""
+    ON CONFLICT (idempotency_key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in OUTCOME)}
+    WHERE {{points}}.state = 'deferred' AND excluded.state = 'pending'
+"""
+
+
+class Statements(ABC):
+    """
+    The statements for the tables of one store.
+
+    Args:
+        clocked: Whether the present moment comes as the parameter `now`; else it is the server's.
+
+    Attributes:
+        clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
+        moments: The types of `occurred_at`: epoch seconds, and date and time.
+        one_of: What follows a column that must be one of the parameter `keys`.
+        add: Stores points.
+        settle: Settles claimed points.
+    """
+
+    clock: ClassVar[str | None] = None
+    moments: ClassVar[tuple[str, str]] = ("", "")
+    one_of: ClassVar[str] = ""
+    add: str
+    settle: str
+
+    def __init__(self, tables: Tables, *, clocked: bool) -> None:
+        moment = self.moments[tables.has_datetimes]
+        self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
+        self.next_due = self._text("""
+            SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
+                (SELECT MAX(due) FROM {points} WHERE state = 'pending'), {now}
+        """)
+        self.counts = self._text("""
+            SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
+            FROM {points} GROUP BY state
+        """)
+        self.reject = self._text("""
+            UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
+            WHERE id = %(row)s::bigint AND token = %(token)s::text
+        """)
+        self.retry = self._text("""
+            UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
+            WHERE state IN ('rejected', 'held')
+        """)
+        # A derived table, because MySQL allows no LIMIT in an IN subquery.
+        self.prune = self._text(f"""
+            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (
+                SELECT id FROM {{points}} WHERE state = 'registered' AND due < {{now}} - %(older_than)s::float8
+                LIMIT {PRUNE_STEP}
+            ) AS old)
+        """)
+        self.pauses = self._text(f"""
+            SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
+            ORDER BY since, deliverer
+        """)
+        self.forget_pauses = self._text(f"DELETE FROM {{pauses}} WHERE until <= {{now}} - {PAUSE_GRACE}")
+        self.resume = self._text("DELETE FROM {pauses} WHERE deliverer = %(deliverer)s::text")
+        self.pause = self._text("""
+            INSERT INTO {pauses} (deliverer, reason, since, until)
+            VALUES (%(deliverer)s::text, %(reason)s::text, {now}, {now} + %(seconds)s::float8)
+            ON CONFLICT (deliverer) DO UPDATE SET reason = excluded.reason, until = excluded.until
+        """)
+
+    def select(self, *conditions: str) -> str:
+        """
+        Return the statement for the latest rows that meet *conditions*; in front of each the present moment.
+        """
+        columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
+        return self._text(
+            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+        )
+
+    def discard(self, states: Iterable[State] = UNSETTLED) -> str:
+        """
+        Return the statement that deletes points in one of *states*.
+        """
+        names = ", ".join(f"'{state.value}'" for state in states)
+        return self._text(f"DELETE FROM {{points}} WHERE state IN ({names})")
+
+    def change_keys(self, session: Session, sql: str, keys: Sequence[str], now: Values) -> int:
+        """
+        Run *sql*, which ends in conditions, for the points with these keys, and return how many it has changed.
+        """
+        return session.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
+
+    def change_rows(self, session: Session, sql: str, rows: Sequence[Values], now: Values) -> int:
+        """
+        Run *sql*, `add` or `settle`, for all *rows*, and return how many points it has changed.
+
+        No key and no claim may be in *rows* twice.
+        """
+        return session.change(sql, {"rows": _to_json(rows), **now})
+
+    @abstractmethod
+    def claim(self, connection: Connection, values: Values) -> list[Row]:
+        """
+        Claim `size` points for `lease` seconds with `token`.
+
+        Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
+        """
+
+    def _settled(self, value: str, *, prefix: str = "") -> str:
+        # The columns of a settled row; *value* is the form of a value of its change.
+        values = {name: value.format(name) for name in CHANGE}
+        return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _SETTLED.items())
+
+    def _text(self, template: str) -> str:
+        # Twice, because the words have casts, too.
+        return _CAST.sub("", _CAST.sub("", template).format(**self._words))
+
+
+_CAST: Final = re.compile(r"::(?:\w+(?:\[\])?|\{moment\})")
+
+
+def _to_json(rows: Iterable[Mapping[str, Any]]) -> str:
+    # What is missing is NULL in every database; what a JSON null is differs.
+    present = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return json.dumps(present, ensure_ascii=False)

@@ -1,0 +1,52 @@
+"""
+PostgreSQL, by the server's own driver and through Django: every verb is one statement.
+"""
+
+from __future__ import annotations
+
+from ..connection import Connection, Row, Tables, Values
+from ..rows import POINT
+from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+
+
+class PostgreSQL(Statements):
+    """
+    Rows go over as JSON, and come back from the statement that has changed them.
+    """
+
+    # A query of its own, evaluated once: the function alone, which may change from row to row, uses no index.
+    clock = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
+    moments = ("float8", "timestamptz")
+    one_of = "= ANY(%(keys)s::text[])"
+
+    def __init__(self, tables: Tables, *, clocked: bool) -> None:
+        super().__init__(tables, clocked=clocked)
+        new, change = (
+            f"json_to_recordset(%(rows)s::json) AS new({', '.join(map(' '.join, types.items()))})"
+            for types in (NEW, CHANGE)
+        )
+        self.add = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
+        settled = self._settled("new.{}")
+        # Only pending points have a token; to say so would lead through the index of all of them.
+        self.settle = self._text(f"""
+            UPDATE {{points}} SET {settled} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
+        """)
+        due, far = (
+            f"(SELECT id, due FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED)"
+            for rows in (DUE, FAR)
+        )
+        point = ", ".join(f"{{points}}.{name}" for name in POINT)
+        self.claiming = self._text(f"""
+            WITH due AS {due}, far AS {far}
+            UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s::float8,
+                token = %(token)s::text, attempts = {{points}}.attempts + 1
+            FROM (SELECT * FROM due UNION ALL SELECT * FROM far LIMIT %(size)s::int) AS taken
+            WHERE {{points}}.id = taken.id
+            RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
+        """)
+
+    def claim(self, connection: Connection, values: Values) -> list[Row]:
+        return connection.rows(self.claiming, values)
+
+    def _text(self, template: str) -> str:
+        return template.format(**self._words)
