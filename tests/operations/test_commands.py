@@ -164,7 +164,7 @@ def test_status_of_an_outbox_without_tables(run, configured, monkeypatch) -> Non
     assert (ran.status, ran.err) == (
         2,
         (
-            "error: outbox: MemoryOutbox() does not exist or has no tables; "
+            "error: outbox: there is no MemoryOutbox(), or it has no tables; "
             "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
         ),
     )

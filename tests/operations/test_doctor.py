@@ -222,7 +222,7 @@ def test_database_without_tables(look, monkeypatch) -> None:
 
     [warning] = look(store=MemoryOutbox())["warning"]
 
-    assert warning.startswith("There is no outbox MemoryOutbox() yet; the first point makes it.")
+    assert warning.startswith("There is no MemoryOutbox() yet; the first point makes it.")
 
 
 def test_missing_outbox_is_not_made(look, file) -> None:

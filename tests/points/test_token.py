@@ -227,19 +227,19 @@ def test_unreported_failure(complete: str) -> None:
 
 class FaultyOutbox(MemoryOutbox):
     """
-    A store of somebody's own that looks nothing up before its gate is open, and then fails.
+    A store that deletes nothing before its gate is open, and then fails.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
 
-    def get(self, idempotency_key: str) -> Any:
+    def discard(self, idempotency_keys: Any, states: Any = ()) -> Any:
         """
         Wait, and fail.
         """
         assert self.gate.wait(PATIENCE)
-        raise ZeroDivisionError(idempotency_key)
+        raise ZeroDivisionError(idempotency_keys, states)
 
 
 @pytest.mark.parametrize("complete", ["complete", "acomplete"])
