@@ -4,13 +4,10 @@ What keeps a recorder's points: in production the threads of this process, in te
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final
 
 from .._support.forks import ForkLock
@@ -80,41 +77,3 @@ class Threads:
                 self.deliverer.finish_within(left)
         finally:
             self.deliverer.close()
-
-
-def wait_for(future: Future[bool], seconds: float) -> bool | None:
-    """
-    Return the result of *future*, `None` when there is none after so many *seconds*.
-    """
-    try:
-        return future.result(seconds)
-    except TimeoutError:
-        return None
-
-
-async def await_for(future: Future[bool], seconds: float) -> bool | None:
-    """
-    Same as `wait_for`, but does not block the event loop.
-    """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return wait_for(future, seconds)  # the loop of another library
-    done: asyncio.Future[None] = loop.create_future()
-
-    def end() -> None:
-        if not done.done():
-            done.set_result(None)
-
-    def tell(_: Future[bool]) -> None:
-        with suppress(RuntimeError):  # the loop has closed, and no coroutine waits any longer
-            loop.call_soon_threadsafe(end)
-
-    # Not by `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
-    future.add_done_callback(tell)
-    bound = loop.call_later(seconds, end)
-    try:
-        await done
-    finally:
-        bound.cancel()
-    return future.result() if future.done() else None

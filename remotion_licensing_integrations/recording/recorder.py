@@ -23,8 +23,9 @@ from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import DEFAULT_OUTBOX, Settings
-from .keeper import NOTHING, START_LOCK, Keeper, Threads, await_for, wait_for
-from .writer import Entry, Forget, store_now
+from .keeper import NOTHING, START_LOCK, Keeper, Threads
+from .waiting import find_waiter, wait_for
+from .writer import Entry, Forget, Wake, store_now
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
 
@@ -146,7 +147,11 @@ class UsageRecorder:
         keeper = self._instead()
         if keeper is not None:
             return await keeper.akeep(point)
-        return self._noted(await await_for(self._submit(point), COMMIT_WAIT if wait is None else wait))
+        waiter = find_waiter()
+        if waiter is None:
+            return self.record(point, wait=wait)  # the loop of another library
+        future = self._submit(point, waiter.wake)
+        return self._noted(await waiter.wait(future, COMMIT_WAIT if wait is None else wait))
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
@@ -273,9 +278,9 @@ class UsageRecorder:
             self.warn_once("commit_late", "The outbox is slow: a response went out before its point was committed.")
         return bool(committed)
 
-    def _submit(self, entry: Entry) -> Future[bool]:
+    def _submit(self, entry: Entry, wake: Wake | None = None) -> Future[bool]:
         try:
-            while (future := self._running().writer.submit(entry)) is None:
+            while (future := self._running().writer.submit(entry, wake)) is None:
                 pass  # stopped just now; the next writer is new
         except RuntimeError:
             # No thread can start while the interpreter shuts down, so this one stores the point

@@ -41,7 +41,9 @@ class Forget:
 
 #: What a recorder takes.
 Entry = UsagePoint | Forget
-_Item = tuple[Entry, "Future[bool]"]
+#: Called after the end of a future, once for all that end together.
+Wake = Callable[[], object]
+_Item = tuple[Entry, "Future[bool]", Wake | None]
 
 
 class Writer:
@@ -75,11 +77,11 @@ class Writer:
         """
         self._thread.start()
 
-    def submit(self, entry: Entry) -> Future[bool] | None:
+    def submit(self, entry: Entry, wake: Wake | None = None) -> Future[bool] | None:
         """
         Hand *entry* over and return the future of whether it is committed, `None` when the writer is stopped.
 
-        Never waits for the store.
+        Never waits for the store. *wake* is called from the writer's thread when the future has ended.
         """
         future: Future[bool] = Future()
         # Behind the mark that ends the thread, an entry would stay in the queue forever.
@@ -87,7 +89,7 @@ class Writer:
             if self._stop_at is not None:
                 return None
             if self._queue.qsize() < MAX_BACKLOG:
-                self._queue.put((entry, future))
+                self._queue.put((entry, future, wake))
                 return future
         # The store has not answered for long; memory must not grow with its silence.
         self._give_up([entry])
@@ -122,7 +124,7 @@ class Writer:
         while self._backlog and self._stop_at is not None and time.monotonic() + RETRY_AFTER < self._stop_at:
             time.sleep(RETRY_AFTER)
             self._commit()
-        self._give_up(entry for entry, _ in self._backlog)
+        self._give_up(entry for entry, *_ in self._backlog)
 
     def _take(self) -> tuple[list[_Item], bool]:
         items: list[_Item] = []
@@ -143,12 +145,10 @@ class Writer:
             # Between two tries of a refusing store, requests need not wait for it.
             if stopping or not self._blocked or time.monotonic() >= self._retry_at:
                 self._commit()
-            self._give_up(entry for entry, _ in self._backlog[MAX_BACKLOG:])
+            self._give_up(entry for entry, *_ in self._backlog[MAX_BACKLOG:])
             del self._backlog[MAX_BACKLOG:]
         finally:
-            for _, future in items:
-                if not future.done():
-                    future.set_result(False)
+            _end(items, committed=False)
 
     def _commit(self) -> None:
         kept: list[_Item] = []
@@ -170,15 +170,13 @@ class Writer:
 
     def _store(self, items: Sequence[_Item]) -> bool:
         try:
-            _store(self._outbox, [entry for entry, _ in items])
+            _store(self._outbox, [entry for entry, *_ in items])
         except Exception as error:  # noqa: BLE001 - the entries must survive all that a store may do
             self._refuse(error)
             return False
         if isinstance(items[0][0], UsagePoint):
             self._on_commit()
-        for _, future in items:
-            if not future.done():
-                future.set_result(True)
+        _end(items, committed=True)
         return True
 
     def _refuse(self, error: Exception) -> None:
@@ -207,6 +205,17 @@ class Writer:
         self._give_up(item[0] for item in (*self._backlog, *items) if item is not None)
         for item in items:
             self._queue.put(item)
+
+
+def _end(items: Sequence[_Item], *, committed: bool) -> None:
+    wakes: set[Wake] = set()
+    for _, future, wake in items:
+        if not future.done():
+            future.set_result(committed)
+            if wake is not None:
+                wakes.add(wake)
+    for wake in wakes:
+        wake()
 
 
 def store_now(outbox: Outbox, entry: Entry) -> bool:

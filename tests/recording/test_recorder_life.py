@@ -244,7 +244,7 @@ def test_fork(make, tmp_path) -> None:
     store = SQLiteOutbox(tmp_path / "usage.sqlite3")
     recorder = make(store=store)
     recorder.record(new_point("parent"))
-    recorder._threads.writer._backlog.append((new_point("waiting"), Future()))
+    recorder._threads.writer._backlog.append((new_point("waiting"), Future(), None))
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(target=record_in_child, args=(recorder, theirs))
     child.start()

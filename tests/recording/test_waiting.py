@@ -1,0 +1,91 @@
+"""
+How coroutines wait for the commit of their points.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests._outboxes import PATIENCE, new_point
+from tests._recorders import actions, make, outbox, patient  # noqa: F401 - fixtures among them
+
+
+def count_wakes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """
+    Count how often other threads wake the running loop.
+    """
+    loop, wakes = asyncio.get_running_loop(), []
+    wake = loop.call_soon_threadsafe
+
+    def call_soon_threadsafe(*arguments: Any, **options: Any) -> Any:
+        wakes.append(arguments)
+        return wake(*arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_threadsafe)
+    return wakes
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_batch_wakes_its_loop_once(make, outbox, monkeypatch) -> None:
+    """
+    Points that one transaction commits wake their event loop once.
+    """
+    recorder = make()
+
+    async def record_together() -> tuple[list[bool], int]:
+        outbox.gate.clear()
+        tasks = [asyncio.create_task(recorder.arecord(new_point("first")))]
+        await asyncio.sleep(0)
+        outbox.wait_entered()
+        tasks += [asyncio.create_task(recorder.arecord(new_point(str(number)))) for number in range(10)]
+        await asyncio.sleep(0)
+        wakes = count_wakes(monkeypatch)
+        outbox.gate.set()
+        return await asyncio.gather(*tasks), len(wakes)
+
+    assert asyncio.run(record_together()) == ([True] * 11, 2)
+    assert outbox.batches == [1, 10]
+
+
+def test_waits_of_different_lengths(make, outbox) -> None:
+    """
+    Each coroutine waits as long as it was told, whatever the others of its loop wait for.
+    """
+    recorder = make()
+    outbox.gate.clear()
+    ended: list[str] = []
+
+    async def record(key: str, wait: float) -> None:
+        assert not await recorder.arecord(new_point(key), wait=wait)
+        ended.append(key)
+
+    async def record_together() -> None:
+        await asyncio.gather(record("longest", 0.2), record("shortest", 0.01), record("longer", 0.1))
+
+    asyncio.run(record_together())
+
+    assert ended == ["shortest", "longer", "longest"]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_loop_that_has_closed(make, outbox) -> None:
+    """
+    A commit whose event loop is gone disturbs nobody: the point is stored, and the next one as well.
+    """
+    recorder = make()
+    outbox.gate.clear()
+
+    async def leave() -> None:
+        task = asyncio.create_task(recorder.arecord(new_point("left")))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(leave())
+    outbox.gate.set()
+    outbox.wait_stored()
+
+    assert recorder.record(new_point("next"), wait=PATIENCE)
+    assert outbox.keys == ["left", "next"]
