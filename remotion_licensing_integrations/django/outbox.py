@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import reduce
@@ -109,12 +109,9 @@ class DjangoConnection(Connection):
         return self._run(lambda session: session.rows(sql, values))
 
     def change(self, sql: str, values: Values) -> int:
-        return self._change(lambda session: session.change(sql, values))
-
-    def change_each(self, sql: str, rows: Sequence[Values]) -> int:
-        if len(rows) == 1:
-            return self.change(sql, rows[0])
-        return self.transact(lambda session: session.change_each(sql, rows))
+        # One statement is a transaction by itself; inside a test's transaction it gets a savepoint.
+        run = self._run if connections[self.alias].get_autocommit() else self.transact
+        return run(lambda session: session.change(sql, values))
 
     def transact(self, work: Callable[[Session], _T]) -> _T:
         def transaction_of_ours(session: Session) -> _T:
@@ -130,10 +127,6 @@ class DjangoConnection(Connection):
         """
         with _lock:
             self._close_left()
-
-    def _change(self, work: Callable[[Session], int]) -> int:
-        # One statement is a transaction by itself.
-        return self._run(work) if connections[self.alias].get_autocommit() else self.transact(work)
 
     def _run(self, work: Callable[[Session], _T]) -> _T:
         connection = connections[self.alias]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -31,6 +31,9 @@ class Tables(NamedTuple):
     has_datetimes: bool = False
 
 
+_TABLES: Final = Tables()
+
+
 class Session(ABC):
     """
     Runs statements with parameters as `%(name)s`. A refusal is raised as an `OutboxError` by the connection.
@@ -48,11 +51,11 @@ class Session(ABC):
         Run a statement that changes rows, and return how many.
         """
 
-    @abstractmethod
     def change_each(self, sql: str, rows: Sequence[Values], /) -> int:
         """
         Run a statement for each of *rows*, and return how many rows of the table it has changed.
         """
+        return sum(self.change(sql, values) for values in rows)
 
 
 class Connection(Session):
@@ -72,7 +75,12 @@ class Connection(Session):
         """
         The names of the tables.
         """
-        return Tables()
+        return _TABLES
+
+    def change_each(self, sql: str, rows: Sequence[Values], /) -> int:
+        if len(rows) == 1:
+            return self.change(sql, rows[0])
+        return self.transact(lambda session: session.change_each(sql, rows))
 
     @abstractmethod
     def transact(self, work: Callable[[Session], T]) -> T:
@@ -125,8 +133,4 @@ class CursorSession(Session):
 
     def change(self, sql: str, values: Values) -> int:
         self._cursor.execute(sql, values)
-        return int(self._cursor.rowcount)
-
-    def change_each(self, sql: str, rows: Sequence[Values]) -> int:
-        self._cursor.executemany(sql, rows)
         return int(self._cursor.rowcount)

@@ -28,7 +28,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -38,7 +38,19 @@ from .connection import Connection, Database, Row, Session, T, Values
 from .damage import SIDECARS, restore, set_aside
 from .place import examine_place
 from .sql import SQLOutbox
-from .sqlite import REMEDIES, WAL_LIMIT, SQLiteSession, connect, error_code, is_busy, is_damage, migrate, transact
+from .sqlite import (
+    REMEDIES,
+    WAL_LIMIT,
+    SQLiteSession,
+    connect,
+    error_code,
+    inode_of,
+    is_busy,
+    is_damage,
+    migrate,
+    status_of,
+    transact,
+)
 from .values import Finding
 
 logger: Final = logging.getLogger("remotion_licensing_integrations")
@@ -133,10 +145,8 @@ class File(Connection):
     def exists(self) -> bool:
         try:
             self.path.stat()
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # opening it says what is wrong
+        except OSError as error:
+            return not isinstance(error, FileNotFoundError)  # of the others, opening it says what is wrong
         return True
 
     def open(self) -> None:
@@ -146,10 +156,7 @@ class File(Connection):
         return self._persist(lambda connection: self._read(connection, sql, values))
 
     def change(self, sql: str, values: Values) -> int:
-        return self.transact(lambda session: session.change(sql, values))
-
-    def change_each(self, sql: str, rows: Sequence[Values]) -> int:
-        return self.transact(lambda session: session.change_each(sql, rows))
+        return self._persist(lambda connection: self._write(connection, lambda session: session.change(sql, values)))
 
     def transact(self, work: Callable[[Session], T]) -> T:
         return self._persist(lambda connection: self._write(connection, work))
@@ -186,7 +193,7 @@ class File(Connection):
             time.sleep(random.uniform(*_LOCK_POLL))  # noqa: S311 - no secret
 
     def _read(self, connection: sqlite3.Connection, sql: str, values: Values) -> list[Row]:
-        rows = SQLiteSession(connection).rows(sql, values)
+        rows = SQLiteSession(connection.cursor()).rows(sql, values)
         self._check_files()
         return rows
 
@@ -221,8 +228,8 @@ class File(Connection):
         Raises:
             _ReplacedError: A file was deleted or replaced; the connections are closed.
         """
-        file, wal = _status(self.path), _status(self._wal)
-        if wal is None or (_inode(file), _inode(wal)) != self._opened_files:
+        file, wal = status_of(self.path), status_of(self._wal)
+        if wal is None or (inode_of(file), inode_of(wal)) != self._opened_files:
             self._leave_files()
             raise _ReplacedError
         return wal.st_size
@@ -230,7 +237,7 @@ class File(Connection):
     def _leave_files(self) -> None:
         with suppress(FileNotFoundError), self._alone():
             # SQLite would apply the WAL of the old file to the new one. Another process may have made a new WAL.
-            if _inode(_status(self._wal)) in (None, self._opened_files[1]):
+            if inode_of(status_of(self._wal)) in (None, self._opened_files[1]):
                 self._delete_sidecars()
         self.close()
         logger.critical(
@@ -255,13 +262,13 @@ class File(Connection):
         damage, self._damage = self._damage, None
         aside = None
         # Another process may have set it aside already.
-        if damage is not None and _inode(_status(self.path)) == damage[0]:
+        if damage is not None and inode_of(status_of(self.path)) == damage[0]:
             aside = set_aside(self._file, damage[1])
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.
             self._delete_sidecars()
             os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._opened_files = _inode(_status(self.path)), None
+        self._opened_files = inode_of(status_of(self.path)), None
         connection = connect(self._file)
         try:
             migrate(connection, self.path)
@@ -270,7 +277,7 @@ class File(Connection):
         except BaseException:
             connection.close()
             raise
-        self._opened_files = _inode(_status(self.path)), _inode(_status(self._wal))
+        self._opened_files = inode_of(status_of(self.path)), inode_of(status_of(self._wal))
         return connection
 
     def _delete_sidecars(self) -> None:
@@ -299,14 +306,3 @@ class File(Connection):
         if code not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}:
             self.close()  # a broken connection must not stay; one on a full disk recovers by itself
         return OutboxError(f"outbox {self.path}: {error}; {REMEDIES.get(code, 'see the log of the file system')}")
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
-
-
-def _inode(status: os.stat_result | None) -> object:
-    return None if status is None else (status.st_dev, status.st_ino)

@@ -15,6 +15,7 @@ from typing import Final
 from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
+from .rows import to_moment, to_wait
 from .values import (
     MAX_DELAY,
     PAUSE_GRACE,
@@ -89,7 +90,7 @@ class MemoryOutbox(Outbox):
                     row.unanswered_since = row.due
                 row.due, row.token, row.attempts = now + min(lease, MAX_DELAY), token, row.attempts + 1
             return [
-                ClaimedPoint(row.number, token, row.point, row.attempts, _moment(row.unanswered_since)) for row in due
+                ClaimedPoint(row.number, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
             ]
 
     def settle(self, changes: Sequence[Change]) -> int:
@@ -114,9 +115,7 @@ class MemoryOutbox(Outbox):
         now = self._clock()
         with _lock:
             due = [row.due for row in self._having(State.PENDING)]
-        if not due:
-            return None
-        return 0.0 if max(due) > now + MAX_DELAY else max(0.0, min(due) - now)
+        return to_wait(min(due), max(due), now) if due else None
 
     def counts(self) -> Counts:
         now = self._clock()
@@ -211,9 +210,5 @@ class MemoryOutbox(Outbox):
             claimed=row.token is not None and row.due > self._clock(),
             registration=row.registration,
             last_error=row.last_error,
-            unanswered_since=_moment(row.unanswered_since),
+            unanswered_since=to_moment(row.unanswered_since),
         )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -24,6 +24,9 @@ PROGRESS: Final = (
 #: What a row raises that a newer version wrote, that was edited by hand or is damaged.
 UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 
+_DEFERRED: Final = State.DEFERRED.value
+_PENDING: Final = State.PENDING.value
+
 Decode = Callable[[Any], datetime]
 
 
@@ -39,7 +42,7 @@ def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, An
         "is_still": point.is_still,
         "is_production": point.is_production,
         "occurred_at": encode(point.occurred_at),
-        "state": (State.DEFERRED if point.succeeded is None else State.PENDING).value,
+        "state": _DEFERRED if point.succeeded is None else _PENDING,
     }
 
 

@@ -14,7 +14,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -89,9 +89,6 @@ class Server(Connection):
 
     def change(self, sql: str, values: Values) -> int:
         return self._run(lambda session: session.change(sql, values))
-
-    def change_each(self, sql: str, rows: Sequence[Values]) -> int:
-        return self.transact(lambda session: session.change_each(sql, rows))
 
     def transact(self, work: Callable[[Session], T]) -> T:
         def transaction(session: Session) -> T:

@@ -46,6 +46,7 @@ class SQLOutbox(Outbox):
     def __init__(self, connection: Connection, clock: Callable[[], float] | None = None) -> None:
         self._connection = connection
         self._clock = clock
+        self._key: object = None
 
     def open(self) -> None:
         self._connection.open()
@@ -159,17 +160,22 @@ class SQLOutbox(Outbox):
 
     @property
     def _statements(self) -> Statements:
-        connection = self._connection
-        clocked = self._clock is not None or connection.database == "sqlite"
-        return get_statements(connection.database, connection.tables, clocked=clocked)
+        # The tables of a Django project may change with its routers, and in tests.
+        key = self._connection.database, self._connection.tables
+        if key != self._key:
+            self._current = get_statements(*key, clocked=self._clock is not None or key[0] == "sqlite")
+            self._key = key
+        return self._current
 
     def _now(self) -> dict[str, float]:
-        if self._clock is None and self._connection.database != "sqlite":
-            return {}
-        return {"now": (self._clock or time.time)()}
+        if self._clock is not None:
+            return {"now": self._clock()}
+        return {"now": time.time()} if self._connection.database == "sqlite" else {}
 
 
-def _merged(points: Iterable[UsagePoint]) -> Iterable[UsagePoint]:
+def _merged(points: Sequence[UsagePoint]) -> Iterable[UsagePoint]:
+    if len(points) == 1:
+        return points
     # One statement writes each row once: the first point of a key, or the first that brings the outcome.
     merged: dict[str, UsagePoint] = {}
     for point in points:

@@ -148,7 +148,7 @@ class Statements(ABC):
         """
         return session.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
 
-    def change_rows(self, session: Session, sql: str, rows: Sequence[Values], now: Values) -> int:
+    def change_rows(self, session: Session, sql: str, rows: Sequence[dict[str, Any]], now: Values) -> int:
         """
         Run *sql*, `add` or `settle`, for all *rows*, and return how many points it has changed.
 

@@ -5,6 +5,7 @@ SQLite, in a file and through Django. From 3.24 on: without JSON, `UPDATE … FR
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
@@ -28,6 +29,7 @@ class SQLite(Statements):
             for rows in (DUE, FAR)
         )
         self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
+        self._find_taken = self._text("SELECT id FROM {points} WHERE state = 'pending' AND token = %(token)s")
         # Each claim has a token of its own: a row that another has claimed since it was found has another one.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
@@ -42,11 +44,16 @@ class SQLite(Statements):
         return connection.transact(lambda session: self._taken(session, found, values)) if found else []
 
     def _taken(self, session: Session, found: Sequence[Row], values: Values) -> list[Row]:
-        keys = ({"was_due": row[0], "id": row[1], "old_token": row[-1], **values} for row in found)
-        return [row[:-1] for row, key in zip(found, keys, strict=True) if session.change(self._take, key)]
+        keys = [{"was_due": row[0], "id": row[1], "old_token": row[-1], **values} for row in found]
+        if session.change_each(self._take, keys) < len(found):
+            ours = set(session.rows(self._find_taken, values))
+            found = [row for row in found if (row[1],) in ours]
+        return [row[:-1] for row in found]
 
     def change_keys(self, session: Session, sql: str, keys: Sequence[str], now: Values) -> int:
         return session.change_each(f"{sql} AND idempotency_key = %(key)s", [{"key": key, **now} for key in keys])
 
-    def change_rows(self, session: Session, sql: str, rows: Sequence[Values], now: Values) -> int:
-        return session.change_each(sql, [{**row, **now} for row in rows])
+    def change_rows(self, session: Session, sql: str, rows: Sequence[dict[str, Any]], now: Values) -> int:
+        for row in rows:
+            row.update(now)
+        return session.change_each(sql, rows)
