@@ -2,6 +2,8 @@
 How coroutines wait for the commit of their points.
 """
 
+# ruff: noqa: F811 - fixtures are imported by name
+
 from __future__ import annotations
 
 import asyncio
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests._outboxes import PATIENCE, new_point
-from tests._recorders import actions, make, outbox, patient  # noqa: F401 - fixtures among them
+from tests._recorders import make, outbox, patient  # noqa: F401 - fixtures
 
 
 def count_wakes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
