@@ -5,7 +5,7 @@ The port to a database: `SQLOutbox` says what to run, a connection says where an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
@@ -51,12 +51,6 @@ class Session(ABC):
         Run a statement that changes rows, and return how many.
         """
 
-    def change_each(self, sql: str, rows: Sequence[Values], /) -> int:
-        """
-        Run a statement for each of *rows*, and return how many rows of the table it has changed.
-        """
-        return sum(self.change(sql, values) for values in rows)
-
 
 class Connection(Session):
     """
@@ -76,11 +70,6 @@ class Connection(Session):
         The names of the tables.
         """
         return _TABLES
-
-    def change_each(self, sql: str, rows: Sequence[Values], /) -> int:
-        if len(rows) == 1:
-            return self.change(sql, rows[0])
-        return self.transact(lambda session: session.change_each(sql, rows))
 
     @abstractmethod
     def transact(self, work: Callable[[Session], T]) -> T:

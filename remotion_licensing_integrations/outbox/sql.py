@@ -60,8 +60,7 @@ class SQLOutbox(Outbox):
     def add(self, points: Sequence[UsagePoint]) -> None:
         if points:
             rows = [to_row(point, self._connection.encode) for point in _merged(points)]
-            statements = self._statements
-            statements.change_rows(self._connection, statements.add, rows, self._now())
+            self._statements.add_rows(self._connection, rows, self._now())
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         token = secrets.token_hex(8)
@@ -86,8 +85,7 @@ class SQLOutbox(Outbox):
         first: dict[ClaimedPoint, Change] = {}
         for change in changes:
             first.setdefault(change.claimed, change)
-        rows, statements = [*map(to_change, first.values())], self._statements
-        return statements.change_rows(self._connection, statements.settle, rows, self._now())
+        return self._statements.settle_rows(self._connection, [*map(to_change, first.values())], self._now())
 
     def next_due(self) -> float | None:
         [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())

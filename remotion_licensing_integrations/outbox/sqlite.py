@@ -115,10 +115,6 @@ class SQLiteSession(Session):
         text, pick = _translate(sql)
         return self._cursor.execute(text, pick(values)).rowcount
 
-    def change_each(self, sql: str, rows: Sequence[Values]) -> int:
-        text, pick = _translate(sql)
-        return self._cursor.executemany(text, map(pick, rows)).rowcount
-
 
 @cache
 def _translate(sql: str) -> tuple[str, Callable[[Values], Sequence[Any]]]:

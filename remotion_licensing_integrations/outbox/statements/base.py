@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from ..connection import Connection, Row, Session, Tables, Values
+from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT, PROGRESS
 from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
 
@@ -142,19 +142,23 @@ class Statements(ABC):
         names = ", ".join(f"'{state.value}'" for state in states)
         return self._text(f"DELETE FROM {{points}} WHERE state IN ({names})")
 
-    def change_keys(self, session: Session, sql: str, keys: Sequence[str], now: Values) -> int:
+    def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
+        """
+        Store new points; no key may be in *rows* twice.
+        """
+        connection.change(self.add, {"rows": _to_json(rows), **now})
+
+    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        """
+        Settle claimed points, and return how many; no claim may be in *rows* twice.
+        """
+        return connection.change(self.settle, {"rows": _to_json(rows), **now})
+
+    def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         """
         Run *sql*, which ends in conditions, for the points with these keys, and return how many it has changed.
         """
-        return session.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
-
-    def change_rows(self, session: Session, sql: str, rows: Sequence[dict[str, Any]], now: Values) -> int:
-        """
-        Run *sql*, `add` or `settle`, for all *rows*, and return how many points it has changed.
-
-        No key and no claim may be in *rows* twice.
-        """
-        return session.change(sql, {"rows": _to_json(rows), **now})
+        return connection.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
 
     @abstractmethod
     def claim(self, connection: Connection, values: Values) -> list[Row]:

@@ -1,59 +1,111 @@
 """
 SQLite, in a file and through Django. From 3.24 on: without JSON, `UPDATE … FROM` and `RETURNING`.
+
+Each verb is one statement for a batch, or nearly so. Python lets other threads run at every statement; a thread that
+commits many points one by one would wait for a busy event loop after each, with the file's write lock in its hands
+(`scripts/bench server`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
-from .base import DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+
+#: Rows that one statement stores, and that it names: before 3.32 it takes 999 parameters.
+_MAX_STORED: Final = 64
+_MAX_NAMED: Final = 512
 
 
 class SQLite(Statements):
     """
-    A statement for each row; the present moment is this machine's.
+    Rows go over as parameters; the present moment is this machine's.
     """
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
-        values = ", ".join(f"%({name})s" for name in NEW)
-        settled = self._settled("%({})s")
-        self.add = self._text(f"{INSERT} VALUES ({values}, 0, {{now}}) {ON_CONFLICT}")
-        self.settle = self._text(f"UPDATE {{points}} SET {settled} WHERE id = %(id)s AND token = %(token)s")
-        columns = f"SELECT due, id, attempts, {UNANSWERED}, {', '.join(POINT)}, token"
+        self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
+        self.settle = self._text(f"UPDATE {{points}} SET {self._settled('%({})s')} WHERE token = %(token)s AND id IN ")
         due, far = (
-            f"SELECT * FROM ({columns} FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
+            f"SELECT * FROM (SELECT due, id FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
             for rows in (DUE, FAR)
         )
         self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
-        self._find_taken = self._text("SELECT id FROM {points} WHERE state = 'pending' AND token = %(token)s")
-        # Each claim has a token of its own: a row that another has claimed since it was found has another one.
+        # What another deliverer has claimed since it was found is due later now.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
                 attempts = attempts + 1
-            WHERE id = %(id)s AND state = 'pending' AND due = %(was_due)s AND token IS %(old_token)s
+            WHERE (({DUE}) OR ({FAR})) AND id IN
+        """)
+        self._taken = self._text(f"""
+            SELECT id, attempts - 1, unanswered_since, {", ".join(POINT)} FROM {{points}}
+            WHERE token = %(token)s AND id IN
         """)
 
     def claim(self, connection: Connection, values: Values) -> list[Row]:
-        # Found without the write lock: an idle deliverer must not disturb those who record. And taken by a transaction
-        # that begins with a write: one that first reads fails when another process writes before it does.
-        found = connection.rows(self._find, values)
-        return connection.transact(lambda session: self._taken(session, found, values)) if found else []
+        # Found without the write lock: an idle deliverer must not disturb those who record. And taken by one statement,
+        # which is a transaction: one that first reads fails when another process writes before it does.
+        due = {row[1]: row[0] for row in connection.rows(self._find, values)}
+        rows: list[Row] = []
+        for named, ids in _named([*due]):
+            if connection.change(self._take + named, {**values, **ids}):
+                rows += connection.rows(self._taken + named, {**values, **ids})
+        return [(due[row[0]], *row) for row in rows]
 
-    def _taken(self, session: Session, found: Sequence[Row], values: Values) -> list[Row]:
-        keys = [{"was_due": row[0], "id": row[1], "old_token": row[-1], **values} for row in found]
-        if session.change_each(self._take, keys) < len(found):
-            ours = set(session.rows(self._find_taken, values))
-            found = [row for row in found if (row[1],) in ours]
-        return [row[:-1] for row in found]
+    def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
+        chunks = [rows[start : start + _MAX_STORED] for start in range(0, len(rows), _MAX_STORED)]
+        _each(connection, chunks, lambda session, chunk: session.change(self._store(len(chunk)), _flat(chunk, now)))
 
-    def change_keys(self, session: Session, sql: str, keys: Sequence[str], now: Values) -> int:
-        return session.change_each(f"{sql} AND idempotency_key = %(key)s", [{"key": key, **now} for key in keys])
-
-    def change_rows(self, session: Session, sql: str, rows: Sequence[dict[str, Any]], now: Values) -> int:
+    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        # What many points have in common is said once: most are registered, with the same answer.
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for row in rows:
-            row.update(now)
-        return session.change_each(sql, rows)
+            groups.setdefault(tuple(row[name] for name in CHANGE if name != "id"), []).append(row["id"])
+        names = [name for name in CHANGE if name != "id"]
+        statements = [
+            (self.settle + named, {**dict(zip(names, group, strict=True)), **keys, **now})
+            for group, ids in groups.items()
+            for named, keys in _named(ids)
+        ]
+        return _each(connection, statements, lambda session, statement: session.change(*statement))
+
+    def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
+        statements = [(f"{sql} AND idempotency_key IN {named}", {**values, **now}) for named, values in _named(keys)]
+        return _each(connection, statements, lambda session, statement: session.change(*statement))
+
+    @cache  # noqa: B019 - there are as many of these objects as kinds of tables
+    def _store(self, count: int) -> str:
+        now = self._words["now"]
+        rows = (f"({', '.join(f'%({name}_{row})s' for name in NEW)}, 0, {now})" for row in range(count))
+        return self._text(f"{self._insert}{', '.join(rows)}{self._on_conflict}")
+
+
+def _flat(rows: Sequence[Values], now: Values) -> Values:
+    return {f"{name}_{index}": value for index, row in enumerate(rows) for name, value in row.items()} | dict(now)
+
+
+def _each(connection: Connection, parts: Sequence[Any], change: Callable[[Session, Any], int]) -> int:
+    # One statement is a transaction by itself.
+    if len(parts) == 1:
+        return change(connection, parts[0])
+    return connection.transact(lambda session: sum(change(session, part) for part in parts))
+
+
+def _named(values: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """
+    Yield the lists of parameters that *values* make, and the parameters.
+    """
+    for start in range(0, len(values), _MAX_NAMED):
+        chunk = values[start : start + _MAX_NAMED]
+        # Repeated up to a power of two, so that there are few texts to prepare.
+        size = 1 << (len(chunk) - 1).bit_length()
+        yield _list(size), {f"value_{index}": chunk[min(index, len(chunk) - 1)] for index in range(size)}
+
+
+@cache
+def _list(size: int) -> str:
+    return f"({', '.join(f'%(value_{index})s' for index in range(size))})"
