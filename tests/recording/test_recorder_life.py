@@ -294,7 +294,7 @@ def test_record_at_exit(python: Path, state: str, points: int, tmp_path) -> None
 
     assert (done.stdout.split(), done.stderr, done.returncode) == (["True"], "", 0)
     with sqlite3.connect(tmp_path / "usage.sqlite3") as connection:
-        assert connection.execute("SELECT COUNT(*) FROM usage_point").fetchone() == (points,)
+        assert connection.execute("SELECT COUNT(*) FROM remotion_usage_point").fetchone() == (points,)
     connection.close()
 
 
