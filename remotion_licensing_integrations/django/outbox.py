@@ -102,9 +102,6 @@ class DjangoConnection(Connection):
         moment: datetime = reduce(lambda value, convert: convert(value, column, connection), converters, value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
-    def open(self) -> None:
-        self.rows(f"SELECT id FROM {self.tables.points} LIMIT 1", {})
-
     def rows(self, sql: str, values: Values) -> list[Row]:
         return self._run(lambda session: session.rows(sql, values))
 

@@ -95,11 +95,11 @@ class Connection(Session):
         """
         return True
 
-    @abstractmethod
     def open(self) -> None:
         """
         Make the store ready.
         """
+        self.rows(f"SELECT id FROM {self.tables.points} LIMIT 1", {})
 
     @abstractmethod
     def close(self) -> None:

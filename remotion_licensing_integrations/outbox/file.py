@@ -149,9 +149,6 @@ class File(Connection):
             return not isinstance(error, FileNotFoundError)  # of the others, opening it says what is wrong
         return True
 
-    def open(self) -> None:
-        self.rows("SELECT 1", {})
-
     def rows(self, sql: str, values: Values) -> list[Row]:
         return self._persist(lambda connection: self._read(connection, sql, values))
 
@@ -175,7 +172,8 @@ class File(Connection):
         while True:
             try:
                 with _sqlite_lock:
-                    return work(self._connected())
+                    self._connection = self._connection or self._opened()
+                    return work(self._connection)
             except (_ReplacedError, BlockingIOError) as error:
                 if time.monotonic() > give_up:
                     msg = f"outbox {self.path}: other processes have kept it locked or replaced it for more than 5 s"
@@ -186,7 +184,9 @@ class File(Connection):
             except sqlite3.Error as error:
                 if is_damage(error) and not repaired:
                     repaired = True
-                    self._damaged(error)
+                    with _sqlite_lock:
+                        self.close()
+                        self._damage = self._opened_files[0], error
                 elif not is_busy(error) or time.monotonic() > give_up:
                     raise self._refusal(error) from error
             # Outside the lock, so that a fork and other threads need not wait for another process.
@@ -215,11 +215,6 @@ class File(Connection):
                 self._guard = connect(self._file)
             guard = self._guard
             transact(connection, lambda _: guard.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._opened()
-        return self._connection
 
     def _check_files(self) -> int:
         """
@@ -292,11 +287,6 @@ class File(Connection):
             yield
         finally:
             os.close(lock)
-
-    def _damaged(self, error: sqlite3.Error) -> None:
-        with _sqlite_lock:
-            self.close()
-            self._damage = self._opened_files[0], error
 
     def _beside(self, suffix: str) -> Path:
         return Path(f"{self._file}{suffix}")

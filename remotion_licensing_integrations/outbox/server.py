@@ -81,9 +81,6 @@ class Server(Connection):
         )
         return bool(count)
 
-    def open(self) -> None:
-        self._run(lambda _: None)
-
     def rows(self, sql: str, values: Values) -> list[Row]:
         return self._run(lambda session: session.rows(sql, values))
 

@@ -378,11 +378,11 @@ def test_discard(outbox, state, number):
 
 def test_discard_nothing(outbox):
     """
-    Without keys nothing is discarded.
+    Without keys or states nothing is discarded, nor in another state than asked for.
     """
     bring(outbox, State.HELD, "key")
 
-    assert outbox.discard([]) == 0
+    assert [outbox.discard([]), outbox.discard(["key"], ()), outbox.discard(["key"], {State.DEFERRED})] == [0, 0, 0]
 
 
 def test_unanswered_since_is_set_once(outbox, clock):

@@ -144,6 +144,34 @@ def test_close_in_the_midst_of_a_call(request, postgresql_outbox):
         assert execute(other, SESSIONS) == [(1,)]
 
 
+def test_old_connections_are_replaced(postgresql_outbox, monkeypatch):
+    """
+    A connection that has been idle for long, so that a proxy may have forgotten it, is closed and not used.
+    """
+    session = "SELECT pg_backend_pid()"
+    before = execute(postgresql_outbox, session)
+    again = execute(postgresql_outbox, session)
+    monkeypatch.setattr(server, "_RECYCLE", 0.0)
+
+    assert before == again != execute(postgresql_outbox, session)
+
+
+def test_all_connections_are_busy(postgresql_outbox, monkeypatch):
+    """
+    A call that gets no connection in time is an error that says so.
+    """
+    monkeypatch.setattr(server, "MAX_SILENCE", 0.01)
+
+    def use_the_second(_):
+        postgresql_outbox._server.transact(use_a_third)
+
+    def use_a_third(_):
+        postgresql_outbox.next_due()
+
+    with pytest.raises(OutboxError, match="its 2 connections have been busy"):
+        postgresql_outbox._server.transact(use_the_second)
+
+
 @pytest.mark.parametrize(("option", "prepared"), [({}, False), ({"prepare_threshold": "5"}, True)])
 def test_statements_are_prepared_when_told(postgresql, option, prepared):
     """

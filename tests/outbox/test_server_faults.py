@@ -25,7 +25,7 @@ pytest.importorskip("psycopg")
 
 from psycopg import capabilities
 
-from remotion_licensing_integrations.outbox import postgresql
+from remotion_licensing_integrations.outbox import mysql, postgresql
 from remotion_licensing_integrations.outbox import server as module
 
 PATIENCE = 20  # seconds that a test waits for what must happen
@@ -329,6 +329,16 @@ def test_session_that_cannot_be_set_up(outbox, admin, monkeypatch):
     outbox.add([point()])
 
     assert keys(outbox.list()) == ["key"]
+
+
+def test_session_of_mariadb_that_cannot_be_set_up(request, monkeypatch):
+    """
+    The same in MariaDB.
+    """
+    monkeypatch.setattr(mysql, "_SESSION", "SET SESSION nonsense = 1")
+    url = to_url(request.getfixturevalue("mariadb"))
+    with closing(open_outbox(url)) as outbox, pytest.raises(OutboxError, match="nonsense"):
+        outbox.open()
 
 
 def test_forks_while_a_thread_writes(url, outbox):

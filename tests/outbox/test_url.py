@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import remotion_licensing_integrations
+import remotion_licensing_integrations.outbox as outbox_package
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, ServerOutbox, SQLiteOutbox, open_outbox
 from tests.outbox._values import point
@@ -211,6 +212,14 @@ def test_missing_package(scheme, missing):
         f"(No module named '{missing}'): "
         f'pip install "remotion-licensing-integrations[{scheme.partition("+")[0]}]"\n'
     )
+
+
+def test_no_such_name():
+    """
+    What the package does not have is an error as everywhere.
+    """
+    with pytest.raises(AttributeError, match="no attribute 'RedisOutbox'"):
+        outbox_package.RedisOutbox  # noqa: B018 - it raises
 
 
 def test_names_itself(tmp_path):
