@@ -153,10 +153,13 @@ class File(Connection):
         return self._persist(lambda connection: self._read(connection, sql, values))
 
     def change(self, sql: str, values: Values) -> int:
-        return self._persist(lambda connection: self._write(connection, lambda session: session.change(sql, values)))
+        # One statement is a transaction by itself, without a trip to SQLite for its begin and one for its end.
+        return self._persist(
+            lambda connection: self._write(connection, lambda: SQLiteSession(connection.cursor()).change(sql, values))
+        )
 
     def transact(self, work: Callable[[Session], T]) -> T:
-        return self._persist(lambda connection: self._write(connection, work))
+        return self._persist(lambda connection: self._write(connection, lambda: transact(connection, work)))
 
     def close(self) -> None:
         with _sqlite_lock:
@@ -197,8 +200,8 @@ class File(Connection):
         self._check_files()
         return rows
 
-    def _write(self, connection: sqlite3.Connection, work: Callable[[Session], T]) -> T:
-        result = transact(connection, work)
+    def _write(self, connection: sqlite3.Connection, commit: Callable[[], T]) -> T:
+        result = commit()
         wal_length = self._check_files()
         if wal_length <= WAL_LIMIT:
             self._checkpoint_at = WAL_LIMIT

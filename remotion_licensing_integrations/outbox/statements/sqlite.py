@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
+from ..values import MAX_DELAY
 from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
 
 #: Rows that one statement stores, and that it names: before 3.32 it takes 999 parameters.
@@ -35,11 +36,12 @@ class SQLite(Statements):
             for rows in (DUE, FAR)
         )
         self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
-        # What another deliverer has claimed since it was found is due later now.
+        # What another deliverer has claimed since it was found is due later now. The plus keeps SQLite from looking
+        # rows up by anything but their ids.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
                 attempts = attempts + 1
-            WHERE (({DUE}) OR ({FAR})) AND id IN
+            WHERE +state = 'pending' AND (+due <= {{now}} OR +due > {{now}} + {MAX_DELAY}) AND id IN
         """)
         self._taken = self._text(f"""
             SELECT id, attempts - 1, unanswered_since, {", ".join(POINT)} FROM {{points}}
