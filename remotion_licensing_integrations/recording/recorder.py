@@ -189,12 +189,11 @@ class UsageRecorder:
 
     def deliver_inline(self) -> None:
         """
-        Deliver what is due for `settings.timeout` seconds at most, where nobody else does. Never raises.
+        Deliver what is due for `settings.timeout` seconds at most; the rest stays in the outbox. Never raises.
         """
         try:
             self.deliver(self.settings.timeout)
         except Exception:
-            # What is not delivered now stays in the outbox.
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
     async def adeliver_inline(self) -> None:
@@ -283,16 +282,14 @@ class UsageRecorder:
             while (future := self._running().writer.submit(entry, wake)) is None:
                 pass  # stopped just now; the next writer is new
         except RuntimeError:
-            # No thread can start while the interpreter shuts down, so this one stores the point
-            # (tests/recording/test_recorder_life.py::test_record_at_exit).
+            # No thread can start at the interpreter's end: tests/recording/test_recorder_life.py::test_record_at_exit
             stored: Future[bool] = Future()
             stored.set_result(store_now(self.outbox, entry))
             return stored
         return future
 
     def _running(self) -> Threads:
-        threads = self._own_threads()
-        if threads is None:
+        if (threads := self._own_threads()) is None:
             with START_LOCK:
                 threads = self._threads = self._own_threads() or self._make_threads()
         return threads
@@ -305,5 +302,4 @@ class UsageRecorder:
 
 def _default_outbox(settings: Settings) -> Outbox:
     # What tests record must not lie in the developer's directory until something delivers it.
-    forgotten = settings.outbox == DEFAULT_OUTBOX and is_test_run()
-    return MemoryOutbox() if forgotten else open_outbox(settings.outbox)
+    return MemoryOutbox() if settings.outbox == DEFAULT_OUTBOX and is_test_run() else open_outbox(settings.outbox)

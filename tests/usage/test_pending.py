@@ -384,6 +384,15 @@ def test_defer_outside_a_request() -> None:
     assert decode_token(current_usage().defer(), succeeded=True).host is None
 
 
+def test_defer_twice() -> None:
+    """
+    A point that is deferred again keeps its token.
+    """
+    usage = PendingUsage(pending())
+
+    assert usage.defer() == usage.defer()
+
+
 def test_inside_a_request() -> None:
     """
     Inside a request everybody gets the same usage point.
