@@ -115,7 +115,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def _give_up(self) -> None:
         # What waits for a lock would keep one session busy for each try. Before libpq 17, to cancel may never end.
-        if capabilities.has_cancel_safe():
+        if capabilities.has_cancel_safe():  # pragma: no branch - depends on libpq, 17 or older
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCELLING)
         self.close()

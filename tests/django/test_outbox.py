@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
 
-from remotion_licensing_integrations.django.models import UsagePointRecord
+from remotion_licensing_integrations.django.models import DailyTotalRecord, PauseRecord, UsagePointRecord
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.django.recorder import get_recorder
 from remotion_licensing_integrations.errors import OutboxError
@@ -246,6 +246,18 @@ def test_project_without_time_zones(outbox, settings, zone):
     outbox.add([added])
 
     assert (outbox.get("key").point, outbox.counts().oldest_pending) == (added, moment(0.25))
+
+
+def test_records_name_themselves():
+    """
+    Whoever meets a record in a shell or a log sees what it is.
+    """
+    total = DailyTotalRecord(day="2026-01-31", event="cloud-render", number=3)
+
+    assert [str(PauseRecord(deliverer="a", reason="HTTP 503")), str(total)] == [
+        "a: HTTP 503",
+        "2026-01-31 cloud-render: 3",
+    ]
 
 
 def test_migrations_are_complete(db):
