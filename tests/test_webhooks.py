@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +21,7 @@ from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.points.token import encode_token
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.settings import Settings
+from remotion_licensing_integrations.testing.plugin import RecordedUsage
 from remotion_licensing_integrations.usage import CURRENT, Settlement
 from remotion_licensing_integrations.webhooks import Webhook, WebhookAnswer, WebhookReceiver
 
@@ -158,19 +158,12 @@ likely = st.fixed_dictionaries(
 )
 
 
-@pytest.fixture(scope="module")
-def quiet() -> Iterator[UsageRecorder]:
-    recorder = UsageRecorder(Settings(**QUIET))
-    yield recorder
-    recorder.stop(PATIENCE)
-
-
 @given(body=(likely | anything).map(lambda value: json.dumps(value).encode()) | st.binary())
-def test_any_signed_body(body: bytes, quiet) -> None:
+def test_any_signed_body(body: bytes) -> None:
     """
     Whatever is rightly signed is a webhook whose point can be recorded, or has an answer.
     """
-    receiver = WebhookReceiver(SECRET, recorder=quiet)
+    receiver = WebhookReceiver(SECRET, recorder=UsageRecorder(Settings(**QUIET), keeper=RecordedUsage()))
     result = read(body, receiver)
     answer = receiver.record(result) if isinstance(result, Webhook) else result
 

@@ -89,17 +89,16 @@ def test_idle_claim(request):
     assert [statement["sql"].split()[0] for statement in statements.captured_queries] == ["SELECT"]
 
 
-def test_claim_begins_with_a_write(request):
+def test_claim_takes_no_transaction(request):
     """
-    In SQLite a transaction of the outbox begins with a write: one that has read before it writes can be refused.
+    In SQLite each statement of a claim is a transaction: one that has read before it writes can be refused.
     """
     with emptied(request, "sqlite_alias", None) as outbox:
         outbox.add(points(2))
         with CaptureQueriesContext(connections[outbox.alias]) as statements:
             claim(outbox)
 
-    words = [statement["sql"].split()[0] for statement in statements.captured_queries]
-    assert words == ["SELECT", "BEGIN", "UPDATE", "UPDATE", "COMMIT"]
+    assert [statement["sql"].split()[0] for statement in statements.captured_queries] == ["SELECT", "UPDATE", "SELECT"]
 
 
 def test_lost_race(request, monkeypatch):
@@ -108,14 +107,14 @@ def test_lost_race(request, monkeypatch):
     """
     with emptied(request, "sqlite_alias", None) as outbox:
         outbox.add(points(2))
-        transact = outbox._connection.transact
+        change = outbox._connection.change
 
-        def be_late(work):
+        def be_late(sql, values):
             monkeypatch.undo()
             claim(outbox, 1)
-            return transact(work)
+            return change(sql, values)
 
-        monkeypatch.setattr(outbox._connection, "transact", be_late)
+        monkeypatch.setattr(outbox._connection, "change", be_late)
 
         assert keys(claim(outbox)) == ["key-1"]
 
