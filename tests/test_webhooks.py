@@ -21,7 +21,7 @@ from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.points.token import encode_token
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.settings import Settings
-from remotion_licensing_integrations.testing.plugin import RecordedUsage
+from remotion_licensing_integrations.testing.recorded import RecordedUsage
 from remotion_licensing_integrations.usage import CURRENT, Settlement
 from remotion_licensing_integrations.webhooks import Webhook, WebhookAnswer, WebhookReceiver
 

@@ -41,13 +41,6 @@ def _mask_userinfo(match: re.Match[str]) -> str:
     return f"{start}{user}:{MASK}@" if colon else f"{start}{MASK}@"
 
 
-def is_secret(name: str) -> bool:
-    """
-    Return whether the parameter *name* of a URL's query may be a password.
-    """
-    return _SECRET_NAME.search(name) is not None
-
-
 _SECRET_NAME: Final = re.compile(r"passwd|password|secret|token", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*)(?P<colon>:?).*@", re.DOTALL)
 _QUERY_SECRET: Final = re.compile(rf"([?&][^=&]*(?:{_SECRET_NAME.pattern})[^=&]*=)[^&]*", re.IGNORECASE)

@@ -149,6 +149,21 @@ def test_replaced_file(path, outbox):
     assert stored(outbox) == {"theirs", "after"}
 
 
+def test_file_made_anew_by_another(path, outbox):
+    """
+    Row 25: the WAL of a new file that another process works on is left to it.
+    """
+    outbox.add([point("before")])
+    path.unlink()
+    path.with_name(f"{path.name}-wal").unlink()
+    other = SQLiteOutbox(path)
+    other.add([point("theirs")])
+    outbox.add([point("after")])
+    other.close()
+
+    assert stored(outbox) == {"theirs", "after"}
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_deleted_under_several_processes(path, outbox, suffix):
     """

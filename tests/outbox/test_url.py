@@ -214,6 +214,16 @@ def test_missing_package(scheme, missing):
     )
 
 
+def test_missing_driver(monkeypatch):
+    """
+    The same in a process that has what else is installed.
+    """
+    monkeypatch.setitem(sys.modules, f"{PACKAGE}.outbox.server", None)
+
+    with pytest.raises(ConfigurationError, match=r"remotion-licensing-integrations\[postgresql\]"):
+        open_outbox("postgresql://u@h/d")
+
+
 def test_no_such_name():
     """
     What the package does not have is an error as everywhere.

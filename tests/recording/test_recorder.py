@@ -262,6 +262,20 @@ def test_counts(make) -> None:
     assert counts.paused.startswith("the licence key is refused")
 
 
+def test_next_due(make) -> None:
+    """
+    A recorder knows when its outbox has something to deliver, and waits for a pause of its own.
+    """
+    recorder = make(transport=Api(answer(429, b"", retry_after="60")).transport)
+    waits = [recorder.next_due()]
+    recorder.record(new_point(), wait=PATIENCE)
+    waits.append(recorder.next_due())
+    recorder.deliver()
+
+    assert waits == [None, 0]
+    assert 50 < recorder.next_due() <= 60
+
+
 def test_counts_before_the_first_use(make) -> None:
     """
     Counting starts nothing.

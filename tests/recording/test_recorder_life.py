@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from remotion_licensing_integrations.delivery import Worker
 from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.recording import keeper
 from remotion_licensing_integrations.recording import recorder as recorder_module
@@ -95,6 +96,23 @@ def test_stop_is_bounded(make, outbox) -> None:
     left_behind.writer._thread.join(PATIENCE)
     left_behind.worker._thread.join(PATIENCE)
     assert outbox.keys == ["0"]
+
+
+@pytest.mark.usefixtures("patient")
+def test_no_room_for_a_worker(make, monkeypatch, caplog) -> None:
+    """
+    Where the thread that delivers cannot start, points are committed all the same, and left to other processes.
+    """
+    monkeypatch.setattr(Worker, "start", fail_to_start)
+    recorder = make(delivery="worker")
+
+    assert recorder.record(new_point())
+    assert (threads(), actions(caplog)) == (["remotion-usage-writer"], ["delivery_crashed"])
+
+
+def fail_to_start(_: Worker) -> None:
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
 
 
 def test_stop_without_start(make) -> None:

@@ -307,6 +307,22 @@ def test_block_has_the_configured_host(remotion_usage) -> None:
     assert [point.host for point in remotion_usage.points] == [ORIGIN]
 
 
+def test_stream_within_a_block(remotion_usage) -> None:
+    """
+    A block is counted by its own end, not by that of a counted stream within it.
+    """
+
+    @usage_point("web-render")
+    def stream() -> Iterator[int]:
+        yield 1
+        raise ValueError
+
+    with conversion("cloud-render"), suppress(ValueError):
+        list(stream())
+
+    assert [(point.event, point.succeeded) for point in remotion_usage.points] == [("cloud-render", True)]
+
+
 @BOTH
 @ENDS
 def test_job(how, error, outcomes, recorder, remotion_usage) -> None:

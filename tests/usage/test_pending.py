@@ -374,7 +374,8 @@ def test_outside_a_request() -> None:
     usage.skip()
 
     assert current_usage().idempotency_key != usage.idempotency_key
-    assert (current_usage().host, current_usage().is_still) == (None, False)
+    usage = current_usage()
+    assert (usage.host, usage.is_still, usage.is_production) == (None, False, None)
 
 
 def test_defer_outside_a_request() -> None:

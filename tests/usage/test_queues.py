@@ -215,7 +215,7 @@ def test_celery_attribute_that_is_gone(app, monkeypatch, remotion_usage, caplog)
     """
     Under a Celery that does not say which task runs, success counts, failure stays open, and the log says so once.
     """
-    app.task(print, name="first").apply()  # whatever of Celery imports the name has done so then
+    app.task(lambda: None, name="first").apply()  # whatever of Celery imports the name has done so then
     monkeypatch.delattr("celery._state.get_current_task")
     monkeypatch.setattr(queues, "_unreadable", set())
     task = app.task(render)
@@ -484,6 +484,23 @@ def test_dramatiq_message_without_a_token(broker, remotion_usage) -> None:
     broker.join(message.queue_name)
 
     assert seen(remotion_usage) == [(f"dramatiq-{message.message_id}", True)]
+
+
+def test_dramatiq_helper_of_a_job(broker, remotion_usage) -> None:
+    """
+    A counted function that a message's actor calls is no job: its point has a key of its own.
+    """
+    broker.add_middleware(CurrentMessage())
+    helper = conversion_job("web-render")(lambda: None)
+
+    def call_helper() -> None:
+        helper()
+
+    message = dramatiq.actor(call_helper, broker=broker).send()
+    broker.join(message.queue_name)
+
+    [(key, succeeded)] = seen(remotion_usage)
+    assert (key.startswith("dramatiq-"), succeeded) == (False, True)
 
 
 def test_dramatiq_attribute_that_is_gone(broker, monkeypatch, remotion_usage, caplog) -> None:
