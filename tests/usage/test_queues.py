@@ -211,11 +211,17 @@ def test_celery_task_called_as_a_function(app, remotion_usage) -> None:
     assert seen(remotion_usage) == [("render-1", False)]
 
 
+def nothing() -> None:
+    """
+    A task without a point.
+    """
+
+
 def test_celery_attribute_that_is_gone(app, monkeypatch, remotion_usage, caplog) -> None:
     """
     Under a Celery that does not say which task runs, success counts, failure stays open, and the log says so once.
     """
-    app.task(lambda: None, name="first").apply()  # whatever of Celery imports the name has done so then
+    app.task(nothing).apply()  # whatever of Celery imports the name has done so then
     monkeypatch.delattr("celery._state.get_current_task")
     monkeypatch.setattr(queues, "_unreadable", set())
     task = app.task(render)

@@ -22,14 +22,13 @@ from tests.processes.servers import DEADLINE, eventually, free_port
 PROJECT = "tests.django.admin_project"
 KEY = "rm_pub_django"
 
+# Asked to end while it still boots a worker, gunicorn forgets that one until this time is over, by default 30 s.
+_GUNICORN = ("gunicorn", f"{PROJECT}.wsgi", "--graceful-timeout=10")
 #: The command line of each server; the last word goes before host and port.
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "gunicorn-sync": ("gunicorn", f"{PROJECT}.wsgi"),
-    "gunicorn-sync-4": ("gunicorn", f"{PROJECT}.wsgi", "--workers=4"),
-    "gunicorn-gthread-4-preload": (
-        *("gunicorn", f"{PROJECT}.wsgi", "-k", "gthread"),
-        *("--threads=4", "--workers=4", "--preload"),
-    ),
+    "gunicorn-sync": _GUNICORN,
+    "gunicorn-sync-4": (*_GUNICORN, "--workers=4"),
+    "gunicorn-gthread-4-preload": (*_GUNICORN, "-k", "gthread", "--threads=4", "--workers=4", "--preload"),
     "uvicorn-4": ("uvicorn", f"{PROJECT}.asgi:application", "--workers=4"),
     "runserver": ("django", "runserver"),
 }
