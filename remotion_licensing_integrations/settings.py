@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack, cast, get_args
-from urllib.parse import urlsplit
 
 from ._support.masking import MASK, mask, mask_url
+from ._support.urls import is_base_url
 from .errors import ConfigurationError
 from .points import AllowedOrigins, check_origin
 
@@ -58,6 +58,7 @@ class SettingsFields(TypedDict, total=False):
     shutdown_timeout: float
     lease: float
     concurrency: int
+    max_lag: float
     retention: float
 
 
@@ -107,18 +108,6 @@ def _read_flag(text: str) -> object:
     return True if word in {"1", "true", "yes", "on"} else False if word in {"0", "false", "no", "off"} else text
 
 
-def _is_base_url(value: object) -> bool:
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or set(" @?#") & set(value):
-        return False
-    try:
-        parts = urlsplit(value)
-        # Labels that are empty or too long fail here, not when the first point is sent.
-        (parts.hostname or "").encode("idna")
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def _is_outbox(value: object) -> bool:
     return isinstance(value, str) and "://" in value and not value.startswith(":")
 
@@ -152,7 +141,7 @@ _HOST: Final = _Type(keep=lambda name, value: None if value is None else check_o
 _ORIGINS: Final = _Type('a list of origins like ["https://myapp.com"]', _is_list, _keep_origins, _read_list)
 _FLAG: Final = _Type("True or False", lambda value: isinstance(value, bool), read=_read_flag)
 _BASE_URL: Final = _Type(
-    "an http(s) URL without user, query or fragment", _is_base_url, keep=lambda _, value: str(value).rstrip("/")
+    "an http(s) URL without user, query or fragment", is_base_url, keep=lambda _, value: str(value).rstrip("/")
 )
 _OUTBOX: Final = _Type(f'a URL like "{DEFAULT_OUTBOX}"', _is_outbox)
 _SECONDS: Final = _Type(
@@ -224,6 +213,11 @@ class Settings:
         60.0, "Seconds that a claimed point belongs to its deliverer; at least three times `timeout`.", _SECONDS
     )
     concurrency: int = _setting(8, f"Points that one process registers at a time, 1 to {_MAX_CONCURRENCY}.", _COUNT)
+    max_lag: float = _setting(
+        300.0,
+        "Seconds that delivery may fall behind while the process is busy, before it takes half of its core.",
+        _SECONDS,
+    )
     retention: float = _setting(30.0, "Days that registered points are kept.", _DAYS)
 
     def __post_init__(self) -> None:

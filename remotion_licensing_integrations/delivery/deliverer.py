@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from .._support.log import logger
 from ..errors import (
@@ -36,11 +36,10 @@ from ..errors import (
 from ..outbox import Change, ClaimedPoint, Outbox, State
 from ..points import Registration
 from ..settings import Settings
+from .courtesy import Courtesy
+from .doubt import find_doubt
 from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace, backoff
 from .senders import Result, SenderPool
-
-#: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
-KEY_MEMORY: Final = 86_400.0
 
 
 class Deliverer:
@@ -77,10 +76,14 @@ class Deliverer:
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._noted_pause: tuple[str, float] | None = None
+        self._courtesy = Courtesy()
+        self._own_cpu = 0.0
+        self._oldest = math.inf
         self._in_flight = 0
         self._unsettled: list[Change] = []
         self._pass_ends = math.inf
         self._finish_at = math.inf
+        self._finishing = threading.Event()
 
     @property
     def pause_reason(self) -> str | None:
@@ -96,7 +99,7 @@ class Deliverer:
         """
         return self._pace.seconds
 
-    def deliver(self, timeout: float | None = None) -> int:
+    def deliver(self, timeout: float | None = None, *, gives_way: bool = False) -> int:
         """
         Deliver until nothing is due, a pause begins, or the time is over; unsent points then go back.
 
@@ -104,6 +107,7 @@ class Deliverer:
 
         Args:
             timeout: Seconds; `finish_within` may shorten it.
+            gives_way: Whether to take a small share of the core while the process is busy with other work.
 
         Returns:
             How many points were registered.
@@ -119,7 +123,7 @@ class Deliverer:
             try:
                 self._wanted = False
                 self._pass_ends = ends
-                registered += self._pass()
+                registered += self._pass(gives_way=gives_way)
             finally:
                 self._turn.release()
         return registered
@@ -129,6 +133,7 @@ class Deliverer:
         Let every `deliver`, also one under way, end within *timeout* seconds from now; callable from any thread.
         """
         self._finish_at = self._monotonic() + timeout
+        self._finishing.set()
         self._senders.wake()
 
     def close(self) -> None:
@@ -143,12 +148,22 @@ class Deliverer:
             self._noted_pause = None
             self._turn.release()
 
-    def _pass(self) -> int:
+    def _pass(self, *, gives_way: bool) -> int:
         # First what an earlier pass has left, before its points are claimed anew and their results come too late.
         registered = self._settle(0)
-        while self._remaining() and (self._claim() or self._in_flight):
+        began = time.thread_time() - self._own_cpu
+        while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):
             registered += self._settle(self._remaining() if self._in_flight else 0)
+        self._own_cpu = time.thread_time() - began
         return registered
+
+    def _give_way(self, began: float) -> bool:
+        is_behind = self._clock() - self._oldest > self._settings.max_lag
+        spent = self._senders.cpu_seconds + time.thread_time() - began
+        wait = self._courtesy.wait(spent, is_behind=is_behind)
+        if wait and not self._in_flight:
+            self._finishing.wait(wait)
+        return not (wait and self._in_flight)
 
     def _claim(self) -> bool:
         ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
@@ -161,6 +176,7 @@ class Deliverer:
         doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
         # Held without being sent, so this claim was no attempt.
         self._unsettled += [replace(_held(point, doubt), is_attempt=False) for point, doubt in doubts.items() if doubt]
+        self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)
         sure = [point for point, doubt in doubts.items() if not doubt]
         threads = min(self._pace.window, self._in_flight + len(sure))
         self._senders.send(sure, begin_by=begin_by, threads=threads)
@@ -265,13 +281,7 @@ class Deliverer:
         return _held(claimed, f"{doubt}. {error}")
 
     def _doubt(self, unanswered_since: datetime | None) -> str | None:
-        if unanswered_since is None:
-            return None
-        if self._settings.idempotency == "off":
-            return "it may have been counted, and no idempotency key makes a repeat safe"
-        if self._clock() - unanswered_since.timestamp() >= KEY_MEMORY:
-            return "it may have been counted, longer ago than the API can be trusted to remember its key"
-        return None
+        return find_doubt(unanswered_since, self._clock(), idempotency=self._settings.idempotency)
 
 
 def _held(claimed: ClaimedPoint, reason: str) -> Change:

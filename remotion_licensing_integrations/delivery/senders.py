@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -36,6 +37,14 @@ class SenderPool:
         self._tasks: queue.SimpleQueue[tuple[ClaimedPoint, float] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[ClaimedPoint, Result] | None] = queue.SimpleQueue()
         self._threads = 0
+        self._cpu: dict[int, float] = {}
+
+    @property
+    def cpu_seconds(self) -> float:
+        """
+        The CPU time that the threads have spent.
+        """
+        return sum([*self._cpu.values()])
 
     def send(self, claimed: Sequence[ClaimedPoint], *, begin_by: float, threads: int) -> None:
         """
@@ -95,6 +104,7 @@ class SenderPool:
                         result = client.register_usage_event(**claimed.point.to_event())
                 except Exception as error:  # noqa: BLE001 - the deliverer decides what each error means
                     result = error
+                self._cpu[threading.get_ident()] = time.thread_time()
                 self._results.put((claimed, result))
 
     def _connect(self) -> LicensingClient:

@@ -69,7 +69,7 @@ class Worker:
 
     def _attend(self) -> float:
         try:
-            self._deliverer.deliver()
+            self._deliverer.deliver(gives_way=True)
             if not self._stop.is_set():
                 self._prune()
             wait = self._next_wait()
