@@ -11,8 +11,10 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Unpack
 
+from ._support.log import logger
+from .errors import ConfigurationError
 from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
-from .recording import UsageRecorder, offer_default_recorder
+from .recording import OFF, UsageRecorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
 
@@ -48,9 +50,8 @@ class UsageMiddleware:
         endpoints: Rules like `{"POST /convert": "cloud-render"}` for endpoints that cannot be decorated.
         **fields: Single settings, see `Settings`.
 
-    Raises:
-        ConfigurationError: A setting or rule is unusable.
-        TypeError: A keyword is not a setting, or settings are given in more than one way.
+    A keyword that is no setting, or a value that is unusable, stops the server: it is the answer to the lifespan. Under
+    a server without lifespan the app runs, nothing is recorded, and the log says so once.
     """
 
     def __init__(
@@ -62,20 +63,31 @@ class UsageMiddleware:
         endpoints: Mapping[str, str] | None = None,
         **fields: Unpack[SettingsFields],
     ) -> None:
-        if (settings is not None) + (recorder is not None) + bool(fields) > 1:
-            msg = "UsageMiddleware takes one of: settings, recorder, single settings"
-            raise TypeError(msg)
         self.app = app
-        self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
-        # For threads and jobs of this process, which see no request.
-        offer_default_recorder(self.recorder)
-        self._rules = EndpointRules(endpoints or {})
+        self._mistake: str | None = None
+        self._is_mistake_logged = False
+        try:
+            if (settings is not None) + (recorder is not None) + bool(fields) > 1:
+                msg = "give one of: settings, recorder, single settings"
+                raise TypeError(msg)  # noqa: TRY301 - it is reported as the others are
+            self._rules = EndpointRules(endpoints or {})
+            self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
+        except (ConfigurationError, TypeError) as error:
+            # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
+            # error there for a missing lifespan, starts, and answers every request with 500
+            # (tests/processes/test_mistakes.py).
+            self._mistake, self.recorder = f"UsageMiddleware: {error}", OFF
+        else:
+            # For threads and jobs of this process, which see no request.
+            offer_default_recorder(self.recorder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
         Serve one connection.
         """
-        if scope["type"] == "http" and _SCOPE_KEY not in scope:
+        if self._mistake is not None:
+            await self._report(self._mistake, scope, receive, send)
+        elif scope["type"] == "http" and _SCOPE_KEY not in scope:
             await self._handle(scope, receive, send)
         elif scope["type"] == "http":
             self._match_rules(scope[_SCOPE_KEY], scope)
@@ -84,6 +96,16 @@ class UsageMiddleware:
             await self.app(scope, receive, self._lifespan_send(send))
         else:
             await self.app(scope, receive, send)
+
+    async def _report(self, mistake: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": mistake})
+            return
+        if not self._is_mistake_logged:
+            self._is_mistake_logged = True
+            logger.error("No usage point is recorded. %s", mistake, extra={"action": "bad_settings"})
+        await self.app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(self.recorder, scope, send)
@@ -127,7 +149,7 @@ class UsageMiddleware:
 
 class _Exchange(Settlement):
     """
-    One response on its way out.
+    One response on its way out; the decorator, which finds it by `CURRENT`, gives it its event.
     """
 
     _status = 0

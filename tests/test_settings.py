@@ -42,6 +42,7 @@ TABLE = [
     ("shutdown_timeout", "REMOTION_LICENSING_SHUTDOWN_TIMEOUT", 5),
     ("lease", "REMOTION_LICENSING_LEASE", 60),
     ("concurrency", "REMOTION_LICENSING_CONCURRENCY", 8),
+    ("max_lag", "REMOTION_LICENSING_MAX_LAG", 300.0),
     ("retention", "REMOTION_LICENSING_RETENTION", 30),
 ]
 VARIABLES = {name: variable for name, variable, _ in TABLE}

@@ -1,8 +1,7 @@
 """
 Where a usage point leaves the machine.
 
-In comes an outbox with points that are due; out go calls to the licensing API, and the result of each goes back into
-the outbox.
+In comes an outbox with points that are due; out go calls of `api`, and the result of each goes back into the outbox.
 """
 
 from .deliverer import Deliverer

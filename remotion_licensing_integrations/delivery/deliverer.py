@@ -1,8 +1,8 @@
 """
-Deliver what is due: claim points, register them, settle each by its result.
+Deliver what is due: claim points, have them registered, settle each by its result.
 
-Trouble with one point is that point's: it is rescheduled, rejected or held. Trouble with all points *pauses* delivery
-for a stated reason: no attempt is used up, and one point at a time probes whether the trouble is over.
+What a result means is in `verdicts`, whether delivery goes on in `pace`, and how much of a busy process it takes in
+`courtesy`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from .._support.log import logger
-from ..errors import (
-    CertificateError,
-    EndpointError,
-    KeyRefusedError,
-    LicensingError,
-    NoAnswerError,
-    NotSentError,
-    OutboxError,
-    RefusedError,
-    ThrottledError,
-    UnavailableError,
-)
-from ..outbox import Change, ClaimedPoint, Outbox, State
-from ..points import Registration
+from ..errors import OutboxError
+from ..outbox import Change, Outbox, State
 from ..settings import Settings
 from .courtesy import Courtesy
-from .doubt import find_doubt
-from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace, backoff
-from .senders import Result, SenderPool
+from .pace import Pace
+from .senders import SenderPool
+from .verdicts import Judge
 
 
 class Deliverer:
@@ -69,11 +54,11 @@ class Deliverer:
         self._settings = settings
         self._monotonic = monotonic
         self._clock = clock
-        self._uniform = uniform
         self._senders = SenderPool(settings, transport, clock=clock)
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
+        self._judge = Judge(settings, self._pace, clock=clock, uniform=uniform)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._noted_pause: tuple[str, float] | None = None
         self._courtesy = Courtesy()
@@ -173,14 +158,13 @@ class Deliverer:
         limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
-        doubts = {point: self._doubt(point.unanswered_since) for point in claimed}
-        # Held without being sent, so this claim was no attempt.
-        self._unsettled += [replace(_held(point, doubt), is_attempt=False) for point, doubt in doubts.items() if doubt]
+        unsafe = {point: change for point in claimed if (change := self._judge.hold_unsafe(point)) is not None}
+        self._unsettled += unsafe.values()
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)
-        sure = [point for point, doubt in doubts.items() if not doubt]
-        threads = min(self._pace.window, self._in_flight + len(sure))
-        self._senders.send(sure, begin_by=begin_by, threads=threads)
-        self._in_flight += len(sure)
+        safe = [point for point in claimed if point not in unsafe]
+        threads = min(self._pace.window, self._in_flight + len(safe))
+        self._senders.send(safe, begin_by=begin_by, threads=threads)
+        self._in_flight += len(safe)
         return bool(claimed)
 
     def _settle(self, timeout: float) -> int:
@@ -196,7 +180,7 @@ class Deliverer:
     def _collect(self, timeout: float) -> None:
         for claimed, result in self._senders.results(timeout):
             self._in_flight -= 1
-            self._unsettled.append(self._judge(claimed, result))
+            self._unsettled.append(self._judge.judge(claimed, result))
         if self._pace.is_paused or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
@@ -217,78 +201,3 @@ class Deliverer:
 
     def _remaining(self) -> float:
         return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())
-
-    def _judge(self, claimed: ClaimedPoint, result: Result) -> Change:
-        if result is None:
-            return claimed.release()
-        if isinstance(result, Registration):
-            self._pace.succeed()
-            return claimed.register(result)
-        error = f"{type(result).__name__}: {result}"
-        if isinstance(result, RefusedError):
-            return self._refused(claimed, error)
-        trouble = self._trouble_of_all(result)
-        if trouble is None:
-            return self._failed(claimed, result, error)
-        wait = result.retry_after if isinstance(result, ThrottledError) else None
-        self._pace.pause(f"{trouble}. {error}", seconds=wait)
-        return claimed.release(error)
-
-    def _trouble_of_all(self, error: Exception) -> str | None:
-        if isinstance(error, KeyRefusedError):
-            return "the licence key is refused; set the right one and restart"
-        if isinstance(error, (EndpointError, CertificateError)):
-            return f"base_url {self._settings.base_url} does not lead to the licensing API"
-        return "the licensing API asks to wait" if isinstance(error, ThrottledError) else None
-
-    def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
-        if self._pace.refusals >= REFUSALS_IN_A_ROW:
-            self._pace.pause(
-                f"{REFUSALS_IN_A_ROW} points in a row were refused, so the points are not the cause. {error}"
-            )
-            return claimed.release(error)
-        self._pace.refusals += 1
-        logger.error(
-            "The licensing API refuses usage point %s for good: %s",
-            claimed.point.idempotency_key,
-            error,
-            extra={"action": "point_rejected"},
-        )
-        return claimed.reject(error)
-
-    def _failed(self, claimed: ClaimedPoint, result: Exception, error: str) -> Change:
-        if not isinstance(result, LicensingError):
-            logger.error("A usage point could not be sent.", exc_info=result, extra={"action": "send_crashed"})
-        self._pace.failures += 1
-        was_paused = self._pace.is_paused
-        if was_paused or self._pace.failures >= OUTAGE_AFTER:
-            self._pace.pause(f"the licensing API is out of reach. {error}")
-        if isinstance(result, NotSentError):
-            return claimed.release(
-                error, delay=0 if self._pace.is_paused else backoff(self._pace.failures, uniform=self._uniform)
-            )
-        if isinstance(result, NoAnswerError):
-            return self._unanswered(claimed, error)
-        if was_paused:
-            return claimed.release(error)
-        asked = result.retry_after if isinstance(result, UnavailableError) else None
-        return claimed.reschedule(max(asked or 0.0, backoff(claimed.attempts, uniform=self._uniform)), error)
-
-    def _unanswered(self, claimed: ClaimedPoint, error: str) -> Change:
-        doubt = self._doubt(claimed.unanswered_since or datetime.fromtimestamp(self._clock(), UTC))
-        if doubt is None:
-            return claimed.reschedule(backoff(claimed.attempts, uniform=self._uniform), error, unanswered=True)
-        return _held(claimed, f"{doubt}. {error}")
-
-    def _doubt(self, unanswered_since: datetime | None) -> str | None:
-        return find_doubt(unanswered_since, self._clock(), idempotency=self._settings.idempotency)
-
-
-def _held(claimed: ClaimedPoint, reason: str) -> Change:
-    logger.error(
-        "Usage point %s is held: %s. See `remotion-licensing reconcile`.",
-        claimed.point.idempotency_key,
-        reason,
-        extra={"action": "point_held"},
-    )
-    return claimed.hold(reason, unanswered=True)

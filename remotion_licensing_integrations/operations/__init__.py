@@ -1,7 +1,8 @@
 """
 What a person asks of the usage points: the command line and the commands behind it.
 
-In come arguments and a recorder; out go text and an exit status.
+In come arguments and a recorder; out go text and an exit status. A new command is a `@command` function in one of
+these modules, listed in `cli.COMMANDS`.
 """
 
 from .cli import DESCRIPTION, add_commands, main, run

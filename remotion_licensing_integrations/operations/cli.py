@@ -46,16 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _guard(_run_alone if "command" in arguments else sandbox.run, arguments)
 
 
-def run(arguments: argparse.Namespace, recorder: UsageRecorder, *, remedy: str = REMEDY) -> int:
+def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Run the chosen command and return its exit status, see `main`.
 
     Args:
         arguments: Parsed by the parsers of `add_commands`.
         recorder: The app's; it stays open.
-        remedy: What to do when there is no outbox.
     """
-    return _guard(_run, arguments, recorder, remedy)
+    return _guard(_run, arguments, recorder)
 
 
 def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -72,14 +71,14 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 def _run_alone(arguments: argparse.Namespace) -> int:
     recorder = UsageRecorder(Settings.from_env(**({"outbox": arguments.outbox} if arguments.outbox else {})))
     with closing(recorder.outbox):
-        return _run(arguments, recorder, REMEDY)
+        return _run(arguments, recorder)
 
 
-def _run(arguments: argparse.Namespace, recorder: UsageRecorder, remedy: str) -> int:
+def _run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     command: Command = arguments.command
     # A new, empty outbox would answer every question with "nothing", as if all were well.
     if command.needs_outbox and not recorder.outbox.exists():
-        msg = f"outbox: there is no {recorder.outbox!r}, or it has no tables; {remedy}"
+        msg = f"outbox: there is no {recorder.outbox!r}, or it has no tables; {REMEDY}"
         raise ConfigurationError(msg)
     return command.run(arguments, recorder)
 

@@ -1,7 +1,11 @@
 """
-The durable store between a finished request and the licensing API: usage points come in, claims on them go out.
+Where a usage point is durable: points come in, claims on them go out, and their results come back.
 
-`open_outbox` opens the store that a URL names; `SQLOutbox` is what a store in another database builds on.
+    contract.Outbox            what every store promises
+    memory.MemoryOutbox        a dictionary
+    sql.SQLOutbox              each promise once, as statements over a connection
+        statements/            what is run: the SQL of SQLite, PostgreSQL and MySQL
+        connection.Connection  where it runs: file.py, server.py (over a driver), django/outbox.py
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Where a usage point becomes durable.
+Has a usage point committed to the outbox while its request waits, and never for long.
 
 In comes a finished or deferred point, from any thread or event loop; out goes the word that the outbox has it.
 """

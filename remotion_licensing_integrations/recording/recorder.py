@@ -1,5 +1,5 @@
 """
-Where a finished request becomes a durable usage point.
+Where a usage point is handed over to be committed.
 
 Nothing runs until the first point or `start()`; then each process has its threads. A fork leaves the child with none of
 them, and its first point starts its own.

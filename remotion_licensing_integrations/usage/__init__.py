@@ -2,7 +2,8 @@
 What counts: decorators for endpoints and jobs, a block around a call, and the pending point in between.
 
 In comes a request, a job or a block of code and how it ended; out goes a usage point, deferred or with its outcome, to
-the recorder.
+the recorder. An adapter subclasses `Settlement` (its method and its host), sets `CURRENT` while the app runs, calls
+`record` or `arecord` with how the response ended, and then `deliver_inline` where the recorder says so.
 """
 
 from .block import conversion, find_recorder

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from remotion_licensing_integrations.delivery.doubt import KEY_MEMORY
+from remotion_licensing_integrations.delivery.verdicts import KEY_MEMORY
 from remotion_licensing_integrations.errors import NoAnswerError
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.points.point import Registration

@@ -333,7 +333,7 @@ def test_survives_a_crash(stage, monkeypatch, caplog) -> None:
     delivered = sent(it)
     tries = threading.Semaphore(0)
 
-    def crash() -> int:
+    def crash(**_: Any) -> int:
         tries.release()
         return 1 // 0
 

@@ -255,7 +255,7 @@ def test_damaged_file(path, outbox, damage, caplog):
     assert "after" in claimed
     assert len(claimed) > readable
     [aside] = [file for file in path.parent.glob("*.corrupt-*") if file.suffix.removeprefix(".corrupt-").isdigit()]
-    assert len(aside.read_bytes()) == len(spoiled)
+    assert aside.stat().st_size >= len(spoiled)
     assert actions(caplog) == ["outbox_damaged", "outbox_restored"]
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
 

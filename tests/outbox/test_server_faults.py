@@ -323,6 +323,7 @@ def test_session_that_cannot_be_set_up(outbox, admin, monkeypatch):
     with monkeypatch.context() as refused:
         refused.setattr(postgresql, "_SESSION", "SELECT set_config('synchronous_commit', 'never', false)")
         outbox.close()
+        end_sessions(admin)
         with pytest.raises(OutboxError, match="invalid value for parameter"):
             outbox.add([point()])
     wait_until(lambda: sessions(admin) == 0)

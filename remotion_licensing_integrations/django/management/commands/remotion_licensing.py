@@ -43,6 +43,6 @@ class Command(BaseCommand):
         except LicensingError as error:
             raise CommandError(str(error), returncode=2) from error
         with redirect_stdout(cast("TextIO", self.stdout)), redirect_stderr(cast("TextIO", self.stderr)):
-            status = run(argparse.Namespace(**options), recorder, remedy="run `manage.py migrate`")
+            status = run(argparse.Namespace(**options), recorder)
         if status:
             raise SystemExit(status)
