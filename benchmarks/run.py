@@ -7,12 +7,12 @@ Run it with `scripts/bench [SECTION …]`; it needs a quiet machine and some min
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .asgi import bench_counted_route, bench_other_routes
+from .common import MAX_BUSY, share_of_others
 from .delivery import bench_delivery
 from .django import bench_django
 from .server import bench_server
@@ -35,9 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS))
     chosen = parser.parse_args().sections or list(SECTIONS)
-    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-    if load > cpus / 4:
-        print(f"The machine is busy: load {load:.1f} on {cpus} CPUs. Do not trust what follows.")
+    if (busy := share_of_others()) > MAX_BUSY:
+        print(f"Other programs use {busy:.0%} of the machine: no ratio would mean anything. Try again when it is idle.")
+        return 1
     for name in chosen:
         print(name)
         # Beside the repository, not in /tmp, which may be memory: a commit must reach a disk.
