@@ -14,18 +14,16 @@ from __future__ import annotations
 import hmac
 import inspect
 import json
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
+from ._support.log import logger
 from .errors import ConfigurationError, InvalidTokenError
 from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
 from .recording import UsageRecorder
 from .usage import Ending, Settlement, find_recorder
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 SECRET_VARIABLE: Final = "REMOTION_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
 SIGNATURE_HEADER: Final = "X-Remotion-Signature"
@@ -249,7 +247,7 @@ def _deferred_point(payload: dict[str, Any]) -> UsagePoint | None:
         return None if token is None else decode_token(token)
     except InvalidTokenError as error:
         # The render has ended all the same: its point is recorded as if there were no token.
-        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
+        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})
         return None
 
 

@@ -8,17 +8,15 @@ cannot be enqueued is tried again. Its points are in the outbox all the while.
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import suppress
 from typing import Any, Final
 
 from django.db import close_old_connections
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from .conf import NAME
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 RETRY_AFTER: Final = 30.0  # seconds until a task that could not be enqueued is tried again
 

@@ -7,17 +7,15 @@ soon as it is defined.
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import timedelta
 from typing import Final
 
 from django.utils import timezone
 
+from .._support.log import logger
 from ..recording import UsageRecorder, default_recorder
 from .conf import sends_by_tasks
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 MAX_SECONDS: Final = 30.0  # that one task delivers; queues end tasks that take too long
 MIN_WAIT: Final = 1.0  # seconds until the next task, and how far apart two of them are
@@ -55,4 +53,4 @@ def _deliver_again(recorder: UsageRecorder) -> None:
         deliver.using(run_after=timezone.now() + timedelta(seconds=wait)).enqueue()
         _again_at = now + wait
     except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
-        logger.error("The next task cannot be enqueued: %s", error, extra={"action": "sender_failed"})  # noqa: TRY400 - no crash
+        logger.error("The next task cannot be enqueued: %s", error, extra={"action": "sender_failed"})

@@ -6,7 +6,6 @@ The fault: rot, a disk that lied, a file cut short (tests/outbox/test_file_fault
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -14,11 +13,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from .._support.log import logger
 from .connection import Row
 from .rows import POINT, PROGRESS
 from .sqlite import to_text, transact
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 SIDECARS: Final = ("-wal", "-shm")
 

@@ -21,7 +21,6 @@ What is done here and why (tests/outbox/test_file_faults.py kills, fills, damage
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import random
 import sqlite3
@@ -33,6 +32,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Connection, Database, Row, Session, T, Values
 from .damage import SIDECARS, restore, set_aside
@@ -52,8 +52,6 @@ from .sqlite import (
     transact,
 )
 from .values import Finding
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 _LOCK_WAIT: Final = 5.0  # seconds
 _LOCK_POLL: Final = (0.0002, 0.008)  # seconds

@@ -4,16 +4,14 @@ What a row of a table of usage points means, whatever the database.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from ..points import Registration, UsagePoint, check_idempotency_key
 from .values import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Pause, State, StoredPoint
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 #: The columns that make a usage point, and those that say what has happened to it.
 POINT: Final = ("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at")
@@ -122,7 +120,7 @@ def _readable(row: Sequence[Any], decode: Decode) -> StoredPoint | None:
     try:
         return to_stored(row, decode)
     except UNREADABLE as error:
-        logger.error(  # noqa: TRY400 - the message says it all
+        logger.error(
             "Usage point %r of the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
         )
         return None

@@ -4,19 +4,17 @@ What keeps a recorder's points: in production the threads of this process, in te
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from .._support.forks import ForkLock
+from .._support.log import logger
 from ..delivery import Deliverer, Worker
 from ..outbox import Outbox
 from ..settings import SECONDS_PER_DAY, Settings
 from .writer import Entry, Writer
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 #: Guards what is made once for each process; a forked child finds it free
 #: (tests/recording/test_recorder_life.py::test_fork_during_the_first_use).
@@ -62,7 +60,7 @@ class Threads:
         except RuntimeError as error:
             # No room for another thread: the points are safe, and other processes or the next start deliver them.
             self.worker = None
-            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400 - no crash
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})
 
     def stop(self, stop_at: float) -> None:
         """

@@ -8,7 +8,6 @@ them, and its first point starts its own.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from .._support.log import logger
 from .._support.testrun import is_test_run
 from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
@@ -26,8 +26,6 @@ from ..settings import DEFAULT_OUTBOX, Settings
 from .keeper import NOTHING, START_LOCK, Keeper, Threads
 from .waiting import find_waiter, wait_for
 from .writer import Entry, Forget, Wake, store_now
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
@@ -112,7 +110,7 @@ class UsageRecorder:
                 self.outbox.open()
             except OutboxError as error:
                 # The app must start all the same: points wait in memory, and the writer tries again.
-                logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - no crash
+                logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})
             self._running()
 
     def stop(self, timeout: float | None = None) -> None:

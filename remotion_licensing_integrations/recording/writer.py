@@ -9,7 +9,6 @@ import` reads back (…::test_overflow_goes_to_the_log, …::test_stop_with_a_st
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from .._support.log import logger
 from ..outbox import Outbox, State
 from ..points import UsagePoint, log_point
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 MAX_BATCH: Final = 256  # entries in one transaction
 MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses

@@ -5,20 +5,18 @@ A block of code that counts as one usage point.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
 from typing import Final, TypeVar
 
+from .._support.log import logger
 from ..errors import ConfigurationError, InvalidTokenError
 from ..points import ResolvedHost, check_event, decode_token, is_known
 from ..recording import OFF, UsageRecorder, default_recorder
 from . import queues
 from .pending import PendingUsage
 from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 R = TypeVar("R")
 
@@ -188,7 +186,7 @@ def _resume(settlement: Settlement, token: str) -> None:
             settlement.key = point.idempotency_key
     except InvalidTokenError as error:
         # The job itself must not fail for it; its point is recorded, as if there were no token.
-        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
+        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})
 
 
 def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
@@ -202,5 +200,5 @@ def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
         return named or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
         # The app's own work must not fail for it.
-        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - no crash
+        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})
         return OFF

@@ -7,16 +7,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from .._support.log import logger
 from ..points import check_event, check_origin
 from ..recording import OFF
 from .settlement import Settlement, UsageOptions, find_settlement
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,14 +10,13 @@ unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
+from .._support.log import logger
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -72,7 +71,7 @@ def _readable(queue: str, read: Callable[[A], R], *, otherwise: Any) -> Callable
         except Exception as error:  # noqa: BLE001 - a later version of a queue must not break a job
             if queue not in _unreadable:
                 _unreadable.add(queue)
-                logger.error(  # noqa: TRY400 - no crash
+                logger.error(
                     "This version of %s does not tell which job runs; failures of its jobs are not reported: %r",
                     queue,
                     error,

@@ -8,18 +8,16 @@ invisible above, a change to a shared object is not.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, check_flag, log_point, new_idempotency_key
 from ..recording import Entry, Forget, UsageRecorder
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 #: How a request, block or job has ended: to its last byte, by an error, or because its client or process went away.
 Ending = Literal["whole", "failed", "aborted"]
@@ -287,13 +285,13 @@ def logged_mistake() -> Generator[None]:
     try:
         yield
     except (ConfigurationError, TypeError) as error:
-        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400 - no crash
+        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})
 
 
 def log_crash(entry: Entry | None = None) -> None:
     """
     Log the exception that is handled now, and the point that it concerns as a line that can be imported.
     """
-    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004 - as said
+    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
     if isinstance(entry, UsagePoint):
         log_point(entry)
