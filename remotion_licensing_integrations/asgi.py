@@ -220,7 +220,7 @@ class _Exchange(Settlement):
         if options is not None:
             self.recorder.warn_once(
                 f"decorator_misplaced {endpoint!r}",
-                f"@usage_point stands above the route decorator of {endpoint!r}, so only the status tells what "
+                f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
                 "happened. Put it directly on the function, below the route decorator.",
             )
             self.apply(options)

@@ -186,7 +186,11 @@ class WebhookReceiver:
         # Any client can send such requests, so they must not fill the log.
         if reason not in self._refused:
             self._refused.add(reason)
-            logger.warning("A Remotion webhook is refused (said once): %s", reason, extra={"action": "webhook_refused"})
+            logger.warning(
+                "A Remotion webhook was refused (logged once per reason): %s",
+                reason,
+                extra={"action": "webhook_refused"},
+            )
         return WebhookAnswer(status, reason)
 
     def _settlement(self, webhook: Webhook) -> Settlement:
@@ -216,17 +220,17 @@ def _secret_bytes(secret: object) -> bytes:
     if secret is None:
         secret = os.environ.get(SECRET_VARIABLE)
         if not secret:
-            msg = f"secret: a Remotion webhook needs one; give it, or set {SECRET_VARIABLE}"
+            msg = f"secret: missing; pass one, or set {SECRET_VARIABLE}"
             raise ConfigurationError(msg)
     if not isinstance(secret, str) or not secret:
         # Never the value. What was meant for the endpoint itself, such as a request, comes here, too.
-        msg = f"secret: expected a text that is not empty, as in remotion_webhook(secret); got {type(secret).__name__}"
+        msg = f"secret: expected a non-empty string, as in remotion_webhook(secret); got {type(secret).__name__}"
         raise ConfigurationError(msg)
     return secret.encode(errors="surrogatepass")
 
 
 def _ignore(reason: str) -> WebhookAnswer:
-    logger.warning("A Remotion webhook is ignored: %s.", reason, extra={"action": "webhook_ignored"})
+    logger.warning("A Remotion webhook was ignored: %s.", reason, extra={"action": "webhook_ignored"})
     return WebhookAnswer(200)
 
 

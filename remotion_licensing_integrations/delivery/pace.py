@@ -77,7 +77,7 @@ class Pace:
         if self.seconds:
             return
         if self.is_paused:
-            logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
+            logger.warning("Delivery of usage points has resumed.", extra={"action": "delivery_resumed"})
             self.reason = None
         self.window = min(self._concurrency, 2 * self.window)
 
@@ -91,7 +91,9 @@ class Pace:
         wait = self._interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_PAUSE, seconds)
         if reason != self.reason:
             logger.error(
-                "Delivery of usage points is paused, they are kept: %s", reason, extra={"action": "delivery_paused"}
+                "Delivery of usage points is paused; the points are kept: %s",
+                reason,
+                extra={"action": "delivery_paused"},
             )
         self.reason = reason
         self.until = self._monotonic() + wait

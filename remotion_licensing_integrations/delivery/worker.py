@@ -74,9 +74,9 @@ class Worker:
                 self._prune()
             wait = self._next_wait()
         except OutboxError as error:
-            self._report("outbox_refused", f"The outbox cannot be read, delivery waits: {error}")
+            self._report("outbox_refused", f"The outbox cannot be read; delivery waits: {error}")
         except Exception as error:  # noqa: BLE001 - the points are safe, and a later try may succeed
-            self._report("delivery_crashed", "Delivery failed and is tried again.", error)
+            self._report("delivery_crashed", "Delivery failed; it will be tried again.", error)
         else:
             self._trouble = None
             return wait

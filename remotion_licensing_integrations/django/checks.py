@@ -40,7 +40,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         if sends_by_tasks():
             load_task()
     except (ConfigurationError, TypeError) as error:
-        return [Error(str(error), hint=f"Mend {NAME} in your settings.", id=f"{TAG}.E001")]
+        return [Error(str(error), hint=f"Fix {NAME} in your settings.", id=f"{TAG}.E001")]
     if found.license_key is None:
         hint = f'Set {NAME}["LICENSE_KEY"] or REMOTION_LICENSE_KEY.'
         return [Warning("There is no licence key: no usage point is recorded.", hint=hint, id=f"{TAG}.W001")]
@@ -138,7 +138,7 @@ def check_key_in_settings(**_: Any) -> list[CheckMessage]:
         if key not in file.read():
             return []
     hint = 'Read it from the environment: os.environ["REMOTION_LICENSE_KEY"].'
-    return [Warning("The licence key stands in the settings file.", hint=hint, id=f"{TAG}.W005")]
+    return [Warning("The licence key is written in the settings file.", hint=hint, id=f"{TAG}.W005")]
 
 
 @register(TAG, Tags.database)
@@ -160,5 +160,5 @@ def check_table(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
         return []  # Django's own checks report it
     if outbox.table in tables:
         return []
-    message = f"The table {outbox.table} is missing in database {outbox.alias!r}: points would only wait in memory."
+    message = f"The table {outbox.table} is missing in database {outbox.alias!r}: points would be kept in memory only."
     return [Warning(message, hint="Run `manage.py migrate`.", id=f"{TAG}.W006")]

@@ -33,7 +33,7 @@ def load_task() -> Any:
 
         deliver.get_backend().validate_task(deliver)
     except Exception as error:
-        msg = f"{NAME}: SENDER: the default backend of TASKS does not take the task that delivers: {error}"
+        msg = f"{NAME}: SENDER: the default backend of TASKS does not accept the delivery task: {error}"
         raise ConfigurationError(msg) from error
     return deliver
 
@@ -82,7 +82,7 @@ class Enqueuer:
     def _fail(self, error: Exception) -> None:
         if not self._failed:
             logger.error(
-                "The task that delivers usage points cannot be enqueued; the points stay in the outbox: %s",
+                "The delivery task cannot be enqueued; the points stay in the outbox: %s",
                 error,
                 extra={"action": "sender_failed"},
             )

@@ -150,7 +150,7 @@ class DjangoConnection(Connection):
             if not connection.in_atomic_block:
                 connection.close()
             reason = mask(str(error).partition("\n")[0])
-            msg = f"outbox in database {self.alias!r}: {reason}; has `manage.py migrate` run?"
+            msg = f"outbox in database {self.alias!r}: {reason}; did you run `manage.py migrate`?"
             raise OutboxError(msg) from error
         finally:
             self._note(connection)

@@ -53,4 +53,4 @@ def _deliver_again(recorder: UsageRecorder) -> None:
         deliver.using(run_after=timezone.now() + timedelta(seconds=wait)).enqueue()
         _again_at = now + wait
     except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
-        logger.error("The next task cannot be enqueued: %s", error, extra={"action": "sender_failed"})
+        logger.error("The next delivery task cannot be enqueued: %s", error, extra={"action": "sender_failed"})

@@ -103,8 +103,8 @@ def _compare(recorder: UsageRecorder) -> int:
     argument("--host", help="origin of the frontend"),
     argument("--failed", action="store_true", help="the conversion failed"),
     argument("--still", action="store_true", help="a still image was rendered"),
-    argument("--development", action="store_true", help="not to be billed"),
-    argument("--idempotency-key", metavar="KEY", help="key of an earlier try"),
+    argument("--development", action="store_true", help="do not bill this point"),
+    argument("--idempotency-key", metavar="KEY", help="key of an earlier attempt"),
 )
 def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """

@@ -34,7 +34,7 @@ COMMANDS: Final = (
     *(status, list_points, deliver, complete, retry, prune, import_points),
     *(usage, reconcile, register, doctor),
 )
-REMEDY: Final = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
+REMEDY: Final = f"point --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace, recorder: UsageRecorder, remedy: str) ->
     command: Command = arguments.command
     # A new, empty outbox would answer every question with "nothing", as if all were well.
     if command.needs_outbox and not recorder.outbox.exists():
-        msg = f"outbox: there is no {recorder.outbox!r}, or it has no tables; {remedy}"
+        msg = f"outbox: {recorder.outbox!r} does not exist or has no tables; {remedy}"
         raise ConfigurationError(msg)
     return command.run(arguments, recorder)
 

@@ -105,7 +105,7 @@ def open_outbox(url: str) -> Outbox:
     shown = repr(mask(mask_url(url)))
     if not marked or scheme not in _EXTRAS:
         msg = (
-            f"outbox: {shown} names no store; expected "
+            f"outbox: {shown} is not a supported outbox URL; expected "
             '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"'
         )
         raise ConfigurationError(msg)

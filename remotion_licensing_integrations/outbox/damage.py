@@ -48,14 +48,15 @@ def restore(aside: Path, connection: sqlite3.Connection) -> None:
     """
     Copy the usage points that can be read of the file *aside* over *connection*, in one transaction.
     """
-    count: object = "no"
+    copied = "No usage points"
     with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
         damaged.text_factory = to_text
         damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
         count = transact(connection, lambda _: connection.executemany(_INSERT, _readable(damaged)).rowcount)
+        copied = f"{count} usage points"
     logger.critical(
-        "%s usage points could be copied from %s to the new outbox file.",
-        count,
+        "%s could be copied from %s to the new outbox file.",
+        copied,
         aside,
         extra={"action": "outbox_restored"},
     )

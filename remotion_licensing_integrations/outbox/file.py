@@ -180,7 +180,7 @@ class File(Connection):
                     msg = f"outbox {self.path}: other processes have kept it locked or replaced it for more than 5 s"
                     raise OutboxError(msg) from error
             except OSError as error:
-                msg = f"outbox {self.path}: cannot be made: {error.strerror}; check the directory and its permissions"
+                msg = f"outbox {self.path}: cannot be created: {error.strerror}; check the directory's permissions"
                 raise OutboxError(msg) from error
             except sqlite3.Error as error:
                 if is_damage(error) and not repaired:
@@ -237,7 +237,7 @@ class File(Connection):
                 self._delete_sidecars()
         self.close()
         logger.critical(
-            "The outbox file %s was deleted or replaced; it is opened anew.",
+            "The outbox file %s was deleted or replaced; a new file is opened.",
             self.path,
             extra={"action": "outbox_replaced"},
         )

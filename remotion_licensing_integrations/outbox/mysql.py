@@ -103,7 +103,7 @@ class MySQL(Driver):
     def alone(self, session: Session) -> Generator[None]:
         [(locked,)] = session.rows(f"SELECT GET_LOCK('{_LOCK}', {_LOCK_WAIT})", {})
         if not locked:
-            msg = f"outbox: another process has been making the tables for more than {_LOCK_WAIT} s"
+            msg = f"outbox: another process has been creating the tables for more than {_LOCK_WAIT} s"
             raise OutboxError(msg)
         try:
             yield

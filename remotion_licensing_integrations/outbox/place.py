@@ -27,7 +27,7 @@ def examine_place(path: Path) -> Iterable[Finding]:
     path = path.resolve()  # SQLite, too, follows links before it names the files beside it
     folder = next(parent for parent in path.parents if parent.exists())
     if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("error", f"The outbox {path} cannot be made: {folder} is not writable for this user.")
+        yield Finding("error", f"The outbox {path} cannot be created: this user cannot write to {folder}.")
     file_system = _file_system(path)
     if file_system in _NETWORK:
         yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")

@@ -232,5 +232,6 @@ def _to_driver(url: str) -> Driver:
         from .mysql import MySQL  # noqa: PLC0415 - it needs a driver that the other does without
 
         return MySQL(url)
-    msg = f'outbox: {mask(mask_url(url))!r} names no server; expected "postgresql+psycopg://…" or "mysql+pymysql://…"'
+    shown = repr(mask(mask_url(url)))
+    msg = f'outbox: {shown} is not a supported outbox URL; expected "postgresql+psycopg://…" or "mysql+pymysql://…"'
     raise ConfigurationError(msg)

@@ -82,14 +82,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if tables and owner != APPLICATION_ID:
-        msg = f"outbox {path}: this database belongs to another application; name a file of its own"
+        msg = f"outbox {path}: this database belongs to another application; use a separate file"
         raise OutboxError(msg)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         msg = f"outbox {path}: schema {version} is newer than this package knows; upgrade the package"
         raise OutboxError(msg)
     if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
-        msg = f"outbox {path}: SQLite cannot share memory there; name a file on a local disk"
+        msg = f"outbox {path}: SQLite cannot use shared memory there; use a file on a local disk"
         raise OutboxError(msg)
     if version < len(migrations):
         statements = [statement for migration in migrations[version:] for statement in migration]

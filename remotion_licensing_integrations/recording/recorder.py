@@ -191,7 +191,7 @@ class UsageRecorder:
         """
         try:
             self.deliver(self.settings.timeout)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log has it, and the points are safe
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
     async def adeliver_inline(self) -> None:
@@ -239,15 +239,15 @@ class UsageRecorder:
         if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
             self.warn_once(
                 "host_local",
-                f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
-                "development and does not bill it. Behind a proxy, set host, or have the proxy hand on Host and "
+                f"The host of a usage point is the server's own address, {host.value}. The API treats it as "
+                "development and does not bill it. Behind a proxy, set host, or make the proxy forward Host and "
                 "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
             )
         if host.source == "refused":
             self.warn_once(
                 "host_refused",
                 "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
-                "list it. Further ones are only counted.",
+                "add it to allowed_hosts. Further cases are only counted.",
             )
 
     def warn_once(self, action: str, message: str) -> None:

@@ -159,7 +159,7 @@ class Writer:
                 self._blocked |= not forgets
         if self._refused and not kept:
             logger.warning(
-                "The outbox stores usage points again; %d kept in memory are safe now.",
+                "The outbox accepts usage points again; %d points kept in memory are now stored.",
                 len(self._backlog),
                 extra={"action": "outbox_recovered"},
             )
@@ -241,4 +241,6 @@ def _give_up(entry: Entry) -> None:
         log_point(entry)
     else:
         # It stays visible as deferred, for a person to decide.
-        logger.error("Usage point %s stays deferred.", entry.idempotency_key, extra={"action": "outbox_refused"})
+        logger.error(
+            "Deferred usage point %s could not be removed.", entry.idempotency_key, extra={"action": "outbox_refused"}
+        )

@@ -49,7 +49,7 @@ class Conversion:
 
     def __enter__(self) -> PendingUsage:
         if self._token is not None:
-            msg = "conversion: a block counts once; make a new one"
+            msg = "conversion: a block can be used only once; create a new one"
             raise RuntimeError(msg)
         around = find_settlement()
         self._request = None if around is None or around.settled else around
@@ -200,5 +200,5 @@ def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
         return named or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
         # The app's own work must not fail for it.
-        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})
+        logger.error("No usage points are recorded: %s", error, extra={"action": "bad_settings"})
         return OFF

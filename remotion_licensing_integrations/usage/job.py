@@ -59,7 +59,7 @@ def conversion_job(
 
 def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: Callable[..., R]) -> Callable[..., R]:
     if not inspect.isroutine(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        msg = f"conversion_job: {function!r} is not a function that ends by returning"
+        msg = f"conversion_job: {function!r} is not a plain function or coroutine function"
         raise TypeError(msg)
     signature = inspect.signature(function)
     by_place = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_PLACE]

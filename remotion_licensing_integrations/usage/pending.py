@@ -91,7 +91,7 @@ class PendingUsage:
     def idempotency_key(self, value: str) -> None:
         with logged_mistake():
             if self._settlement.resumed and value != self._settlement.key:
-                msg = "idempotency_key: a deferred point keeps its own, under which its outcome is awaited"
+                msg = "idempotency_key: cannot be changed after defer()"
                 raise ConfigurationError(msg)
             self._settlement.key = check_idempotency_key(value)
 

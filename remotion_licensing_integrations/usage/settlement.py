@@ -233,7 +233,7 @@ class Settlement:
             self.recorder.warn_once(
                 "accepted_without_defer",
                 "An endpoint with a usage point answered 202 Accepted without current_usage().defer(): no usage point "
-                "is recorded. Defer it, give the token to the job, and complete it where the work ends.",
+                "is recorded. Call defer(), pass the token to the job, and complete it where the work ends.",
             )
             return False
         return ending != "aborted" or self.recorder.settings.report_aborted
@@ -292,6 +292,6 @@ def log_crash(entry: Entry | None = None) -> None:
     """
     Log the exception that is handled now, and the point that it concerns as a line that can be imported.
     """
-    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})
+    logger.exception("Unexpected error while recording a usage point.", extra={"action": "record_crashed"})
     if isinstance(entry, UsagePoint):
         log_point(entry)

@@ -35,7 +35,7 @@ def test_the_log_says_that_the_api_is_out_of_reach(serve, refused_url):
     with serve("uvicorn", base_url=refused_url) as server:
         for _ in range(10):
             server.convert()
-        line = f"paused, they are kept: the licensing API is out of reach. NotSentError: {refused_url}"
+        line = f"paused; the points are kept: the licensing API cannot be reached. NotSentError: {refused_url}"
         eventually(lambda: line in server.output)
         assert server.output.count("is paused") == 1
 
