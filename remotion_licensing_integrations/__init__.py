@@ -1,7 +1,7 @@
 """
 Register Remotion usage points from Python web apps: durable, off the request path, never twice.
 
-This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.starlette`,
+This root imports no framework, opens nothing and starts nothing. The adapters are separate modules: `.starlette`,
 `.fastapi`, `.asgi`, `.django`.
 """
 

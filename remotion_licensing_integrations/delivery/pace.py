@@ -11,8 +11,8 @@ from typing import Final
 
 from .._support.log import logger
 
-OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
-REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the points are not the fault
+OUTAGE_AFTER: Final = 5  # failures in a row that count as an outage
+REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the points are not the cause
 FIRST_PROBE: Final = 30.0  # seconds until a pause is probed; doubles up to LAST_PROBE
 LAST_PROBE: Final = 900.0  # seconds
 MIN_PAUSE: Final = 1.0  # seconds that a pause lasts even when the API asks for none

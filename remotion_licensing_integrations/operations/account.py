@@ -1,5 +1,5 @@
 """
-Asking the licensing API directly: `usage`, `reconcile` and `register`.
+The commands that ask the licensing API directly: `usage`, `reconcile` and `register`.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 def _forget(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     held = pick(recorder.outbox, arguments.counted, State.HELD)
-    number = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
-    write(f"{plural(number, 'usage point')} forgotten.")
+    count = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
+    write(f"{plural(count, 'usage point')} forgotten.")
     return 0 if len(held) == len(set(arguments.counted)) else 1
 
 
@@ -108,7 +108,7 @@ def _compare(recorder: UsageRecorder) -> int:
 )
 def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Register one point directly, past the outbox.
+    Register one point directly, without the outbox.
     """
     settings = recorder.settings
     if settings.license_key is None:

@@ -1,5 +1,5 @@
 """
-Delivering usage points: `deliver`.
+The command that delivers usage points: `deliver`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Looking for what is wrong with a set-up: `doctor`. It changes nothing and registers nothing.
+The command that looks for problems of a set-up: `doctor`. It changes nothing and registers nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
     try:
         findings = [*outbox.examine()]
         if not outbox.exists():
-            # Not made here: it would belong to this user, who need not be the app's.
+            # Not created here: it would belong to this user, who need not be the app's user.
             yield from findings or [_missing(outbox)]
             return
         counts, pauses = outbox.counts(), outbox.pauses()

@@ -1,5 +1,5 @@
 """
-What can be wrong with the place of a SQLite file, seen without opening it.
+Finds problems with the place of a SQLite file, without opening it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 def examine_place(path: Path) -> Iterable[Finding]:
     """
-    Look at the file system and at the permissions of the file at *path*, or of the folder it will be made in.
+    Look at the file system and at the permissions of the file at *path*, or of the folder that it will be created in.
     """
     path = path.resolve()  # SQLite, too, follows links before it names the files beside it
     folder = next(parent for parent in path.parents if parent.exists())
@@ -35,7 +35,7 @@ def examine_place(path: Path) -> Iterable[Finding]:
         file = Path(f"{path}{suffix}")
         if not file.exists():
             continue
-        # From outside only: opening a file that SQLite has open would drop its locks.
+        # The file is not opened: closing it again would drop SQLite's locks.
         mode = file.stat().st_mode
         if not os.access(file, os.R_OK | os.W_OK):
             yield Finding("error", f"{file} is not writable for this user; change its owner or delete it when unused.")

@@ -1,7 +1,7 @@
 """
-Where a usage point becomes durable.
+Makes usage points durable.
 
-In comes a finished or deferred point, from any thread or event loop; out goes the word that the outbox has it.
+In comes a finished or deferred point, from any thread or event loop; out goes whether the outbox has committed it.
 """
 
 from .default import (

@@ -391,7 +391,7 @@ def test_api_out_of_reach(reach, refused) -> None:
 
     assert found.level == "error"
     assert found.text.startswith(f"The licensing API at {refused} cannot be reached: ")
-    assert found.text.endswith("Connection refused. Points are kept.")
+    assert found.text.endswith("Connection refused. Points are kept until it answers.")
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def test_missing_package(scheme, missing):
 
     assert ended.returncode == 1
     assert ended.stderr.endswith(
-        f"ConfigurationError: outbox: '{scheme}://u:***@h/d' needs what is not installed "
+        f"ConfigurationError: outbox: '{scheme}://u:***@h/d' needs a package that is not installed "
         f"(No module named '{missing}'): "
         f'pip install "remotion-licensing-integrations[{scheme.partition("+")[0]}]"\n'
     )
