@@ -1,5 +1,5 @@
 """
-Pure ASGI middleware: sees a response end, and has its usage point committed before the last byte goes out.
+Pure ASGI middleware: commits the usage point of a response before the last byte goes out.
 
 It imports no framework, never touches `receive`, and forwards every message unchanged.
 """
@@ -40,13 +40,13 @@ class UsageMiddleware:
     """
     Records a usage point for each finished request to a decorated endpoint.
 
-    Best placed innermost: last in a `middleware=[…]` list, first of several `add_middleware` calls. Without further
+    Place it innermost: last in a `middleware=[…]` list, first of several `add_middleware` calls. Without further
     arguments the settings come from the environment.
 
     Args:
         app: The ASGI application.
-        settings: Instead of single settings.
-        recorder: One that the app made itself, for instance to complete deferred points.
+        settings: All settings as one object, instead of single ones.
+        recorder: A recorder that the app has created, for instance to complete deferred points.
         endpoints: Rules like `{"POST /convert": "cloud-render"}` for endpoints that cannot be decorated.
         **fields: Single settings, see `Settings`.
 
@@ -131,7 +131,7 @@ class UsageMiddleware:
                     await asyncio.to_thread(self.recorder.start)
                 elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
                     await asyncio.to_thread(self.recorder.stop)
-            except Exception:  # noqa: BLE001 - the app starts and stops all the same
+            except Exception:  # noqa: BLE001 - the app must start and stop anyway
                 log_crash()
             await send(message)
 
@@ -164,7 +164,7 @@ class _Exchange(Settlement):
 
     def find_host(self) -> ResolvedHost:
         """
-        Return the page's origin, as the request's headers tell it.
+        Return the page's origin from the request's headers.
         """
         headers = OriginHeaders.from_asgi(self._scope["headers"])
         # The server has put the trusted proxy's scheme into the scope; any client can send X-Forwarded headers.
@@ -176,10 +176,10 @@ class _Exchange(Settlement):
             allows=self.recorder.allows_host,
         )
 
-    # Not `async`: a message of a route that does not count costs a check and no coroutine.
+    # Not `async`: on routes that do not count, a message costs a check and no coroutine.
     def forward(self, message: Message) -> Awaitable[None]:
         """
-        Pass *message* on; the usage point of a counted request is committed before the last one.
+        Forward *message*; commit the usage point of a counted request before its last message.
         """
         if self.event is None and message.get("more_body", False):
             return self._send(message)
@@ -189,28 +189,28 @@ class _Exchange(Settlement):
 
     async def finish(self, *, gone: bool) -> None:
         """
-        Settle what has not come to a last message, *gone* meaning that the client went away.
+        Settle a response that had no last message, because the client has *gone* or the app failed; deliver inline.
         """
         if not self.settled:
             self._find_misplaced()
             await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
-        # Not in `send`, where Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
-        # And not before the 500 of an unhandled error, which the server sends after us.
+        # Not in `send`: there, Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
+        # And not earlier: the server sends the 500 of an unhandled error after this middleware.
         if (self._sent or self.recorded_within) and self.recorder.settings.delivery == "inline":
             await self.recorder.adeliver_inline()
 
     def _is_last(self, message: Message) -> bool:
-        kind = message["type"]
-        if kind in _BODY:
-            self._left -= len(message.get("body", b"")) if kind == "http.response.body" else message.get("count", 0)
+        event = message["type"]
+        if event in _BODY:
+            self._left -= len(message.get("body", b"")) if event == "http.response.body" else message.get("count", 0)
             # A client that has all the bytes it was promised does not wait for the last message.
             return not message.get("more_body", False) or self._left <= 0
-        if kind == "http.response.start":
+        if event == "http.response.start":
             self._status = message["status"]
             if self.event is not None:
                 self._left = _body_length(message)
             return self._left <= 0
-        return bool(kind == "http.response.pathsend")
+        return bool(event == "http.response.pathsend")
 
     def _send_last(self, message: Message) -> Awaitable[None]:
         self._find_misplaced()
@@ -230,7 +230,7 @@ class _Exchange(Settlement):
         try:
             await self._send(message)
         except OSError:
-            # How servers of ASGI 2.4 say that the client has gone.
+            # Servers of ASGI 2.4 raise it when the client has gone.
             self.aborted = True
             raise
 
@@ -242,7 +242,7 @@ class _Exchange(Settlement):
         if options is not None:
             self.recorder.warn_once(
                 f"decorator_misplaced {endpoint!r}",
-                f"@usage_point stands above the route decorator of {endpoint!r}, so only the status tells what "
+                f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
                 "happened. Put it directly on the function, below the route decorator.",
             )
             self.apply(options)
@@ -259,5 +259,5 @@ def _body_length(start: Message) -> float:
 
 
 def _says_gone(error: BaseException) -> bool:
-    # Starlette's error for a client that left during its upload, by name: no framework is imported here.
+    # Starlette's error for a client that left during its upload, by name because no framework is imported here.
     return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "ClientDisconnect"

@@ -1,5 +1,5 @@
 """
-Everything this package raises.
+The errors that this package raises.
 
 One class for each *reaction* a caller can have; whether a repeat can help is a property of the class.
 
@@ -56,7 +56,7 @@ class TransportError(LicensingError):
 
 class NotSentError(TransportError):
     """
-    The request never left: name lookup, connection or TLS handshake failed.
+    The request was not sent: name lookup, connection or TLS handshake failed.
 
     Nothing was counted, so a repeat is always safe.
     """
@@ -104,13 +104,13 @@ class KeyRefusedError(APIError):
 
 class RefusedError(APIError):
     """
-    The API refuses this very request for good; the same request will be refused again.
+    The API refuses this request for good; sending it again cannot help.
     """
 
 
 class EndpointError(APIError):
     """
-    `base_url` does not lead to the licensing API: not found, method not allowed, gone, or a redirect.
+    `base_url` does not point to the licensing API: not found, method not allowed, gone, or a redirect.
 
     Redirects are never followed: they would carry the licence key elsewhere or report a false success.
     """

@@ -65,12 +65,12 @@ class SettingsFields(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class _Type:
     """
-    What a setting takes.
+    How the values of a setting are checked and read.
 
     Attributes:
         expected: What *accepts* accepts, in words.
-        keep: Returns the value to keep of an accepted one, or raises `ConfigurationError`.
-        read: Reads an environment variable; text that it cannot read stays text, for *accepts* to refuse.
+        keep: Returns the value to store for an accepted one, or raises `ConfigurationError`.
+        read: Reads an environment variable; text that it cannot read stays text, which *accepts* refuses.
     """
 
     expected: str = ""
@@ -156,7 +156,7 @@ _IDEMPOTENCY: Final = _one_of(*get_args(Idempotency))
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Settings:
     """
-    How usage points are taken, kept and delivered; each field says what it means.
+    The settings of recording, storage and delivery; each field says what it means.
 
     Raises:
         ConfigurationError: A value is unusable; the message names field and value.

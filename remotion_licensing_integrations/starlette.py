@@ -39,7 +39,7 @@ def remotion_webhook(
     `app.post("/webhooks/remotion")(remotion_webhook())`.
 
     Args:
-        secret: The one that renders are given with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
+        secret: The secret passed to renders with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
         **options: See `WebhookReceiver`.
 
     Raises:
@@ -47,7 +47,7 @@ def remotion_webhook(
     """
     receiver = WebhookReceiver(secret, **options)
 
-    # FastAPI knows by the annotation what to pass.
+    # FastAPI passes what the annotation says.
     async def endpoint(request: Request) -> Response:
         """
         Take a webhook of Remotion Lambda.
@@ -57,7 +57,7 @@ def remotion_webhook(
         try:
             body = await _read_body(request, receiver.max_body)
         except ClientDisconnect:
-            return Response(status_code=400)  # for no client
+            return Response(status_code=400)  # which no client receives
         webhook = receiver.read(
             body, signature=request.headers.get(SIGNATURE_HEADER), mode=request.headers.get(MODE_HEADER)
         )
@@ -68,7 +68,7 @@ def remotion_webhook(
             await _call(receiver.on_webhook, webhook)
         return _respond(answer)
 
-    # FastAPI names the operation after it.
+    # FastAPI names the operation after the function.
     endpoint.__name__ = "remotion_webhook"
     return endpoint
 

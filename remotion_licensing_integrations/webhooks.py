@@ -5,8 +5,8 @@ Remotion posts one when a render on Lambda has ended, as JSON with `type` ("succ
 and `customData` as the app gave it (https://www.remotion.dev/docs/lambda/webhooks). Stills have none. With a secret,
 `X-Remotion-Signature` is `sha512=` and the hex HMAC-SHA512 of the body as it was sent; without, it is the text
 `NO_SECRET_PROVIDED`. The other headers are not signed. The sender (`invoke-webhook.js` in `@remotion/serverless`
-4.0.527) waits 10 seconds for an answer and follows redirects; what is not a 2xx it tries twice more, 0.5 and 1 second
-later. Of a timeout it tells one second before its own end, so that a second try is unlikely.
+4.0.527) waits 10 seconds for an answer and follows redirects. Without a 2xx it tries twice more, 0.5 and 1 second
+later. It reports a timeout one second before its own end, so that a second try is unlikely.
 """
 
 from __future__ import annotations
@@ -14,27 +14,25 @@ from __future__ import annotations
 import hmac
 import inspect
 import json
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, TypeGuard, cast
 
+from ._support.log import logger
 from .errors import ConfigurationError, InvalidTokenError
 from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
 from .recording import UsageRecorder
 from .usage import Ending, Settlement, find_recorder
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
-
 SECRET_VARIABLE: Final = "REMOTION_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
 SIGNATURE_HEADER: Final = "X-Remotion-Signature"
 MODE_HEADER: Final = "X-Remotion-Mode"
-#: Where the token of a deferred point stands in `customData`.
+#: The field of `customData` that holds the token of a deferred point.
 TOKEN_FIELD: Final = "usage_token"  # noqa: S105 - a name, no secret
 
-MAX_BODY: Final = 2_621_440  # bytes, with room for many error stacks; what Django, too, takes by default
-#: Seconds to wait for a commit; half of what the sender waits for an answer, the rest is the app's.
+MAX_BODY: Final = 2_621_440  # bytes, with room for many error stacks; also Django's default
+#: Seconds to wait for a commit: half of the time that the sender waits; the other half is for the app.
 WEBHOOK_COMMIT_WAIT: Final = 5.0
 
 OnWebhook = Callable[[dict[str, Any]], object]
@@ -49,10 +47,10 @@ class Webhook:
     A verified webhook about the end of a render.
 
     Attributes:
-        payload: Its JSON object, whole.
+        payload: The whole JSON object.
         ending: How the render ended.
-        point: The deferred one, if the app sent its token along and it is sound.
-        key: Idempotency key of a point without a token, made from the render's id so that its repeats count once.
+        point: The deferred point, if the webhook has a valid token.
+        key: Idempotency key for a webhook without a token, made from the render's id so that its repeats count once.
     """
 
     payload: dict[str, Any]
@@ -64,11 +62,11 @@ class Webhook:
 @dataclass(frozen=True, slots=True)
 class WebhookAnswer:
     """
-    What the sender is told.
+    The answer to a webhook.
 
     Attributes:
-        error: What was wrong with the request, or with us.
-        after: To be called when the answer has gone out.
+        error: What was wrong with the request or the recording.
+        after: Called after the answer has gone out.
     """
 
     status: int
@@ -100,13 +98,13 @@ class WebhookReceiver:
     Verifies webhooks and records the usage points of their renders.
 
     Args:
-        secret: The one that renders are given with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
+        secret: The secret passed to renders with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
         recorder: Defaults to the middleware's, then to `default_recorder()`.
-        event: Kind of a render whose webhook brings no `usage_token`.
-        host: Origin of its frontend; defaults to the setting.
-        on_webhook: The app's own work, a function or a coroutine function. Called with each verified payload once its
-            point is recorded, so again for each repeat. When it raises, the app answers as to any error, and the
-            webhook comes again.
+        event: The event of renders whose webhook has no `usage_token`.
+        host: Origin of their frontend; defaults to the setting.
+        on_webhook: The app's own function or coroutine function. It is called with each verified payload after the
+            point is recorded, and called again for each repeat. When it raises, the app answers as to any error, and
+            Remotion repeats the webhook.
         max_body: Bytes; a longer webhook is refused.
 
     Raises:
@@ -137,7 +135,7 @@ class WebhookReceiver:
 
     def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | WebhookAnswer:
         """
-        Return the webhook of a request, or how to answer what is none; *body* may be cut after `max_body + 1` bytes.
+        Return the webhook of a request, or the answer that refuses it; *body* may be cut after `max_body + 1` bytes.
         """
         if len(body) > self.max_body:
             return self._refuse(413, f"its body has more than {self.max_body} bytes")
@@ -175,10 +173,10 @@ class WebhookReceiver:
         payload = _parse(body)
         if payload is None:
             return self._refuse(400, "its body is not a JSON object")
-        kind = payload.get("type")
-        ending = _ENDINGS.get(kind) if isinstance(kind, str) else None
+        webhook_type = payload.get("type")
+        ending = _ENDINGS.get(webhook_type) if isinstance(webhook_type, str) else None
         if ending is None:
-            return _ignore(f"its type {kind!r:.80} is unknown")
+            return _ignore(f"its type {webhook_type!r:.80} is unknown")
         webhook = Webhook(payload=payload, ending=ending, point=_deferred_point(payload), key=_key(payload))
         if not (webhook.point or webhook.key):
             return self._refuse(400, "neither renderId nor customData says which render it is about")
@@ -188,7 +186,11 @@ class WebhookReceiver:
         # Any client can send such requests, so they must not fill the log.
         if reason not in self._refused:
             self._refused.add(reason)
-            logger.warning("A Remotion webhook is refused (said once): %s", reason, extra={"action": "webhook_refused"})
+            logger.warning(
+                "A Remotion webhook was refused (logged once per reason): %s",
+                reason,
+                extra={"action": "webhook_refused"},
+            )
         return WebhookAnswer(status, reason)
 
     def _settlement(self, webhook: Webhook) -> Settlement:
@@ -209,7 +211,7 @@ class WebhookReceiver:
 
 def is_asynchronous(function: OnWebhook) -> TypeGuard[Callable[[dict[str, Any]], Awaitable[object]]]:
     """
-    Whether a call of *function*, which may be a partial object or an instance, is to be awaited.
+    Whether the result of *function*, which may be a partial object or an instance, must be awaited.
     """
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
@@ -218,17 +220,17 @@ def _secret_bytes(secret: object) -> bytes:
     if secret is None:
         secret = os.environ.get(SECRET_VARIABLE)
         if not secret:
-            msg = f"secret: a Remotion webhook needs one; give it, or set {SECRET_VARIABLE}"
+            msg = f"secret: missing; pass one, or set {SECRET_VARIABLE}"
             raise ConfigurationError(msg)
     if not isinstance(secret, str) or not secret:
-        # Never the value. What was meant for the endpoint itself, such as a request, comes here, too.
-        msg = f"secret: expected a text that is not empty, as in remotion_webhook(secret); got {type(secret).__name__}"
+        # The message never shows the value. Arguments meant for the endpoint, such as a request, end up here, too.
+        msg = f"secret: expected a non-empty string, as in remotion_webhook(secret); got {type(secret).__name__}"
         raise ConfigurationError(msg)
     return secret.encode(errors="surrogatepass")
 
 
 def _ignore(reason: str) -> WebhookAnswer:
-    logger.warning("A Remotion webhook is ignored: %s.", reason, extra={"action": "webhook_ignored"})
+    logger.warning("A Remotion webhook was ignored: %s.", reason, extra={"action": "webhook_ignored"})
     return WebhookAnswer(200)
 
 
@@ -248,8 +250,8 @@ def _deferred_point(payload: dict[str, Any]) -> UsagePoint | None:
     try:
         return None if token is None else decode_token(token)
     except InvalidTokenError as error:
-        # The render has ended all the same: its point is recorded as if there were no token.
-        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
+        # The render has ended anyway: its point is recorded as if there were no token.
+        logger.error("A Remotion webhook: %s; ignored.", error, extra={"action": "bad_token"})
         return None
 
 

@@ -302,7 +302,7 @@ def test_unusable_secret(secret: Any) -> None:
     """
     A secret that is empty or no text stops the app from starting, and is not in the error.
     """
-    with pytest.raises(ConfigurationError, match="secret: expected a text") as caught:
+    with pytest.raises(ConfigurationError, match="secret: expected a non-empty string") as caught:
         WebhookReceiver(secret)
 
     assert "a secret" not in str(caught.value)

@@ -1,3 +1,3 @@
 """
-A cellar: what several packages need and no package is about.
+Helpers that several packages need and that belong to none of them.
 """

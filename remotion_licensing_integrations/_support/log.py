@@ -1,5 +1,5 @@
 """
-The package's one logger. Every record has an `action`; `docs/operations.md` lists them all, and a test compares.
+The package's one logger. Every record has an `action`; a test checks that `docs/operations.md` lists them all.
 """
 
 from __future__ import annotations

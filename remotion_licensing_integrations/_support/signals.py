@@ -1,8 +1,8 @@
 """
 Waiting for the signal to stop: Ctrl+C or SIGTERM.
 
-Faults answered, each brought about in `tests/test_signals.py`: a signal that comes before the wait must not be lost; a
-process that goes on afterwards must find its handlers as they were; a second signal must end a stop that hangs.
+It answers three faults, which `tests/test_signals.py` brings about: a signal before the wait must not be lost; after
+the wait the process must have its old handlers; a second signal must end a stop that hangs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _LOOK: Final = 0.5  # seconds
 @contextmanager
 def stop_signals() -> Generator[Callable[[], None]]:
     """
-    Give a function that returns when the process has received SIGINT or SIGTERM since the context began.
+    Yield a function that returns when the process has received SIGINT or SIGTERM since the context began.
 
-    After the first signal the handlers are those from before: a second signal does what it did then.
+    The first signal restores the previous handlers, so a second one acts as it did before.
 
     Raises:
         ValueError: The calling thread is not the main one.

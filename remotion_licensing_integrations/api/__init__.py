@@ -1,7 +1,7 @@
 """
 Remotion's licensing API: what goes over the wire, the HTTP beneath it, and the clients.
 
-In comes what is to be registered or asked; out comes a `Registration`, a `Usage`, or an error that says what to do.
+In come points to register and questions; out come a `Registration`, a `Usage`, or an error that says what to do.
 """
 
 from .client import (

@@ -90,7 +90,7 @@ class OneUsageCall(UsageCall, ClientOptions, total=False):
 
 def take_options(call: OneEventCall | OneUsageCall) -> tuple[ClientOptions, Any]:
     """
-    Return the client's options among the keywords of a call, and the others.
+    Split the keywords of a call into the client's options and the others.
     """
     options = {name: value for name, value in call.items() if name in ClientOptions.__annotations__}
     rest = {name: value for name, value in call.items() if name not in options}
@@ -99,7 +99,7 @@ def take_options(call: OneEventCall | OneUsageCall) -> tuple[ClientOptions, Any]
 
 class Call(Generic[_T]):
     """
-    One call: its request, the reading of its answer, and the attempts it has; no I/O.
+    One call: its request, how to read the answer, and how many attempts are left; no I/O.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class Call(Generic[_T]):
         """
         Return the seconds to wait before the next attempt: 1, 2, 4 …, at most 15 minutes; `None` to give up.
 
-        Only a missing answer is worth a repeat within one call. A bad certificate stays bad for longer than that, and
-        without an idempotency key a repeat of what may have been counted may count twice.
+        Only a missing answer is worth a repeat within one call. A bad certificate stays bad for longer than that.
+        Without an idempotency key, repeating a point that may have been counted could count it twice.
         """
         is_over = self._attempt >= self._max_attempts or isinstance(error, CertificateError)
         if is_over or (isinstance(error, NoAnswerError) and not self._has_key):
             return None
         delay = min(MAX_DELAY, 2.0 ** min(self._attempt - 1, _MAX_DOUBLINGS))
         logger.info(
-            "Attempt %d of %d failed, next one in %g s: %s",
+            "Attempt %d of %d failed; the next one follows in %g s: %s",
             self._attempt,
             self._max_attempts,
             delay,

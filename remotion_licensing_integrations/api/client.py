@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# A fork waits for it. Otherwise a child forked while another thread imports would find half-loaded modules, locked for
-# ever, and hang in its own first import of any of them. Even the HTTP library's objects import on their first use.
+# A fork waits for it. Otherwise a child forked while another thread imports would inherit half-loaded modules, locked
+# forever, and hang at its own first import of any of them. The HTTP library's objects also import on their first use.
 _loading: Final = ForkLock()
 
 
@@ -36,10 +36,10 @@ class LicensingClient(Caller):
     Args:
         license_key: Key of calls that name none.
         base_url: Where the API is.
-        timeout: Seconds one attempt may take, its answer included. The operating system's look-up of a name is not
-            cut short.
+        timeout: Seconds that one attempt may take, including the whole answer. The operating system's name lookup is
+            not cut short.
         max_attempts: How often a usage point is sent when no answer comes, with pauses of 1, 2, 4 … seconds.
-        idempotency: Where the idempotency key goes: `"body"`, `"header"`, or `"off"`, nowhere.
+        idempotency: Where the idempotency key is sent: `"body"`, `"header"`, or `"off"` for nowhere.
         transport: Stands in for the network in tests: a transport of `httpx2` when that is installed, else of `httpx`.
 
     Raises:
@@ -61,12 +61,12 @@ class LicensingClient(Caller):
         idempotency_key: str | None = None,
     ) -> Registration:
         """
-        Register one usage point and return what the API makes of it.
+        Register one usage point and return the API's answer.
 
         Only the idempotency key is validated; the rest goes out as it is, as in the npm package.
 
         Args:
-            license_key: The public key, or `"free-license"`; an empty string counts as given.
+            license_key: The public key, or `"free-license"`; an empty string counts as a key.
             api_key: The older name of *license_key*, which wins over it.
             event: `"web-render"` or `"cloud-render"`.
             host: What `window.location.origin` is on the frontend, or `None`.
@@ -112,7 +112,7 @@ class LicensingClient(Caller):
 
         Raises:
             TransportError: No answer came.
-            APIError: The API did not say.
+            APIError: The API answered without counts.
             ConfigurationError: *since* is neither an aware datetime nor a number.
         """
         return self._run(self._usage_call(license_key=license_key, api_key=api_key, since=since))
@@ -150,7 +150,7 @@ class LicensingClient(Caller):
         self._check_open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
 
@@ -158,7 +158,7 @@ class AsyncLicensingClient(Caller):
     """
     Same as `LicensingClient`, but asynchronous, for the asyncio event loop it is first used in.
 
-    Here *timeout* covers the look-up of the name too.
+    Here *timeout* also covers the name lookup.
     """
 
     _connection: AsyncConnection | None = None
@@ -210,7 +210,7 @@ class AsyncLicensingClient(Caller):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.aclose()
 

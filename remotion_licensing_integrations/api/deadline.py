@@ -1,13 +1,13 @@
 """
 One time limit for a whole exchange with the licensing API.
 
-Fault: the HTTP libraries' timeouts start anew with every read, so a server that lets its answer drip in holds a sender
-for ever, and a point with it (`tests/api/test_http.py::test_deadline`: dripped headers, letters, hints and body).
+Fault: the HTTP libraries' timeouts start anew with every read, so a server whose answer drips in holds a sender and its
+point forever (`tests/api/test_http.py::test_deadline`: dripped headers, letters, hints and body).
 
 Both libraries document an extension, `trace`, that hands out every network stream they open; there each operation gets
-what is left of the time as its timeout. The engine below them has a tidier place for this, its `network_backend`, but
-the libraries' transports do not pass one on, and a transport built over the engine would have to do proxies, TLS and
-the mapping of errors again. An `asyncio.timeout` does for asynchronous exchanges; there the extension only tells how
+the remaining time as its timeout. The engine below them has a tidier place for this, its `network_backend`, but
+the libraries' transports do not pass one on, and a transport built over the engine would have to repeat proxies, TLS
+and the mapping of errors. For asynchronous exchanges an `asyncio.timeout` is enough; there the extension only tells how
 far an exchange has come.
 """
 
@@ -48,7 +48,7 @@ class Deadline(threading.local):
         Return the seconds left.
 
         Raises:
-            TransportError: The time is over; it is an *error*.
+            TransportError: The time is over; its class is *error*.
         """
         left = self._end - self._clock()
         if left <= 0:

@@ -1,8 +1,8 @@
 """
 The one module that knows an HTTP library: `httpx2` when it is installed, else `httpx`.
 
-It takes the library's transports, not its clients, whose cookies, redirects and event hooks are unwanted here and cost
-a quarter of a request. Import it on the first delivery, not before: the library costs tens of milliseconds.
+It uses the library's transports, not its clients: their cookies, redirects and event hooks are unwanted here and cost
+a quarter of a request. Import it on the first delivery, not before: loading the library takes tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ MAX_BODY: Final = 64 * 1024  # bytes, decompressed; the API's answers have some 
 
 _T = TypeVar("_T")
 
-#: What fails before the first byte goes out. Every other error, also one that the library may add, counts as sent.
+#: Errors before the first byte goes out. After any other error, also one that the library may add, the request counts
+#: as sent.
 NOT_SENT: Final = (
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
@@ -51,15 +52,15 @@ class Connection:
     """
     Moves requests and answers between one thread and the licensing API, over one kept-alive connection.
 
-    Sharing it between threads is safe; only one of their connections stays open then.
+    Threads can share it safely, but then only one of their connections stays open.
 
     Args:
         base_url: Where the API is.
-        timeout: Seconds for each `send`, from the connection to the answer's last byte. Two things before the first
-            byte goes out are the operating system's and not cut short: the look-up of a name, and, for a name with
-            several addresses, the trial of each for up to this time.
-        transport: Stands in for the network, an `httpx.BaseTransport`; by default the one that the environment's proxy
-            variables call for.
+        timeout: Seconds for each `send`, from the connection to the answer's last byte. The operating system does two
+            things before the first byte that are not cut short: it looks up a name, and it tries each address of a
+            name with several for up to this time.
+        transport: Stands in for the network, an `httpx.BaseTransport`; by default one that follows the environment's
+            proxy variables.
         clock: In seconds.
 
     Raises:
@@ -170,7 +171,7 @@ def _network(base_url: str) -> dict[str, Any]:
 
 
 def _proxy(base_url: str) -> str | None:
-    # As the library's clients choose it. `NO_PROXY` may name a host with and without its port.
+    # Chosen like in the library's clients. `NO_PROXY` may name a host with and without its port.
     parts = urlsplit(base_url)
     if any(proxy_bypass(host) for host in (parts.netloc, parts.hostname or "")):
         return None
@@ -181,7 +182,7 @@ def _proxy(base_url: str) -> str | None:
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
-    # One for the process: reading the certificate authorities takes some 20 ms.
+    # One for the process: reading the certificate authorities takes about 20 ms.
     return httpx.create_ssl_context()
 
 
@@ -217,7 +218,7 @@ def _translated(base_url: str, request: Request) -> Generator[None]:
         yield
     except (httpx.RequestError, httpx.InvalidURL) as error:
         text = mask(str(error), request.secrets)
-        # The library quotes a server that does not speak HTTP; when the quote has the key, the cause stays out.
+        # The library quotes a server that does not speak HTTP; when the quote has the key, the cause is left out.
         cause = error if text == str(error) else None
         message = f"{base_url}: {text} ({type(error).__name__})"
         raise translate(error)(message) from cause
@@ -225,7 +226,7 @@ def _translated(base_url: str, request: Request) -> Generator[None]:
 
 def translate(error: Exception) -> type[TransportError]:
     """
-    Return the class of this package's error for one of the library's.
+    Return the class of this package's errors that stands for an *error* of the library.
     """
     if _has_bad_certificate(error):
         return CertificateError

@@ -59,7 +59,7 @@ class Request(NamedTuple):
         path: Path below the base URL, from `/`.
         body: JSON.
         headers: Headers besides those of every request.
-        secrets: Licence keys in it, to be masked in errors.
+        secrets: Licence keys in the body, to mask in errors.
     """
 
     path: str
@@ -74,8 +74,8 @@ class Answer(NamedTuple):
 
     Attributes:
         status: HTTP status code.
-        headers: Its headers, one value for each name.
-        body: Its first 64 KB, decompressed.
+        headers: One value for each name.
+        body: The first 64 KB, decompressed.
     """
 
     status: int
@@ -149,9 +149,9 @@ def read_registration(
     A truthy `success` counts under every status, as in the npm package, except a redirect's.
 
     Args:
-        answer: As it came.
+        answer: The answer from the wire.
         secrets: Licence keys to mask in the error.
-        now: The moment a `Retry-After` date is compared with; by default the present.
+        now: The moment a `Retry-After` date is compared with; by default the current time.
 
     Raises:
         APIError: The answer is no success; the subclass says what to do.
@@ -214,14 +214,14 @@ class _Reading:
             return False
         if self._status >= HTTPStatus.BAD_REQUEST:
             logger.warning(
-                "The licensing API reports success with HTTP %d",
+                "The licensing API reported success with HTTP %d.",
                 self._status,
                 extra={"action": "success_despite_status"},
             )
         return True
 
     def unexpected(self) -> str | None:
-        # The npm package's words for JSON that is no success although its status is.
+        # The npm package's words for JSON without success under a successful status.
         if self._is_ok and self._json is not _NOT_JSON:
             return f"Unexpected response from server: {_to_json(self._json)}"
         return None
@@ -245,7 +245,7 @@ class _Reading:
             return KeyRefusedError
         if self._status == HTTPStatus.SERVICE_UNAVAILABLE and self._retry_after is not None:
             return ThrottledError
-        # Only an explicit no is a refusal: an object without `success` came from something else than the API.
+        # Only an explicit `success` is the API's refusal: an object without it came from another server.
         if self._is_ok and "success" in self.fields:
             return RefusedError
         return _CLASSES.get(self._status, UnavailableError)

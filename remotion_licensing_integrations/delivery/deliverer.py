@@ -36,7 +36,7 @@ class Deliverer:
     Args:
         transport: Replaces the network in tests.
         monotonic: Clock of pauses and time limits, in seconds.
-        clock: The present moment in epoch seconds.
+        clock: The current time in epoch seconds.
         uniform: Draws a number between two bounds.
     """
 
@@ -80,7 +80,7 @@ class Deliverer:
     @property
     def pause_seconds(self) -> float:
         """
-        Seconds until a pause is probed; 0 without one.
+        Seconds until the pause is probed; 0 without one.
         """
         return self._pace.seconds
 
@@ -88,7 +88,7 @@ class Deliverer:
         """
         Deliver until nothing is due, a pause begins, or the time is over; unsent points then go back.
 
-        Of several threads one delivers; it goes on for the others, which return at once.
+        One thread delivers at a time; it also delivers for the others, which return at once.
 
         Args:
             timeout: Seconds; `finish_within` may shorten it.
@@ -103,7 +103,7 @@ class Deliverer:
         ends = math.inf if timeout is None else self._monotonic() + timeout
         registered = 0
         self._wanted = True
-        # Checked again after each turn: a thread that called too late to be noticed found the turn taken.
+        # Checked again after each turn: another thread may have called too late for this turn.
         while self._wanted and self._turn.acquire(blocking=False):
             try:
                 self._wanted = False
@@ -115,7 +115,7 @@ class Deliverer:
 
     def finish_within(self, timeout: float) -> None:
         """
-        Let every `deliver`, also one under way, end within *timeout* seconds from now; callable from any thread.
+        End every `deliver`, also one under way, within *timeout* seconds from now; callable from any thread.
         """
         self._finish_at = self._monotonic() + timeout
         self._finishing.set()
@@ -123,10 +123,10 @@ class Deliverer:
 
     def close(self) -> None:
         """
-        End the sender threads, leaving behind one that waits for an answer, and forget a pause noted in the outbox.
+        End the sender threads without waiting for answers, and forget a pause noted in the outbox.
         """
         self._senders.close()
-        # Not while a thread delivers, which may wait for the store: a note that is not renewed becomes void.
+        # Not while a thread delivers, which may wait for the store: a pause that is not renewed becomes void.
         if self._noted_pause and self._turn.acquire(blocking=False):
             with suppress(OutboxError):
                 self._outbox.resume(self._name)
@@ -134,7 +134,7 @@ class Deliverer:
             self._turn.release()
 
     def _pass(self, *, gives_way: bool) -> int:
-        # First what an earlier pass has left, before its points are claimed anew and their results come too late.
+        # First settle what an earlier pass has left, before another deliverer claims these points.
         registered = self._settle(0)
         began = time.thread_time() - self._own_cpu
         while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):
@@ -154,7 +154,7 @@ class Deliverer:
         ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
         if not ready or self._pace.seconds:
             return False
-        # Twice what is sent at a time, so that no sender waits for the store. A probe is a single point.
+        # Twice the number of senders, so that none waits for the store. A probe is a single point.
         limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
         claimed = self._outbox.claim(limit, lease=self._settings.lease)
@@ -169,7 +169,7 @@ class Deliverer:
 
     def _settle(self, timeout: float) -> int:
         self._collect(timeout)
-        # Kept until the store takes them: a forgotten result is a point sent again.
+        # Kept until the store takes them: a point whose result is lost is sent again.
         if self._unsettled:
             self._outbox.settle(self._unsettled)
         registered = sum(change.state is State.REGISTERED for change in self._unsettled)
@@ -187,11 +187,11 @@ class Deliverer:
             self._unsettled.extend(claimed.release() for claimed in unsent)
 
     def _note_pause(self) -> None:
-        # Only this process knows of its pause, and an operator may ask another one.
+        # An operator may ask another process, which does not know about this pause.
         pause = (self._pace.reason, self._pace.until) if self._pace.reason is not None else None
         if pause == self._noted_pause:
             return
-        # A store that refuses is asked again after the next results; the pause holds without its note.
+        # When the store refuses, the next results try again; the pause holds without a note.
         with suppress(OutboxError):
             if pause is None:
                 self._outbox.resume(self._name)

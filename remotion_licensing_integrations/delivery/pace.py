@@ -11,8 +11,8 @@ from typing import Final
 
 from .._support.log import logger
 
-OUTAGE_AFTER: Final = 5  # failures in a row that make an outage
-REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the points are not the fault
+OUTAGE_AFTER: Final = 5  # failures in a row that count as an outage
+REFUSALS_IN_A_ROW: Final = 20  # rejected points after which the points are not the cause
 FIRST_PROBE: Final = 30.0  # seconds until a pause is probed; doubles up to LAST_PROBE
 LAST_PROBE: Final = 900.0  # seconds
 MIN_PAUSE: Final = 1.0  # seconds that a pause lasts even when the API asks for none
@@ -77,7 +77,7 @@ class Pace:
         if self.seconds:
             return
         if self.is_paused:
-            logger.warning("Delivery of usage points goes on.", extra={"action": "delivery_resumed"})
+            logger.warning("Delivery of usage points has resumed.", extra={"action": "delivery_resumed"})
             self.reason = None
         self.window = min(self._concurrency, 2 * self.window)
 
@@ -91,7 +91,9 @@ class Pace:
         wait = self._interval * self._uniform(0.8, 1.2) if seconds is None else max(MIN_PAUSE, seconds)
         if reason != self.reason:
             logger.error(
-                "Delivery of usage points is paused, they are kept: %s", reason, extra={"action": "delivery_paused"}
+                "Delivery of usage points is paused; the points are kept: %s",
+                reason,
+                extra={"action": "delivery_paused"},
             )
         self.reason = reason
         self.until = self._monotonic() + wait

@@ -17,7 +17,7 @@ from ..outbox import ClaimedPoint
 from ..points import Registration
 from ..settings import Settings
 
-#: The API's answer to a point, the error that came instead, or `None` when the point was not sent.
+#: The API's answer to a point, the error instead of it, or `None` when the point was not sent.
 Result = Registration | Exception | None
 _T = TypeVar("_T")
 
@@ -26,8 +26,8 @@ class SenderPool:
     """
     Daemon threads that register claimed points, each over its own connection.
 
-    Threads, because they outrun the asynchronous clients several times over; daemons, because a hanging API must not
-    keep a process alive.
+    Threads are several times faster than the asynchronous client. They are daemons, because a hanging API must not keep
+    a process alive.
     """
 
     def __init__(self, settings: Settings, transport: Any, *, clock: Callable[[], float]) -> None:
@@ -48,10 +48,10 @@ class SenderPool:
 
     def send(self, claimed: Sequence[ClaimedPoint], *, begin_by: float, threads: int) -> None:
         """
-        Have *claimed* registered, by at least *threads* threads from now on.
+        Register *claimed* in at least *threads* threads from now on.
 
         A point that no thread has begun with by *begin_by*, epoch seconds, comes back with the result `None`: its lease
-        might end before its answer. By wall time, because other clocks stand still while a machine sleeps.
+        might end before its answer. This is wall time, because other clocks stop while a machine sleeps.
         """
         while self._threads < threads:
             threading.Thread(target=self._run, name="remotion-usage-sender", daemon=True).start()
@@ -65,12 +65,12 @@ class SenderPool:
         """
         tasks = drain(self._tasks)
         for _ in range(tasks.count(None)):
-            self._tasks.put(None)  # the end of a thread
+            self._tasks.put(None)  # ends a thread
         return [task[0] for task in tasks if task is not None]
 
     def results(self, timeout: float) -> list[tuple[ClaimedPoint, Result]]:
         """
-        Return finished results; wait up to *timeout* seconds for the first one, for ever with `math.inf`.
+        Return finished results; wait up to *timeout* seconds for the first one, or forever with `math.inf`.
         """
         try:
             first = self._results.get(timeout=None if timeout == math.inf else timeout)
@@ -86,7 +86,7 @@ class SenderPool:
 
     def close(self) -> None:
         """
-        End the threads; one that waits for an answer is left behind.
+        End the threads, without waiting for those that wait for an answer.
         """
         for _ in range(self._threads):
             self._tasks.put(None)

@@ -1,8 +1,8 @@
 """
 What the result of sending a point means: for the point, and for delivery as a whole.
 
-Trouble with one point is that point's: it is rescheduled, rejected or held. Trouble with all points pauses delivery for
-a stated reason, and uses up no attempt.
+A problem with one point affects that point only: it is rescheduled, rejected or held. A problem with all points pauses
+delivery for a stated reason, and uses up no attempt.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ class Judge:
 
     def _trouble_of_all(self, error: Exception) -> str | None:
         if isinstance(error, KeyRefusedError):
-            return "the licence key is refused; set the right one and restart"
+            return "the API refused the licence key; set the right key and restart"
         if isinstance(error, (EndpointError, CertificateError)):
-            return f"base_url {self._settings.base_url} does not lead to the licensing API"
-        return "the licensing API asks to wait" if isinstance(error, ThrottledError) else None
+            return f"base_url {self._settings.base_url} does not point to the licensing API"
+        return "the licensing API asked us to wait" if isinstance(error, ThrottledError) else None
 
     def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
         if self._pace.refusals >= REFUSALS_IN_A_ROW:
@@ -100,7 +100,7 @@ class Judge:
             return claimed.release(error)
         self._pace.refusals += 1
         logger.error(
-            "The licensing API refuses usage point %s for good: %s",
+            "The licensing API rejected usage point %s: %s",
             claimed.point.idempotency_key,
             error,
             extra={"action": "point_rejected"},
@@ -113,7 +113,7 @@ class Judge:
         self._pace.failures += 1
         was_paused = self._pace.is_paused
         if was_paused or self._pace.failures >= OUTAGE_AFTER:
-            self._pace.pause(f"the licensing API is out of reach. {error}")
+            self._pace.pause(f"the licensing API cannot be reached. {error}")
         if isinstance(result, NotSentError):
             return claimed.release(
                 error, delay=0 if self._pace.is_paused else backoff(self._pace.failures, uniform=self._uniform)
@@ -137,7 +137,7 @@ class Judge:
         if self._settings.idempotency == "off":
             return "it may have been counted, and no idempotency key makes a repeat safe"
         if self._clock() - unanswered_since.timestamp() >= KEY_MEMORY:
-            return "it may have been counted, longer ago than the API can be trusted to remember its key"
+            return "it may have been counted, so long ago that the API may have forgotten its key"
         return None
 
 

@@ -1,5 +1,5 @@
 """
-The loop around a deliverer: wakes when points arrive, when one falls due, and when another process may have left some.
+The loop around a deliverer: it wakes when points arrive, when one is due, and when another process may have left some.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .deliverer import Deliverer
 
 POLL: Final = 5.0  # seconds between looks for points that other processes left
 PRUNE_EVERY: Final = 3_600.0  # seconds
-FINISHING: Final = 0.8  # of the time to stop is for sending, the rest for writing back what is unsent
-_MIN_WAIT: Final = 0.05  # seconds, so that a clock which stands still makes no busy loop
+FINISHING: Final = 0.8  # of the time to stop is for sending, the rest for giving back unsent points
+_MIN_WAIT: Final = 0.05  # seconds, so that a clock that stands still causes no busy loop
 
 
 class Worker:
@@ -52,7 +52,7 @@ class Worker:
 
     def stop(self, timeout: float) -> None:
         """
-        Deliver what is due within *timeout* seconds, then end; unsent points go back to the outbox.
+        Deliver due points within *timeout* seconds, then end; unsent points go back to the outbox.
         """
         self._stop.set()
         self._deliverer.finish_within(FINISHING * timeout)
@@ -62,7 +62,7 @@ class Worker:
     def _run(self) -> None:
         while not self._stop.is_set():
             wait = self._attend()
-            # A pause does not end because another point has arrived.
+            # Another point must not end a pause.
             (self._stop if self._deliverer.pause_seconds else self._wake).wait(wait)
             self._wake.clear()
         self._attend()
@@ -74,9 +74,9 @@ class Worker:
                 self._prune()
             wait = self._next_wait()
         except OutboxError as error:
-            self._report("outbox_refused", f"The outbox cannot be read, delivery waits: {error}")
+            self._report("outbox_refused", f"The outbox cannot be read; delivery waits: {error}")
         except Exception as error:  # noqa: BLE001 - the points are safe, and a later try may succeed
-            self._report("delivery_crashed", "Delivery failed and is tried again.", error)
+            self._report("delivery_crashed", "Delivery failed; it will be tried again.", error)
         else:
             self._trouble = None
             return wait

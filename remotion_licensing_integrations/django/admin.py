@@ -1,5 +1,5 @@
 """
-The usage points in Django's admin: to read, filter and export them, and to send stuck ones again.
+The usage points in Django's admin, to read, filter, export and retry.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ERROR_LENGTH: Final = 80  # characters of an error in the list
 @admin.register(UsagePointRecord)
 class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for type checkers only
     """
-    Shows usage points; their fields are read-only, because they are what was or will be billed.
+    Shows usage points; their fields are read-only, because points are billed.
     """
 
     list_display = (
@@ -110,22 +110,22 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     @admin.action(description=_("Retry selected usage points"), permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[UsagePointRecord]) -> None:
         """
-        Make the rejected and held ones of *queryset* due again, with the same keys.
+        Make the rejected and held points of *queryset* due again, with the same keys.
         """
         stuck = list(queryset.filter(state__in=_STUCK))
         keys = [record.idempotency_key for record in stuck]
         try:
-            number = _retry(keys)
+            count = _retry(keys)
         except OutboxError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
         if stuck:
             LogEntry.objects.log_actions(cast("int", request.user.pk), stuck, CHANGE, gettext("Made due again."))
-        message = ngettext("%(number)d usage point is due again.", "%(number)d usage points are due again.", number)
-        level = messages.SUCCESS if number else messages.WARNING
-        if not number:
+        message = ngettext("%(count)d usage point is due again.", "%(count)d usage points are due again.", count)
+        level = messages.SUCCESS if count else messages.WARNING
+        if not count:
             message = gettext("None of the selected usage points is rejected or held.")
-        self.message_user(request, message % {"number": number}, level)
+        self.message_user(request, message % {"count": count}, level)
 
     @admin.action(description=_("Export selected usage points as CSV"), permissions=["view"])
     def export_as_csv(self, request: HttpRequest, queryset: QuerySet[UsagePointRecord]) -> StreamingHttpResponse:
@@ -158,14 +158,14 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     @admin.display(description=_("due"))
     def due_at(self, record: UsagePointRecord) -> str:
         """
-        The next delivery of a pending point; for other points, when they came into their state.
+        When a pending point is delivered next; for others, when they came into their state.
         """
         return _show_moment(record.due)
 
     @admin.display(description=_("unanswered since"))
     def unanswered_at(self, record: UsagePointRecord) -> str:
         """
-        Since when the API may have counted the point without an answer.
+        When the point was first sent without an answer, so that it may have been counted.
         """
         since = record.unanswered_since
         return str(self.get_empty_value_display()) if since is None else _show_moment(since)

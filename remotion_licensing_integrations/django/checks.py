@@ -1,7 +1,7 @@
 """
-System checks: what would fail or go wrong silently, found before the first request.
+System checks: they find mistakes in the set-up before the first request.
 
-Each check is one function with ids of its own; run them with `manage.py check --tag remotion_licensing`.
+Each check is one function with its own ids; run them with `manage.py check --tag remotion_licensing`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     E001: the dict is unusable. W001: there is no licence key.
     """
     try:
-        found = read_settings()
+        values = read_settings()
         database_alias()
-        if found.outbox != OWN_DATABASE:
-            open_outbox(found.outbox)
+        if values.outbox != OWN_DATABASE:
+            open_outbox(values.outbox)
         if sends_by_tasks():
             load_task()
     except (ConfigurationError, TypeError) as error:
-        return [Error(str(error), hint=f"Mend {NAME} in your settings.", id=f"{TAG}.E001")]
-    if found.license_key is None:
+        return [Error(str(error), hint=f"Fix {NAME} in your settings.", id=f"{TAG}.E001")]
+    if values.license_key is None:
         hint = f'Set {NAME}["LICENSE_KEY"] or REMOTION_LICENSE_KEY.'
         return [Warning("There is no licence key: no usage point is recorded.", hint=hint, id=f"{TAG}.W001")]
     return []
@@ -50,7 +50,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_database(**_: Any) -> list[CheckMessage]:
     """
-    E002: the outbox cannot be in a database of this kind.
+    E002: this database cannot hold the outbox.
     """
     if _settings_or_default("outbox") != OWN_DATABASE:
         return []
@@ -66,13 +66,13 @@ def check_database(**_: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """
-    W002: views are decorated, the middleware is missing. W003: it is there twice.
+    W002: views are decorated, but the middleware is missing. W003: it is installed twice.
     """
-    found = sum(map(_is_ours, settings.MIDDLEWARE))
-    if found > 1:
+    count = sum(map(_is_ours, settings.MIDDLEWARE))
+    if count > 1:
         hint = "Keep the last one."
         return [Warning("UsageMiddleware is in MIDDLEWARE more than once.", hint=hint, id=f"{TAG}.W003")]
-    if not found and _has_decorated_views():
+    if not count and _has_decorated_views():
         hint = f'Add "{_MIDDLEWARE}" at the end of MIDDLEWARE.'
         message = "Views are decorated with usage_point, but UsageMiddleware is missing: nothing is recorded."
         return [Warning(message, hint=hint, id=f"{TAG}.W002")]
@@ -80,14 +80,14 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
 
 
 def _is_ours(path: str) -> bool:
-    # By import, so that a subclass counts; what cannot be imported is Django's to report.
+    # By import, so that a subclass counts; Django reports what cannot be imported.
     from .middleware import UsageMiddleware  # noqa: PLC0415 - checks are read before the settings are needed
 
     try:
-        found = import_string(path)
+        middleware = import_string(path)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, UsageMiddleware)
+    return isinstance(middleware, type) and issubclass(middleware, UsageMiddleware)
 
 
 def _has_decorated_views() -> bool:
@@ -124,7 +124,7 @@ def _settings_or_default(name: str) -> Any:
 @register(TAG, deploy=True)
 def check_key_in_settings(**_: Any) -> list[CheckMessage]:
     """
-    W005: the licence key stands in a settings file (`check --deploy`).
+    W005: the licence key is written in a settings file (`check --deploy`).
     """
     try:
         key = read_dict().get("LICENSE_KEY")
@@ -138,7 +138,7 @@ def check_key_in_settings(**_: Any) -> list[CheckMessage]:
         if key not in file.read():
             return []
     hint = 'Read it from the environment: os.environ["REMOTION_LICENSE_KEY"].'
-    return [Warning("The licence key stands in the settings file.", hint=hint, id=f"{TAG}.W005")]
+    return [Warning("The licence key is written in the settings file.", hint=hint, id=f"{TAG}.W005")]
 
 
 @register(TAG, Tags.database)
@@ -146,7 +146,7 @@ def check_table(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
     """
     W006: the outbox's table has not been migrated (`check --database`).
     """
-    # `migrate` checks the database before it makes the table.
+    # `migrate` checks the database before it creates the table.
     if not databases or "migrate" in sys.argv[1:2] or _settings_or_default("outbox") != OWN_DATABASE:
         return []
     from .outbox import DjangoOutbox  # noqa: PLC0415 - models load after the apps
@@ -160,5 +160,5 @@ def check_table(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
         return []  # Django's own checks report it
     if outbox.table in tables:
         return []
-    message = f"The table {outbox.table} is missing in database {outbox.alias!r}: points would only wait in memory."
+    message = f"The table {outbox.table} is missing in database {outbox.alias!r}: points would be kept in memory only."
     return [Warning(message, hint="Run `manage.py migrate`.", id=f"{TAG}.W006")]

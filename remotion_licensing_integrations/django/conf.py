@@ -17,7 +17,7 @@ from ..settings import ENVIRONMENT, Settings
 
 NAME: Final = "REMOTION_LICENSING"
 
-#: `OUTBOX` as it is by default: a table in the project's own database.
+#: The default of `OUTBOX`: a table in the project's own database.
 OWN_DATABASE: Final = "django://"
 
 #: Keys of the dict that only Django has.
@@ -32,7 +32,7 @@ def read_dict() -> Mapping[str, Any]:
     Return the dict of the project's settings, empty when there is none.
 
     Raises:
-        ConfigurationError: It is no dict, or a key is no setting.
+        ConfigurationError: It is not a dict, or a key is not a setting.
     """
     values = getattr(settings, NAME, {})
     if not isinstance(values, Mapping):
@@ -68,14 +68,14 @@ def sends_by_tasks() -> bool:
     Raises:
         ConfigurationError: `SENDER` is something else, or Django has no tasks.
     """
-    found = read_dict().get("SENDER")
-    if found not in (None, TASKS):
-        msg = f"{NAME}: SENDER: expected {TASKS!r} or None, got {found!r:.80}"
+    sender = read_dict().get("SENDER")
+    if sender not in (None, TASKS):
+        msg = f"{NAME}: SENDER: expected {TASKS!r} or None, got {sender!r:.80}"
         raise ConfigurationError(msg)
-    if found and VERSION < (6, 0):
+    if sender and VERSION < (6, 0):
         msg = f"{NAME}: SENDER: {TASKS!r} needs Django 6.0 or newer, this is Django {get_version()}"
         raise ConfigurationError(msg)
-    return found is not None
+    return sender is not None
 
 
 def _external(delivery: str | None) -> str:

@@ -1,48 +1,46 @@
 """
-Has the project's task queue deliver: each commit of points enqueues the task of `tasks.py`.
+Makes the project's task queue deliver: each commit of points enqueues the task of `tasks.py`.
 
 A queue may be slow or down (tests/django/test_tasks.py::test_slow_queue_delays_no_request, …::test_queue_that_is_down).
 So a separate thread enqueues: neither a request nor the thread that commits points waits for the queue, and a task that
-cannot be enqueued is tried again. Its points are in the outbox all the while.
+cannot be enqueued is tried again. Until then its points stay in the outbox.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import suppress
 from typing import Any, Final
 
 from django.db import close_old_connections
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from .conf import NAME
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 RETRY_AFTER: Final = 30.0  # seconds until a task that could not be enqueued is tried again
 
 
 def load_task() -> Any:
     """
-    Return the task that delivers.
+    Return the delivery task.
 
     Raises:
-        ConfigurationError: The project's `TASKS` do not take it.
+        ConfigurationError: The project's `TASKS` do not accept it.
     """
     try:
-        from .tasks import deliver  # noqa: PLC0415 - it is there only where it is wanted
+        from .tasks import deliver  # noqa: PLC0415 - it exists only in projects whose SENDER wants it
 
         deliver.get_backend().validate_task(deliver)
     except Exception as error:
-        msg = f"{NAME}: SENDER: the default backend of TASKS does not take the task that delivers: {error}"
+        msg = f"{NAME}: SENDER: the default backend of TASKS does not accept the delivery task: {error}"
         raise ConfigurationError(msg) from error
     return deliver
 
 
 class Enqueuer:
     """
-    Enqueues the task that delivers from a daemon thread, one for all commits that have come since the last.
+    Enqueues the delivery task from a daemon thread, once for all commits since the last task.
     """
 
     def __init__(self) -> None:
@@ -77,14 +75,14 @@ class Enqueuer:
             except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
                 self._fail(error)
                 pause = RETRY_AFTER
-            # As after a request: a queue in a database has a connection of this thread, which may be lost.
+            # Like after a request: a queue in a database uses a connection of this thread, which may be lost.
             with suppress(Exception):
                 close_old_connections()
 
     def _fail(self, error: Exception) -> None:
         if not self._failed:
             logger.error(
-                "The task that delivers usage points cannot be enqueued; the points stay in the outbox: %s",
+                "The delivery task cannot be enqueued; the points stay in the outbox: %s",
                 error,
                 extra={"action": "sender_failed"},
             )

@@ -1,5 +1,5 @@
 """
-One request and its response on the way through the middleware.
+Settles one request by watching its response.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Exchange(Settlement):
 
     def ends_with(self, response: HttpResponseBase) -> bool:
         """
-        Whether the outcome is known before the body of *response* has been sent; if not, the body is watched.
+        Whether the outcome is known before the body of *response* has been sent; if not, watch the body.
 
-        It is for a file, which exists already: a wrapped one could not be handed to the server whole.
+        The outcome of a file is known, because it exists already: the server could not send a wrapped file by itself.
         """
         streams = response.streaming and not isinstance(response, FileResponse)
         if streams:
@@ -46,7 +46,7 @@ class Exchange(Settlement):
             body: Any = stream.streaming_content
             watch: Any = self._awatch if stream.is_async else self._watch
             stream.streaming_content = watch(body, stream.status_code)
-            # Not within the watched body: closing a generator that was never started runs none of its code.
+            # Not in the watched body: closing a generator that was never started runs none of its code.
             run_after(response, partial(self.record, "aborted", stream.status_code))
         if self.recorder.settings.delivery == "inline":
             run_after(response, self.recorder.deliver_inline)
@@ -75,8 +75,8 @@ class Exchange(Settlement):
 
 def run_after(response: HttpResponseBase, work: Callable[[], object]) -> None:
     """
-    Have *work* done when the server closes *response*, after its last byte.
+    Do *work* when the server closes *response*, after its last byte.
     """
-    # What Django closes after the body; a signal would not say which response it is of.
+    # Django closes these after the body; a signal would not say which response has ended.
     closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined] # noqa: SLF001 - no public way
     closers.append(work)

@@ -1,5 +1,5 @@
 """
-Usage points as CSV, written row by row, so that a table of any size can be exported.
+Writes usage points as CSV row by row, so that a table of any size can be exported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS: Final = (
 
 _CHUNK: Final = 2_000  # rows fetched at a time
 
-# A spreadsheet runs a cell that begins with one of these as a formula; it knows the full-width forms, too.
+# A spreadsheet runs a cell that begins with one of these as a formula; this includes the full-width forms.
 _FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
 
 

@@ -22,7 +22,7 @@ _ATTRIBUTE: Final = "_remotion_usage"
 
 class UsageMiddleware:
     """
-    Records a usage point for each finished request to a decorated view; best placed last in `MIDDLEWARE`.
+    Records a usage point for each finished request to a decorated view; place it last in `MIDDLEWARE`.
 
     Raises:
         ConfigurationError: `REMOTION_LICENSING` is unusable; raised when the project starts.
@@ -66,7 +66,7 @@ class UsageMiddleware:
         try:
             response: HttpResponseBase = await self.get_response(exchange.request)
         except asyncio.CancelledError:
-            # The client has gone. A synchronous view goes on in its thread all the same, and settles when it ends.
+            # The client has gone. A synchronous view still runs in its thread, and settles when it ends.
             if not exchange.abandon():
                 await exchange.arecord("aborted")
             raise

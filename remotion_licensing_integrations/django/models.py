@@ -19,7 +19,7 @@ DUE_INDEX: Final = "remotion_usage_due"
 
 class KeyField(models.CharField):  # type: ignore[type-arg] # generic for type checkers only
     """
-    Text of which `a` and `A` are two values in every database, MariaDB and MySQL included.
+    Text that is compared with case in every database, also in MariaDB and MySQL.
     """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
@@ -73,7 +73,7 @@ class UsagePointRecord(models.Model):
 
 class PauseRecord(models.Model):
     """
-    A deliverer that delivers nothing for the time being; moments are epoch seconds.
+    The pause of a deliverer; moments are epoch seconds.
     """
 
     deliverer = KeyField(primary_key=True, max_length=MAX_ERROR_LENGTH)

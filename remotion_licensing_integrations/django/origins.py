@@ -24,16 +24,16 @@ def resolve_request_host(request: HttpRequest, recorder: UsageRecorder) -> Resol
     """
     Choose the host of the usage point of *request*.
     """
-    # Not `request.headers`, which is made of all headers when it is first asked for one.
-    # Servers join repeated headers with commas, and no origin has one.
-    found = OriginHeaders(
+    # Not `request.headers`, whose first use reads all headers.
+    # Servers join repeated headers with commas, which no origin has.
+    headers = OriginHeaders(
         origin=request.META.get("HTTP_ORIGIN"),
         referer=request.META.get("HTTP_REFERER"),
         fetch_site=request.META.get("HTTP_SEC_FETCH_SITE"),
         fetch_mode=request.META.get("HTTP_SEC_FETCH_MODE"),
     )
     return resolve_host(
-        found,
+        headers,
         own=lambda: _own_origin(request),
         configured=recorder.settings.host,
         allows=recorder.allows_host,
@@ -49,7 +49,7 @@ def is_trusted(origin: str) -> bool:
     if validate_host(domain, hosts) or _is_listed(origin, settings.CSRF_TRUSTED_ORIGINS):
         return True
     patterns: Iterable[str] = getattr(settings, "CORS_ALLOWED_ORIGIN_REGEXES", ())
-    return origin in getattr(settings, "CORS_ALLOWED_ORIGINS", ()) or any(re.match(each, origin) for each in patterns)
+    return origin in getattr(settings, "CORS_ALLOWED_ORIGINS", ()) or any(re.match(regex, origin) for regex in patterns)
 
 
 def _is_listed(origin: str, trusted: Iterable[str]) -> bool:

@@ -36,7 +36,7 @@ class DjangoOutbox(SQLOutbox):
 
     Args:
         using: Alias of the database; `None` asks the routers.
-        clock: The present moment in epoch seconds; `None` is the database server's clock where machines share one,
+        clock: The current time in epoch seconds; `None` is the database server's clock where machines share one,
             else this machine's.
     """
 
@@ -69,7 +69,7 @@ class DjangoConnection(Connection):
 
     def __init__(self, using: str | None) -> None:
         self._using = using
-        # By process: a parent's connections are kept, for even to collect them would end its sessions.
+        # By process: a child keeps its parent's connections, because collecting them would end the parent's sessions.
         self._used: dict[tuple[int, threading.Thread], BaseDatabaseWrapper] = {}
 
     @property
@@ -87,17 +87,17 @@ class DjangoConnection(Connection):
 
     @property
     def tables(self) -> Tables:
-        points, pauses = (model._meta.db_table for model in (UsagePointRecord, PauseRecord))  # noqa: SLF001 - public, whatever its name
+        points, pauses = (model._meta.db_table for model in (UsagePointRecord, PauseRecord))  # noqa: SLF001 - documented despite its name
         return Tables(points, pauses, DUE_INDEX, has_datetimes=True)
 
     def encode(self, moment: datetime) -> Any:
-        # In projects without time zones moments are naive, and then in UTC.
+        # In projects without time zones, moments are naive and in UTC.
         value = moment if settings.USE_TZ else make_naive(moment, UTC)
         return str(connections[self.alias].ops.adapt_datetimefield_value(value))
 
     def decode(self, value: Any) -> datetime:
         connection = connections[self.alias]
-        column = cast("Any", UsagePointRecord._meta.get_field("occurred_at")).cached_col  # noqa: SLF001 - public, whatever its name
+        column = cast("Any", UsagePointRecord._meta.get_field("occurred_at")).cached_col  # noqa: SLF001 - documented despite its name
         converters = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
         moment: datetime = reduce(lambda value, convert: convert(value, column, connection), converters, value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -120,7 +120,7 @@ class DjangoConnection(Connection):
 
     def close(self) -> None:
         """
-        Close the connections that ended threads have left; those of running threads are theirs.
+        Close the connections that ended threads have left; running threads keep theirs.
         """
         with _lock:
             self._close_left()
@@ -129,7 +129,7 @@ class DjangoConnection(Connection):
         connection = connections[self.alias]
         used = connection.connection
         with self._refusals(connection):
-            # Not asked first whether the connection lives, which would be another trip to the server in each request.
+            # Without a check before: that would be another trip to the server in each request.
             try:
                 return self._work(connection, work)
             except Error:
@@ -150,7 +150,7 @@ class DjangoConnection(Connection):
             if not connection.in_atomic_block:
                 connection.close()
             reason = mask(str(error).partition("\n")[0])
-            msg = f"outbox in database {self.alias!r}: {reason}; has `manage.py migrate` run?"
+            msg = f"outbox in database {self.alias!r}: {reason}; did you run `manage.py migrate`?"
             raise OutboxError(msg) from error
         finally:
             self._note(connection)
@@ -172,7 +172,7 @@ class DjangoConnection(Connection):
 
 def examine_kind(alias: str) -> str | None:
     """
-    Return why the database *alias* is of no kind that can hold the outbox, `None` when it is of one that can.
+    Return why the database *alias* cannot hold the outbox; `None` when it can.
     """
     if connections[alias].vendor in _KINDS:
         return None
@@ -183,7 +183,7 @@ def examine_kind(alias: str) -> str | None:
 
 
 def _is_lost(connection: BaseDatabaseWrapper, used: object) -> bool:
-    # A server that was restarted, or a proxy that hung up, leaves a connection that fails at its next use. After a
-    # transaction of ours Django has replaced it already; inside of another's nothing can be replaced.
+    # When the server has restarted or a proxy has hung up, a connection fails at its next use. After a transaction of
+    # ours Django has replaced it already; inside another transaction it cannot be replaced.
     ours = connection.autocommit and not connection.in_atomic_block
     return ours and used is not None and (connection.connection is not used or not connection.is_usable())

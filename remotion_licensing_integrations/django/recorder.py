@@ -1,5 +1,5 @@
 """
-The one recorder of a Django process, made when it is first needed.
+The one recorder of a Django process, created when it is first needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .origins import is_trusted
 
 class DirectKeeper(Keeper):
     """
-    Stores from the calling thread, on the test's own database connection: its points go with the test's transaction.
+    Stores from the calling thread, on the test's database connection: points disappear with the test's transaction.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -37,7 +37,7 @@ class DirectKeeper(Keeper):
 
     async def akeep(self, entry: Entry) -> bool:
         """
-        Same as `keep`, but from the thread of synchronous code.
+        Same as `keep`, but from a coroutine.
         """
         return await sync_to_async(self.keep)(entry)
 
@@ -62,7 +62,7 @@ get_recorder: Final = SharedRecorder(_make_recorder)
 def _make_enqueuer() -> Callable[[], object]:
     if not sends_by_tasks():
         return lambda: None
-    load_task()  # so that what is wrong with it is known at the start
+    load_task()  # so that its errors appear at the start
     return Enqueuer().wake
 
 

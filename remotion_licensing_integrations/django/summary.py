@@ -22,7 +22,7 @@ from .models import UsagePointRecord
 
 DAYS: Final = 30
 
-#: The kinds of the chart, from the bottom of a bar to its top; the last two are ours, not the licensing API's.
+#: The parts of a bar, from its bottom to its top; the last two are ours, not the licensing API's.
 KINDS: Final = {
     "billable": _("billable"),
     "development": _("development"),
@@ -148,7 +148,7 @@ class Summary:
     @property
     def top(self) -> int:
         """
-        What the upper edge of the chart stands for.
+        The number at the upper edge of the chart.
         """
         return _round_up(max(day.total for day in self.days))
 
@@ -171,7 +171,7 @@ def _segments(index: int, counts: Counter[str], scale: float) -> Sequence[Segmen
 
 
 def _round_up(number: int) -> int:
-    # To a number that reads well on an axis: 1, 2 or 5 followed by zeros, or a small one.
+    # To a number that reads well on an axis: 1, 2 or 5, followed by zeros.
     step = 1
     while True:
         for factor in (1, 2, 5):

@@ -1,23 +1,20 @@
 """
-The task that delivers, in projects whose `SENDER` is `"django.tasks"`; in others there is none.
+The delivery task, in projects whose `SENDER` is `"django.tasks"`; others have none.
 
-Task queues of other kinds import a module of this name in every project, and what is wrong with a task is an error as
-soon as it is defined.
+Other task queues import a module of this name in every project, and Django checks a task as soon as it is defined.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import timedelta
 from typing import Final
 
 from django.utils import timezone
 
+from .._support.log import logger
 from ..recording import UsageRecorder, default_recorder
 from .conf import sends_by_tasks
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 MAX_SECONDS: Final = 30.0  # that one task delivers; queues end tasks that take too long
 MIN_WAIT: Final = 1.0  # seconds until the next task, and how far apart two of them are
@@ -30,7 +27,7 @@ if sends_by_tasks():
     @task
     def deliver() -> int:
         """
-        Deliver what is due, and return how many points were registered; what is due later gets another task.
+        Deliver due points, and return how many were registered; another task delivers what is due later.
 
         Raises:
             OutboxError: The store refuses; claimed points come back when their lease ends.
@@ -48,11 +45,11 @@ def _deliver_again(recorder: UsageRecorder) -> None:
     if wait is None:
         return
     wait, now = max(wait, MIN_WAIT), time.time()
-    # Each process puts off one task at a time, else they would multiply as long as something is due.
+    # Each process schedules one task at a time: otherwise tasks would multiply as long as points are due.
     if now < _again_at <= now + wait + MIN_WAIT:
         return
     try:
         deliver.using(run_after=timezone.now() + timedelta(seconds=wait)).enqueue()
         _again_at = now + wait
     except Exception as error:  # noqa: BLE001 - the points are safe, however the queue fails
-        logger.error("The next task cannot be enqueued: %s", error, extra={"action": "sender_failed"})  # noqa: TRY400 - no crash
+        logger.error("The next delivery task cannot be enqueued: %s", error, extra={"action": "sender_failed"})

@@ -34,8 +34,8 @@ def remotion_webhook(
     Return a view that takes the webhooks of Remotion Lambda and records the usage points of their renders.
 
     Args:
-        secret: The one that renders are given with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
-        **options: See `WebhookReceiver`. `DATA_UPLOAD_MAX_MEMORY_SIZE` holds beside `max_body`.
+        secret: The secret passed to renders with their webhook; defaults to `REMOTION_WEBHOOK_SECRET`.
+        **options: See `WebhookReceiver`. `DATA_UPLOAD_MAX_MEMORY_SIZE` applies, too, not only `max_body`.
 
     Raises:
         ConfigurationError: An argument is unusable, or there is no secret.

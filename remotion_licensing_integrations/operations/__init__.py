@@ -1,5 +1,5 @@
 """
-What a person asks of the usage points: the command line and the commands behind it.
+The operator's commands, and the command line that runs them.
 
 In come arguments and a recorder; out go text and an exit status. A new command is a `@command` function in one of
 these modules, listed in `cli.COMMANDS`.

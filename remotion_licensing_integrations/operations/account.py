@@ -1,5 +1,5 @@
 """
-Asking the licensing API directly: `usage`, `reconcile` and `register`.
+The commands that ask the licensing API directly: `usage`, `reconcile` and `register`.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 def _forget(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     held = pick(recorder.outbox, arguments.counted, State.HELD)
-    number = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
-    write(f"{plural(number, 'usage point')} forgotten.")
+    count = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
+    write(f"{plural(count, 'usage point')} forgotten.")
     return 0 if len(held) == len(set(arguments.counted)) else 1
 
 
@@ -103,12 +103,12 @@ def _compare(recorder: UsageRecorder) -> int:
     argument("--host", help="origin of the frontend"),
     argument("--failed", action="store_true", help="the conversion failed"),
     argument("--still", action="store_true", help="a still image was rendered"),
-    argument("--development", action="store_true", help="not to be billed"),
-    argument("--idempotency-key", metavar="KEY", help="key of an earlier try"),
+    argument("--development", action="store_true", help="do not bill this point"),
+    argument("--idempotency-key", metavar="KEY", help="key of an earlier attempt"),
 )
 def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Register one point directly, past the outbox.
+    Register one point directly, without the outbox.
     """
     settings = recorder.settings
     if settings.license_key is None:

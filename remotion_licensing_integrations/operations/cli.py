@@ -34,12 +34,12 @@ COMMANDS: Final = (
     *(status, list_points, deliver, complete, retry, prune, import_points),
     *(usage, reconcile, register, doctor),
 )
-REMEDY: Final = f"name the app's own with --outbox or {ENVIRONMENT['outbox']}"
+REMEDY: Final = f"point --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run one command and return its exit status: 0 done, 1 something needs attention, 2 it could not be done.
+    Run one command and return its exit status: 0 done, 1 something needs attention, 2 the command failed.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -51,15 +51,15 @@ def run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Run the chosen command and return its exit status, see `main`.
 
     Args:
-        arguments: Parsed by the parsers of `add_commands`.
-        recorder: The app's; it stays open.
+        arguments: From the parsers of `add_commands`.
+        recorder: The app's recorder; it stays open.
     """
     return _guard(_run, arguments, recorder)
 
 
 def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """
-    Declare the commands with *add_parser*, the method of an argument parser's sub-parsers; each sets `command`.
+    Declare the commands with *add_parser*, a method of an argument parser's sub-parsers; each sets `command`.
     """
     for command in COMMANDS:
         parser = _add_parser(add_parser, command.name, command.summary)
@@ -76,9 +76,9 @@ def _run_alone(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     command: Command = arguments.command
-    # A new, empty outbox would answer every question with "nothing", as if all were well.
+    # A new, empty outbox would hide the mistake: every command would report that there are no points.
     if command.needs_outbox and not recorder.outbox.exists():
-        msg = f"outbox: there is no {recorder.outbox!r}, or it has no tables; {REMEDY}"
+        msg = f"outbox: {recorder.outbox!r} does not exist or has no tables; {REMEDY}"
         raise ConfigurationError(msg)
     return command.run(arguments, recorder)
 
@@ -87,11 +87,11 @@ def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
     try:
         return work(*args, **keywords)
     except LicensingError as error:
-        # A key may stand where a host should.
+        # The message may contain a key, for instance one passed as a host.
         sys.stderr.write(f"error: {mask(str(error))}\n")
         return 2
     except BrokenPipeError:
-        # The reader has seen enough (`list | head`); what Python still flushes at its exit goes nowhere.
+        # The reader has closed the pipe (`list | head`); what Python flushes at its exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Settings come from the environment: {', '.join(ENVIRONMENT.values())}.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument("--outbox", metavar="URL", help=f"where the usage points are [{ENVIRONMENT['outbox']}]")
+    parser.add_argument("--outbox", metavar="URL", help=f"URL of the outbox [{ENVIRONMENT['outbox']}]")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_commands(commands.add_parser)
     sandbox.add_arguments(

@@ -20,12 +20,12 @@ Argument = Callable[[argparse.ArgumentParser], object]
 @dataclass(frozen=True, slots=True)
 class Command:
     """
-    Something that a person can ask; made by the decorator `command`.
+    An operator's command; made by the decorator `command`.
 
     Attributes:
         run: Prints the answer and returns the exit status: 0 done, 1 something needs attention.
-        arguments: Each declares an argument on the command's parser.
-        needs_outbox: Whether the command makes no sense without points that were recorded before.
+        arguments: Functions that each declare an argument on the command's parser.
+        needs_outbox: Whether the command needs an outbox that exists already.
     """
 
     name: str
@@ -37,21 +37,21 @@ class Command:
 
 def command(name: str, summary: str, *arguments: Argument, needs_outbox: bool = False) -> Callable[[Run], Command]:
     """
-    Make a function the command *name*.
+    Turn a function into the command *name*.
     """
     return lambda run: Command(name, summary, run, arguments, needs_outbox)
 
 
 def argument(*names: str, **options: Any) -> Argument:
     """
-    Declare what `ArgumentParser.add_argument` takes.
+    Declare an argument, with the parameters of `ArgumentParser.add_argument`.
     """
     return lambda parser: parser.add_argument(*names, **options)
 
 
 def write(line: str) -> None:
     """
-    Print *line* at once.
+    Print *line* and flush it.
     """
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -66,7 +66,7 @@ def plural(number: int, noun: str) -> str:
 
 def describe_point(stored: StoredPoint) -> str:
     """
-    Return all that matters of a point in one line.
+    Describe a point in one line.
     """
     point = stored.point
     facts = (

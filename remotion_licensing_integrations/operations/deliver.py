@@ -1,5 +1,5 @@
 """
-Delivering usage points: `deliver`.
+The command that delivers usage points: `deliver`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .command import argument, command, plural, write
 
 @command(
     "deliver",
-    "deliver usage points until stopped",
+    "deliver usage points until it is stopped",
     argument("--once", action="store_true", help="deliver what is due now, then end"),
 )
 def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
@@ -28,7 +28,7 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
         raise ConfigurationError(msg)
     if recorder.settings.delivery == "off":
-        msg = 'delivery: is "off", so nothing is sent; "external" leaves it to this command'
+        msg = 'delivery: it is "off", so nothing is sent; set it to "external" to deliver with this command'
         raise ConfigurationError(msg)
     with closing(Deliverer(recorder.outbox, recorder.settings)) as deliverer:
         if arguments.once:

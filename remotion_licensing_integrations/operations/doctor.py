@@ -1,5 +1,5 @@
 """
-Looking for what is wrong with a set-up: `doctor`. It changes nothing and registers nothing.
+The command that looks for problems of a set-up: `doctor`. It changes nothing and registers nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
     try:
         findings = [*outbox.examine()]
         if not outbox.exists():
-            # Not made here: it would belong to this user, who need not be the app's.
+            # Not created here: it would belong to this user, who need not be the app's user.
             yield from findings or [_missing(outbox)]
             return
         counts, pauses = outbox.counts(), outbox.pauses()
@@ -97,14 +97,16 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
     if counts.rejected or counts.held:
         yield Finding("warning", f"Points rejected: {counts.rejected}, held: {counts.held}; see `list --state`.")
     if counts.oldest_deferred and datetime.now(UTC) - counts.oldest_deferred > OVERDUE:
-        yield Finding("warning", "Points have been deferred for more than a day; see `status`. Has their work ended?")
+        yield Finding(
+            "warning", "Some points have been deferred for more than a day; see `status`. Has their work ended?"
+        )
     yield from findings
 
 
 def _missing(outbox: Outbox) -> Finding:
     return Finding(
         "warning",
-        f"There is no {outbox!r} yet; the first point makes it. If the app has recorded points, it uses another "
+        f"{outbox!r} does not exist yet; the first point creates it. If the app has recorded points, it uses another "
         f"outbox: see {ENVIRONMENT['outbox']}.",
     )
 
@@ -117,7 +119,9 @@ def _examine_api(base_url: str) -> Finding:
             if parts.scheme == "https":
                 ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
     except OSError as error:
-        return Finding("error", f"The licensing API at {base_url} is out of reach: {error}. Points are kept.")
+        return Finding(
+            "error", f"The licensing API at {base_url} cannot be reached: {error}. Points are kept until it answers."
+        )
     return Finding("ok", f"The licensing API at {base_url} can be reached.")
 
 

@@ -1,5 +1,5 @@
 """
-Looking at the outbox: `status` and `list`.
+The commands that show the outbox: `status` and `list`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..outbox import Counts, Pause, State, StoredPoint
 from ..recording import UsageRecorder
 from .command import argument, command, describe_pause, describe_point, write
 
-#: How long deferred work is expected to take at the most.
+#: The longest time that deferred work is expected to take.
 OVERDUE: Final = timedelta(days=1)
 _MAX_OVERDUE: Final = 20  # points
 _MAX_LISTED: Final = 1_000_000  # points

@@ -1,5 +1,5 @@
 """
-Changing points by hand: `complete`, `retry`, `prune` and `import`.
+The commands that change points by hand: `complete`, `retry`, `prune` and `import`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IMPORT_BATCH: Final = 500  # points in one transaction
 
 def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> Sequence[UsagePoint]:
     """
-    Return the points with these keys that are in one of *states*; say of each other key why it is left out.
+    Return the points with these keys that are in one of *states*; print why each other key is left out.
     """
     points: list[UsagePoint] = []
     for key in dict.fromkeys(keys):
@@ -41,8 +41,14 @@ def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> Sequence[UsageP
 def _outcome(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--succeeded", dest="outcome", action="store_true", help="the work succeeded")
-    group.add_argument("--failed", dest="outcome", action="store_false", help="it failed, and is not billed")
-    group.add_argument("--forget", dest="outcome", action="store_const", const=None, help="it never began")
+    group.add_argument("--failed", dest="outcome", action="store_false", help="the work failed; not billed")
+    group.add_argument(
+        "--forget",
+        dest="outcome",
+        action="store_const",
+        const=None,
+        help="forget the point; the work never started",
+    )
 
 
 @command(
@@ -70,20 +76,20 @@ def complete(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     "retry",
     "make rejected and held usage points due again, with the same key",
     argument("keys", nargs="*", metavar="KEY", help="idempotency keys"),
-    argument("--all", action="store_true", help="all of them"),
+    argument("--all", action="store_true", help="retry all of them"),
     needs_outbox=True,
 )
 def retry(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Make rejected and held points due; status 1 when a key is neither's.
+    Make rejected and held points due; status 1 when a key belongs to none of them.
     """
     if bool(arguments.keys) == arguments.all:
-        msg = "retry: name idempotency keys, or --all"
+        msg = "retry: pass idempotency keys or --all"
         raise ConfigurationError(msg)
     outbox = recorder.outbox
     stuck = pick(outbox, arguments.keys, *_STUCK)
-    number = outbox.retry(None if arguments.all else [point.idempotency_key for point in stuck])
-    write(f"{plural(number, 'usage point')} due again.")
+    count = outbox.retry(None if arguments.all else [point.idempotency_key for point in stuck])
+    write(f"{plural(count, 'usage point')} due again.")
     return 0 if len(stuck) == len(set(arguments.keys)) else 1
 
 

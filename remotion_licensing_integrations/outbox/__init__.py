@@ -76,13 +76,12 @@ _EXTRAS: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: sqlite3 is not part of every Python, and the drivers are extras.
     if name == "SQLiteOutbox":
-        from .file import SQLiteOutbox  # noqa: PLC0415 - see above
+        from .file import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox
     if name == "ServerOutbox":
-        from .server import ServerOutbox  # noqa: PLC0415 - see above
+        from .server import ServerOutbox  # noqa: PLC0415 - the drivers are extras
 
         return ServerOutbox
     msg = f"module {__name__!r} has no attribute {name!r}"
@@ -97,7 +96,7 @@ def open_outbox(url: str) -> Outbox:
     `mysql+pymysql://user:password@host/database`, `memory://`.
 
     Raises:
-        ConfigurationError: No store goes by this URL, or what it needs is not installed.
+        ConfigurationError: No store has such a URL, or its driver is not installed.
     """
     if url == "memory://":
         return MemoryOutbox()
@@ -109,15 +108,15 @@ def open_outbox(url: str) -> Outbox:
     shown = repr(mask(mask_url(url)))
     if not marked or scheme not in _EXTRAS:
         msg = (
-            f"outbox: {shown} names no store; expected "
+            f"outbox: {shown} is not a supported outbox URL; expected "
             '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"'
         )
         raise ConfigurationError(msg)
     try:
-        from .server import ServerOutbox  # noqa: PLC0415 - only for those who have a server
+        from .server import ServerOutbox  # noqa: PLC0415 - its drivers are extras
 
         return ServerOutbox(url)
     except ImportError as error:
         install = f'pip install "remotion-licensing-integrations[{_EXTRAS[scheme]}]"'
-        msg = f"outbox: {shown} needs what is not installed ({error}): {install}"
+        msg = f"outbox: {shown} needs a package that is not installed ({error}): {install}"
         raise ConfigurationError(msg) from error

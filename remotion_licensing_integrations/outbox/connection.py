@@ -18,7 +18,7 @@ Database = Literal["sqlite", "postgresql", "mysql"]
 
 class Tables(NamedTuple):
     """
-    What a store calls its tables.
+    The names of a store's tables.
 
     Attributes:
         due_index: The index that serves the order of claims.
@@ -36,7 +36,7 @@ _TABLES: Final = Tables()
 
 class Session(ABC):
     """
-    Runs statements with parameters as `%(name)s`. A refusal is raised as an `OutboxError` by the connection.
+    Runs statements with parameters as `%(name)s`. The connection raises a refusal as an `OutboxError`.
     """
 
     @abstractmethod
@@ -91,7 +91,7 @@ class Connection(Session):
 
     def exists(self) -> bool:
         """
-        Return whether the store is there already.
+        Return whether the store exists already.
         """
         return True
 
@@ -104,7 +104,7 @@ class Connection(Session):
     @abstractmethod
     def close(self) -> None:
         """
-        Let go of the store; a later call opens it again.
+        Close the store; a later call opens it again.
         """
 
 

@@ -2,7 +2,7 @@
 The contract of an outbox: the durable store between a finished request and the licensing API.
 
 A point is *deferred* while its work goes on, then *pending* until the API has taken it (*registered*), has refused it
-for good (*rejected*), or it cannot be told whether it was taken (*held*). Claiming a pending point sets its due time to
+for good (*rejected*), or may or may not have taken it (*held*). Claiming a pending point sets its due time to
 the end of the lease and stores a fencing token. So an expired lease needs no cleanup, and a write with an outdated
 token changes nothing.
 """
@@ -21,8 +21,8 @@ class Outbox(ABC):
     """
     A durable store of usage points, shared by every process that opens it.
 
-    Every method may block on storage and may be called from any thread; after a fork the child may go on using the
-    object. All raise `OutboxError` when the store refuses, having changed nothing.
+    Every method may block on storage and may be called from any thread; after a fork the child may use the object, too.
+    When the store refuses, a method changes nothing and raises `OutboxError`.
     """
 
     @abstractmethod
@@ -33,23 +33,23 @@ class Outbox(ABC):
 
     def exists(self) -> bool:
         """
-        Return whether the store is there already, so that to open it makes nothing new.
+        Return whether the store exists already, so that opening it creates nothing.
         """
         return True
 
     def examine(self) -> Iterable[Finding]:
         """
-        Return what is wrong with the store that only the store itself can know; it changes nothing.
+        Return the problems that only the store itself can see; this changes nothing.
         """
         return ()
 
     @abstractmethod
     def add(self, points: Sequence[UsagePoint]) -> None:
         """
-        Store *points*, all or none: pending and due, without an outcome deferred. They are durable when this returns.
+        Store *points*, all or none: pending and due, or deferred without an outcome. They are durable when it returns.
 
-        A point whose idempotency key is already stored is left as it is. But a deferred one gives way to a point that
-        brings its outcome, and is pending and due then.
+        A point whose idempotency key is already stored stays as it is. But a point with an outcome replaces a deferred
+        one, which is then pending and due.
         """
 
     @abstractmethod
@@ -57,9 +57,9 @@ class Outbox(ABC):
         """
         Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
 
-        Eligible is a pending point whose due time has come, by the store's clock: new, rescheduled, released, or of a
-        claim whose lease ran out; that one may have been sent, so it is unanswered since then. No two claims get the
-        same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
+        A pending point is eligible when its due time has come, by the store's clock: a new, rescheduled or released
+        one, or one whose lease ran out; that one may have been sent, so it is unanswered since then. No two claims get
+        the same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
         becomes rejected.
         """
 
@@ -100,7 +100,7 @@ class Outbox(ABC):
     @abstractmethod
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         """
-        Make rejected and held points pending and due, with the same key; all of them when no keys are given.
+        Make rejected and held points pending and due, with the same key; without keys, all of them.
 
         Returns how many.
         """
@@ -108,7 +108,7 @@ class Outbox(ABC):
     @abstractmethod
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
         """
-        Delete the points with these keys for good, in one step those that are in one of *states* by then.
+        Delete for good, in one step, the points with these keys that are in one of *states*.
 
         Returns how many.
         """
@@ -124,8 +124,8 @@ class Outbox(ABC):
         """
         Note that *deliverer*, a name that no other has, delivers nothing for *reason* and tries again in *seconds*.
 
-        A pause that is noted again keeps the moment it began at. One that is not renewed within `PAUSE_GRACE` seconds
-        after its time is void: its deliverer is gone.
+        A pause that is noted again keeps its beginning. One that is not renewed within `PAUSE_GRACE` seconds after its
+        end is void: its deliverer is gone.
         """
 
     @abstractmethod
@@ -143,5 +143,5 @@ class Outbox(ABC):
     @abstractmethod
     def close(self) -> None:
         """
-        Let go of the store; a later call opens it again. Safe to call twice.
+        Close the store; a later call opens it again. Safe to call twice.
         """

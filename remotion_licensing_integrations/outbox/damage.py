@@ -1,12 +1,11 @@
 """
-A damaged SQLite file is set aside whole, and what can be read of it goes into its successor.
+Sets a damaged SQLite file aside, and copies its readable points into a new file.
 
-The fault: rot, a disk that lied, a file cut short (tests/outbox/test_file_faults.py::test_damaged_file).
+The fault: bit rot, a disk that lied, a file cut short (tests/outbox/test_file_faults.py::test_damaged_file).
 """
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -14,11 +13,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from .._support.log import logger
 from .connection import Row
 from .rows import POINT, PROGRESS
 from .sqlite import to_text, transact
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 SIDECARS: Final = ("-wal", "-shm")
 
@@ -50,14 +48,15 @@ def restore(aside: Path, connection: sqlite3.Connection) -> None:
     """
     Copy the usage points that can be read of the file *aside* over *connection*, in one transaction.
     """
-    count: object = "no"
+    copied = "No usage points"
     with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
         damaged.text_factory = to_text
-        damaged.execute("PRAGMA writable_schema=ON")  # else a file that was cut short is refused as a whole
+        damaged.execute("PRAGMA writable_schema=ON")  # otherwise SQLite refuses a file that was cut short
         count = transact(connection, lambda _: connection.executemany(_INSERT, _readable(damaged)).rowcount)
+        copied = f"{count} usage points"
     logger.critical(
-        "%s usage points could be copied from %s to the new outbox file.",
-        count,
+        "%s could be copied from %s to the new outbox file.",
+        copied,
         aside,
         extra={"action": "outbox_restored"},
     )
@@ -66,16 +65,16 @@ def restore(aside: Path, connection: sqlite3.Connection) -> None:
 def _readable(damaged: sqlite3.Connection) -> Iterable[Row]:
     # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
     damaged.execute("SELECT 1 FROM remotion_usage_point LIMIT 0")  # without a schema there is nothing to look up
-    number = missed = 0
+    row_id = missed = 0
     while missed < _MAX_MISSES:
         try:
             row = damaged.execute(
-                f"SELECT id, {_COLUMNS} FROM remotion_usage_point WHERE id >= ? ORDER BY id LIMIT 1", (number,)
+                f"SELECT id, {_COLUMNS} FROM remotion_usage_point WHERE id >= ? ORDER BY id LIMIT 1", (row_id,)
             ).fetchone()
         except sqlite3.Error:
-            number, missed = number + 1, missed + 1
+            row_id, missed = row_id + 1, missed + 1
             continue
         if row is None:
             return
-        number, missed = row[0] + 1, 0
+        row_id, missed = row[0] + 1, 0
         yield row[1:]

@@ -1,5 +1,5 @@
 """
-What a server store asks of the driver of its database.
+The port to the driver of a database server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .._support.masking import mask, mask_url
 from ..errors import ConfigurationError
 from .connection import Database, Session
 
-#: Seconds that a server may be silent; a frozen one would be for ever.
+#: Seconds that a server may be silent; a frozen one would be silent forever.
 MAX_SILENCE: Final = 10
 
 
@@ -24,7 +24,7 @@ class Driver(ABC):
     Attributes:
         database: The kind of database.
         error: What the driver raises.
-        passing: Codes of errors that one transaction gets because of another, so that it may be repeated.
+        passing: Codes of errors that one transaction causes in another, so that it may be repeated.
         has_table: A query that counts the tables with the parameter `name`.
         secrets: What no message may show.
     """
@@ -44,7 +44,7 @@ class Driver(ABC):
     @abstractmethod
     def code(self, error: Exception) -> object:
         """
-        Return what the server calls an *error* of the driver's.
+        Return the server's code for an *error* of the driver.
         """
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Driver(ABC):
     @abstractmethod
     def alone(self, session: Session) -> AbstractContextManager[None]:
         """
-        Keep other processes that ask for the same waiting while the context lasts.
+        Hold a lock for which other processes wait while the context lasts.
         """
 
 

@@ -3,25 +3,23 @@ An outbox in one SQLite file, under a discipline that is safe for threads, proce
 
 The file must be on a local disk: WAL needs memory shared by its users. The licence key is never stored.
 
-What is done here and why (tests/outbox/test_file_faults.py kills, fills, damages, replaces and locks it):
+The rules and their reasons (tests/outbox/test_file_faults.py kills, fills, damages, replaces and locks it):
 
 * WAL with `synchronous=FULL`: a commit survives a power cut, not only a crash.
-* Every write is `BEGIN IMMEDIATE`, and waiting for another process's lock is our own random sleep: SQLite's handler
+* Every write is `BEGIN IMMEDIATE`, and we wait for another process's lock by a random sleep: SQLite's busy handler
   is unfair and starves whole processes.
 * Checkpoints run only while another connection of this process holds the write lock, because SQLite 3.7.0 to 3.51.2
-  can lose committed pages when a writer resets the WAL meanwhile (https://sqlite.org/wal.html, "WAL-reset bug").
-* No SQLite call of ours is under way across a fork, because the child would inherit its locked mutexes; and no
-  connection is open, because the child would believe it holds the parent's locks, and lose what it commits.
-* Nothing is taken as read or written before the files prove to be those that were opened: commits to a deleted file
-  succeed.
-* Making, opening and replacing the file is for one process at a time, which holds the lock of a file beside it.
-* The files are never opened but through SQLite: closing such a descriptor would drop the process's POSIX locks.
+  can lose committed pages when a writer resets the WAL at the same time (https://sqlite.org/wal.html, "WAL-reset bug").
+* No SQLite call of ours is under way during a fork, because the child would inherit its locked mutexes; and no
+  connection is open, because the child would believe that it holds the parent's locks, and lose its commits.
+* A read or write counts only when the files are still those that were opened: commits to a deleted file succeed.
+* One process at a time creates, opens or replaces the file; it holds the lock of a file beside it.
+* Only SQLite opens the files: closing another descriptor of them would drop the process's POSIX locks.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import random
 import sqlite3
@@ -33,6 +31,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Connection, Database, Row, Session, T, Values
 from .damage import SIDECARS, restore, set_aside
@@ -52,8 +51,6 @@ from .sqlite import (
     transact,
 )
 from .values import Finding
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 _LOCK_WAIT: Final = 5.0  # seconds
 _LOCK_POLL: Final = (0.0002, 0.008)  # seconds
@@ -94,7 +91,7 @@ class SQLiteOutbox(SQLOutbox):
 
     Args:
         path: A file for the outbox alone, on a local disk.
-        clock: The present moment in epoch seconds.
+        clock: The current time in epoch seconds.
 
     Raises:
         ConfigurationError: *path* cannot name a durable file.
@@ -146,7 +143,7 @@ class File(Connection):
         try:
             self.path.stat()
         except OSError as error:
-            return not isinstance(error, FileNotFoundError)  # of the others, opening it says what is wrong
+            return not isinstance(error, FileNotFoundError)  # for other errors, opening the file says what is wrong
         return True
 
     def rows(self, sql: str, values: Values) -> list[Row]:
@@ -182,7 +179,7 @@ class File(Connection):
                     msg = f"outbox {self.path}: other processes have kept it locked or replaced it for more than 5 s"
                     raise OutboxError(msg) from error
             except OSError as error:
-                msg = f"outbox {self.path}: cannot be made: {error.strerror}; check the directory and its permissions"
+                msg = f"outbox {self.path}: cannot be created: {error.strerror}; check the directory's permissions"
                 raise OutboxError(msg) from error
             except sqlite3.Error as error:
                 if is_damage(error) and not repaired:
@@ -207,7 +204,7 @@ class File(Connection):
             self._checkpoint_at = WAL_LIMIT
         elif wal_length > self._checkpoint_at:
             self._checkpoint(connection)
-            # A reader may keep the WAL from starting anew: then it is not worth a try at each commit.
+            # A reader may keep the WAL from starting anew; then a try at each commit is wasted.
             self._checkpoint_at = wal_length + WAL_LIMIT // 4
         return result
 
@@ -234,12 +231,12 @@ class File(Connection):
 
     def _leave_files(self) -> None:
         with suppress(FileNotFoundError), self._alone():
-            # SQLite would apply the WAL of the old file to the new one. Another process may have made a new WAL.
+            # SQLite would apply the WAL of the old file to the new one. Another process may have created a new WAL.
             if inode_of(status_of(self._wal)) in (None, self._opened_files[1]):
                 self._delete_sidecars()
         self.close()
         logger.critical(
-            "The outbox file %s was deleted or replaced; it is opened anew.",
+            "The outbox file %s was deleted or replaced; a new file is opened.",
             self.path,
             extra={"action": "outbox_replaced"},
         )
@@ -297,5 +294,5 @@ class File(Connection):
     def _refusal(self, error: sqlite3.Error) -> OutboxError:
         code = error_code(error)
         if code not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}:
-            self.close()  # a broken connection must not stay; one on a full disk recovers by itself
+            self.close()  # a broken connection must not stay; on a full disk it recovers by itself
         return OutboxError(f"outbox {self.path}: {error}; {REMEDIES.get(code, 'see the log of the file system')}")

@@ -29,13 +29,13 @@ from .values import (
     to_storable,
 )
 
-# One for all, as its fork hooks stay for good.
+# One for all outboxes, because its fork hooks stay registered.
 _lock: Final = ForkLock()
 
 
 @dataclass(slots=True)
 class _Row:
-    number: int
+    id: int
     point: UsagePoint
     due: float
     state: State
@@ -51,13 +51,13 @@ class MemoryOutbox(Outbox):
     Points in a dictionary of this process.
 
     Args:
-        clock: The present moment in epoch seconds.
+        clock: The current time in epoch seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
-        self._numbers = itertools.count(1)
+        self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class MemoryOutbox(Outbox):
         known = self._rows.get(point.idempotency_key)
         state = State.DEFERRED if point.succeeded is None else State.PENDING
         if known is None:
-            self._rows[point.idempotency_key] = _Row(next(self._numbers), point, due=now, state=state)
+            self._rows[point.idempotency_key] = _Row(next(self._ids), point, due=now, state=state)
         elif known.state is State.DEFERRED and state is State.PENDING:
             known.point, known.due, known.state = point, now, state
 
@@ -90,7 +90,7 @@ class MemoryOutbox(Outbox):
                     row.unanswered_since = row.due
                 row.due, row.token, row.attempts = now + min(lease, MAX_DELAY), token, row.attempts + 1
             return [
-                ClaimedPoint(row.number, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
+                ClaimedPoint(row.id, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
             ]
 
     def settle(self, changes: Sequence[Change]) -> int:

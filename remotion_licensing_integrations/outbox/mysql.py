@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, unquote
 
-import pymysql  # type: ignore[import-untyped] # it has no types
+import pymysql  # type: ignore[import-untyped] # PyMySQL has no types
 
 from ..errors import OutboxError
 from .connection import Session
@@ -19,7 +19,7 @@ from .driver import MAX_SILENCE, Driver, refused_url, split_url
 _LOCK: Final = "remotion_usage_point"
 _LOCK_WAIT: Final = 5  # seconds
 _OLDEST: Final = {False: ("MySQL", (8, 0, 4)), True: ("MariaDB", (10, 6, 0))}
-# Claims must not fail for what others do, whatever the default of the server.
+# Other transactions must not make a claim fail, so the server's default level does not apply.
 _SESSION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 2,
@@ -34,7 +34,7 @@ def _to_bool(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 
 
-#: What the query of a URL may say, and how it is read.
+#: The options that the query of a URL may have, and how each is read.
 _READ: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(["connect_timeout", "read_timeout", "write_timeout", "max_allowed_packet"], int),
     **dict.fromkeys(["local_infile", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"], _to_bool),
@@ -72,7 +72,7 @@ class MySQL(Driver):
             self._options |= {name: _READ[name](value) for name, value in query.items()}
             self._options |= {} if parts.port is None else {"port": parts.port}
         except (KeyError, ValueError) as error:
-            raise refused_url(url, f"it has an option that cannot be read: {error}") from None
+            raise refused_url(url, f"an option cannot be read: {error}") from None
         self.secrets = [self._options.get(name) for name in ("password", "passwd", "ssl_key_password")]
 
     def connect(self) -> Any:
@@ -92,7 +92,7 @@ class MySQL(Driver):
 
     def check(self, connection: Any) -> None:
         info = connection.get_server_info()
-        # Old clients are told that MariaDB is MySQL 5.5.5.
+        # MariaDB tells old clients that it is MySQL 5.5.5.
         version = tuple(int(part) for part in re.findall(r"\d+", info.removeprefix("5.5.5-"))[:3])
         name, oldest = _OLDEST["MariaDB" in info]
         if version < oldest:
@@ -103,7 +103,7 @@ class MySQL(Driver):
     def alone(self, session: Session) -> Generator[None]:
         [(locked,)] = session.rows(f"SELECT GET_LOCK('{_LOCK}', {_LOCK_WAIT})", {})
         if not locked:
-            msg = f"outbox: another process has been making the tables for more than {_LOCK_WAIT} s"
+            msg = f"outbox: another process has been creating the tables for more than {_LOCK_WAIT} s"
             raise OutboxError(msg)
         try:
             yield

@@ -1,5 +1,5 @@
 """
-What can be wrong with the place of a SQLite file, seen without opening it.
+Finds problems with the place of a SQLite file, without opening it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 def examine_place(path: Path) -> Iterable[Finding]:
     """
-    Look at the file system and at the permissions of the file at *path*, or of the folder it will be made in.
+    Look at the file system and at the permissions of the file at *path*, or of the folder that it will be created in.
     """
     path = path.resolve()  # SQLite, too, follows links before it names the files beside it
     folder = next(parent for parent in path.parents if parent.exists())
     if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("error", f"The outbox {path} cannot be made: {folder} is not writable for this user.")
+        yield Finding("error", f"The outbox {path} cannot be created: this user cannot write to {folder}.")
     file_system = _file_system(path)
     if file_system in _NETWORK:
         yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
@@ -35,7 +35,7 @@ def examine_place(path: Path) -> Iterable[Finding]:
         file = Path(f"{path}{suffix}")
         if not file.exists():
             continue
-        # From outside only: opening a file that SQLite has open would drop its locks.
+        # The file is not opened: closing it again would drop SQLite's locks.
         mode = file.stat().st_mode
         if not os.access(file, os.R_OK | os.W_OK):
             yield Finding("error", f"{file} is not writable for this user; change its owner or delete it when unused.")

@@ -29,12 +29,12 @@ _OPTIONS: Final[dict[str, Any]] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 1_000 * MAX_SILENCE,
-    # Behind a proxy the next statement may run in another session, where what is prepared is another one.
+    # Behind a proxy the next statement may run in another session, which has other prepared statements.
     "prepare_threshold": None,
     "fallback_application_name": "remotion-licensing",
 }
-# Points must be durable, and claims not fail for what others do, whatever the defaults of the database. Set only where
-# they differ: behind a proxy the session may not be ours alone.
+# Points must be durable, and other transactions must not make a claim fail, so the database's defaults do not apply.
+# Set only where they differ: behind a proxy we may share the session.
 _SESSION: Final = """
     SELECT set_config('default_transaction_isolation', 'read committed', false)
         WHERE current_setting('default_transaction_isolation') <> 'read committed'
@@ -51,7 +51,7 @@ class PostgreSQL(Driver):
     database = "postgresql"
     error = psycopg.Error
     passing: ClassVar = frozenset({"40001", "40P01"})  # serialization failure, deadlock
-    # From the table: what `to_regclass` has not found once stays so until the transaction ends.
+    # From the table: `to_regclass` remembers until the transaction ends that a table was missing.
     has_table = "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
 
     def __init__(self, url: str) -> None:
@@ -114,7 +114,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(msg) from None
 
     def _give_up(self) -> None:
-        # What waits for a lock would keep one session busy for each try. Before libpq 17, to cancel may never end.
+        # A statement that waits for a lock would keep its session busy. Before libpq 17, cancelling may never end.
         if capabilities.has_cancel_safe():  # pragma: no branch - depends on libpq, 17 or older
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCELLING)
@@ -141,6 +141,6 @@ def _wait(socket: int, wanted: Wait, seconds: float) -> Ready:
     events = poll.poll(max(0.0, 1_000 * seconds))
     if not events:
         raise TimeoutError
-    # A connection that has broken is ready for both: the next step finds out.
+    # A broken connection is ready for both; the next step raises its error.
     [(_, event)] = events
     return Ready((event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W))

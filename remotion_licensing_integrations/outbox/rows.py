@@ -1,27 +1,25 @@
 """
-What a row of a table of usage points means, whatever the database.
+Translates between usage points and the rows of their table, for every database.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from ..points import Registration, UsagePoint, check_idempotency_key
 from .values import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Pause, State, StoredPoint
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
-
-#: The columns that make a usage point, and those that say what has happened to it.
+#: The columns of a usage point, and those that say what has happened to it.
 POINT: Final = ("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at")
 PROGRESS: Final = (
     *("state", "due", "attempts", "token", "unanswered_since", "last_error", "billable", "classification"),
 )
 
-#: What a row raises that a newer version wrote, that was edited by hand or is damaged.
+#: Errors of a row that a newer version wrote, that was edited by hand or is damaged.
 UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
 
 _DEFERRED: Final = State.DEFERRED.value
@@ -48,7 +46,7 @@ def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, An
 
 def to_change(change: Change) -> dict[str, Any]:
     """
-    Return what the statement that settles points takes of *change*.
+    Return the values of *change* for the statement that settles points.
     """
     answer = change.registration
     return {
@@ -66,7 +64,7 @@ def to_change(change: Change) -> dict[str, Any]:
 
 def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
     """
-    Return the point that the columns `POINT` make; raises one of `UNREADABLE` when they make none.
+    Return the point of the columns `POINT`; raises one of `UNREADABLE` when there is none.
     """
     key, event, host, succeeded, is_still, is_production, occurred_at = columns
     return UsagePoint(
@@ -86,13 +84,13 @@ def to_claimed(row: Sequence[Any], token: str, decode: Decode) -> ClaimedPoint:
 
     Raises one of `UNREADABLE` when there is none.
     """
-    _, number, attempts, unanswered_since, *point = row
-    return ClaimedPoint(number, token, to_point(point, decode), attempts + 1, to_moment(unanswered_since))
+    _, row_id, attempts, unanswered_since, *point = row
+    return ClaimedPoint(row_id, token, to_point(point, decode), attempts + 1, to_moment(unanswered_since))
 
 
 def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
     """
-    Return what a row shows: the present moment, and the columns `POINT` and `PROGRESS`.
+    Return the stored point of a row: the current time, and the columns `POINT` and `PROGRESS`.
 
     Raises one of `UNREADABLE` when there is none.
     """
@@ -113,7 +111,7 @@ def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
 
 def to_stored_points(rows: Iterable[Sequence[Any]], decode: Decode) -> list[StoredPoint]:
     """
-    Return what `to_stored` can read of *rows*, and log what it cannot.
+    Return the stored points of *rows*, and log rows that cannot be read.
     """
     return [stored for row in rows if (stored := _readable(row, decode)) is not None]
 
@@ -122,15 +120,15 @@ def _readable(row: Sequence[Any], decode: Decode) -> StoredPoint | None:
     try:
         return to_stored(row, decode)
     except UNREADABLE as error:
-        logger.error(  # noqa: TRY400 - the message says it all
-            "Usage point %r of the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
+        logger.error(
+            "Usage point %r in the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
         )
         return None
 
 
 def to_reason(error: Exception) -> str:
     """
-    Return what is noted with a row that raised *error*, one of `UNREADABLE`.
+    Return the reason to store with a row that raised *error*, one of `UNREADABLE`.
     """
     return f"cannot be read: {error}"[:MAX_ERROR_LENGTH]
 
@@ -173,14 +171,14 @@ def to_pause(row: Sequence[Any]) -> Pause:
 
 def to_moment(seconds: float | None) -> datetime | None:
     """
-    Return the moment at so many epoch seconds.
+    Return the moment of *seconds*, epoch seconds.
     """
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def possible_keys(idempotency_keys: Iterable[str]) -> list[str]:
     """
-    Return those that a point can have: of the others databases refuse some, and take some for another key.
+    Return the keys that a point can have: databases refuse some of the others, and mistake some for another key.
     """
     return [key for key in dict.fromkeys(idempotency_keys) if _is_possible(key)]
 

@@ -4,8 +4,8 @@ An outbox in a database server that any number of machines share: PostgreSQL, My
 The licence key is never stored.
 
 The pool is our own, for both drivers: two connections, one for the thread that records and one for the thread that
-delivers. psycopg_pool would serve one driver only, starts threads in each process, which a fork does not take along,
-and must be closed before it.
+delivers. psycopg_pool serves one driver only; it starts threads, which a forked child does not have, and must be closed
+before a fork.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .sql import SQLOutbox
 from .statements import MIGRATIONS
 
 _POOL: Final = 2  # connections
-_RECYCLE: Final = 300.0  # seconds, less than what firewalls and proxies wait before they forget an idle connection
+_RECYCLE: Final = 300.0  # seconds, after which firewalls and proxies still remember an idle connection
 _TRIES: Final = 5
-_RETRY_FOR: Final = 2.0  # seconds; what has taken longer is not tried again
+_RETRY_FOR: Final = 2.0  # seconds, after which there is no other try
 _RETRY_AFTER: Final = (0.001, 0.05)  # seconds
 _MAX_REASON: Final = 500  # characters
 
@@ -42,7 +42,7 @@ class ServerOutbox(SQLOutbox):
 
     Args:
         url: `postgresql://user:password@host:port/database`, `mysql://…` or `mariadb://…`; its query is for the driver.
-        clock: The present moment in epoch seconds; `None` is the database server's, which all machines share.
+        clock: The current time in epoch seconds; `None` is the database server's, which all machines share.
 
     Raises:
         ConfigurationError: *url* names no database that can be used.
@@ -59,13 +59,13 @@ class ServerOutbox(SQLOutbox):
 
 class Server(Connection):
     """
-    The connections of this process to the database at *url*, whose tables are made or migrated before their first use.
+    The connections of this process to the database at *url*; the first use creates or migrates its tables.
     """
 
     def __init__(self, url: str) -> None:
         self._shown = mask(mask_url(url))
         self._driver = _to_driver(url)
-        # By process: a child neither uses nor closes what it inherits, nor collects it, which could end the sessions.
+        # By process: a child must not use, close or collect inherited connections; that could end the parent's session.
         self._pools: dict[int, _Pool] = {}
 
     def __str__(self) -> str:
@@ -113,13 +113,13 @@ class Server(Connection):
                 result = self._use(pool, connection, work, made=made)
             except BaseException as error:
                 is_lost = self._driver.is_lost(connection)
-                # Whatever has failed must not spoil the next call: it ends with its transaction.
+                # A failed call must not spoil the next one: dropping the connection ends its transaction.
                 pool.drop(connection)
                 if not isinstance(error, self._driver.error):
                     raise
                 passes = is_lost or self._driver.code(error) in self._driver.passing
                 if not passes or tries == _TRIES or time.monotonic() > give_up:
-                    # No connection stays that may be the reason, to a server that has become a replica for instance.
+                    # A connection may be the reason, for instance one to a server that has become a replica.
                     self.close()
                     raise self._refusal(error) from error
             else:
@@ -165,7 +165,7 @@ class Server(Connection):
         try:
             return self._driver.connect()
         except Exception as error:
-            # Also of an option's value, a file that is not there, a server that is no database.
+            # Any error: an option may be wrong, a file missing, or the server no database.
             raise self._refusal(error) from error
 
     def _refusal(self, error: BaseException) -> OutboxError:
@@ -202,7 +202,7 @@ class _Pool:
 
     def give(self, connection: Any) -> None:
         if self._is_closed:
-            _close(connection)  # by another thread during the call
+            _close(connection)  # another thread closed the pool during the call
         else:
             self._idle.append((time.monotonic(), connection))
         self._free.release()
@@ -225,12 +225,13 @@ def _close(connection: Any) -> None:
 def _to_driver(url: str) -> Driver:
     scheme = url.partition(":")[0]
     if scheme.startswith("postgres"):
-        from .postgresql import PostgreSQL  # noqa: PLC0415 - it needs a driver that the other does without
+        from .postgresql import PostgreSQL  # noqa: PLC0415 - its driver is an extra
 
         return PostgreSQL(url)
     if scheme.startswith(("mysql", "mariadb")):
-        from .mysql import MySQL  # noqa: PLC0415 - it needs a driver that the other does without
+        from .mysql import MySQL  # noqa: PLC0415 - its driver is an extra
 
         return MySQL(url)
-    msg = f'outbox: {mask(mask_url(url))!r} names no server; expected "postgresql+psycopg://…" or "mysql+pymysql://…"'
+    shown = repr(mask(mask_url(url)))
+    msg = f'outbox: {shown} is not a supported outbox URL; expected "postgresql+psycopg://…" or "mysql+pymysql://…"'
     raise ConfigurationError(msg)

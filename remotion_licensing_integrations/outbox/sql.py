@@ -1,5 +1,5 @@
 """
-An outbox in SQL: every verb of the contract once, whatever the database and however it is reached.
+An outbox in SQL: every verb of the contract once, for every database and every connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .rows import (
 from .statements import Statements, get_statements
 from .values import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
 
-_PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which those who record get their turn
+_PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
 
 class SQLOutbox(Outbox):
@@ -38,8 +38,8 @@ class SQLOutbox(Outbox):
     Points in the tables of a database.
 
     Args:
-        connection: How the database is reached.
-        clock: The present moment in epoch seconds; `None` is the database server's clock, which all machines share, and
+        connection: The connection to the database.
+        clock: The current time in epoch seconds; `None` is the database server's clock, which all machines share, and
             this machine's for SQLite.
     """
 
@@ -73,7 +73,7 @@ class SQLOutbox(Outbox):
         try:
             return to_claimed(row, token, self._connection.decode)
         except UNREADABLE as error:
-            # Written by a newer version or by hand, or damaged: it must not stop the others, nor be lost.
+            # The row is damaged, or written by a newer version or by hand. It must not stop the others, nor be lost.
             values = {"row": row[1], "token": token, "reason": to_storable(to_reason(error)), **self._now()}
             self._connection.change(self._statements.reject, values)
             return None
@@ -146,7 +146,7 @@ class SQLOutbox(Outbox):
             "seconds": seconds,
             **now,
         }
-        # What is void goes first, so that a pause noted anew begins anew, and names of old deliverers do not pile up.
+        # Void pauses go first: a new pause must have a new beginning, and old deliverers must not pile up.
         self._connection.change(statements.forget_pauses, now)
         self._connection.change(statements.pause, values)
 

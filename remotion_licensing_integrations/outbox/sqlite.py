@@ -1,5 +1,5 @@
 """
-A SQLite connection as an outbox uses it.
+SQLite connections for an outbox.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REMEDIES: Final = {
 
 def connect(path: Path) -> sqlite3.Connection:
     """
-    Return a connection whose commits are durable, which waits for no lock and makes no checkpoint by itself.
+    Return a connection with durable commits that waits for no lock and makes no checkpoint by itself.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     connection.text_factory = to_text
@@ -49,7 +49,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def to_text(data: bytes) -> str:
     """
-    Return *data* as text; a damaged one must not make the other rows unreadable.
+    Return *data* as text; damaged text must not make the other rows unreadable.
     """
     return data.decode(errors="surrogateescape")
 
@@ -82,14 +82,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if tables and owner != APPLICATION_ID:
-        msg = f"outbox {path}: this database belongs to another application; name a file of its own"
+        msg = f"outbox {path}: this database belongs to another application; use a separate file"
         raise OutboxError(msg)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         msg = f"outbox {path}: schema {version} is newer than this package knows; upgrade the package"
         raise OutboxError(msg)
     if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
-        msg = f"outbox {path}: SQLite cannot share memory there; name a file on a local disk"
+        msg = f"outbox {path}: SQLite cannot use shared memory there; use a file on a local disk"
         raise OutboxError(msg)
     if version < len(migrations):
         statements = [statement for migration in migrations[version:] for statement in migration]
@@ -129,14 +129,14 @@ _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 
 def error_code(error: sqlite3.Error) -> int:
     """
-    Return the primary result code, 0 where there is none.
+    Return the primary result code of *error*; 0 when it has none.
     """
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def is_busy(error: sqlite3.Error) -> bool:
     """
-    Whether another user of the file is in the way, for now.
+    Whether another user of the file blocks it for now.
     """
     return error_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
@@ -152,7 +152,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def status_of(path: Path) -> os.stat_result | None:
     """
-    Return the status of a file, which is not opened: closing it would drop the process's POSIX locks.
+    Return the status of a file without opening it: closing it would drop the process's POSIX locks.
     """
     try:
         return path.stat()
@@ -162,6 +162,6 @@ def status_of(path: Path) -> os.stat_result | None:
 
 def inode_of(status: os.stat_result | None) -> object:
     """
-    Return what tells a file from others that have its path later.
+    Return what tells a file from later files at its path.
     """
     return None if status is None else (status.st_dev, status.st_ino)

@@ -1,5 +1,5 @@
 """
-What an outbox holds, hands out and takes back.
+The values that an outbox stores, hands out and takes back.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 
 from ..points import Registration, UsagePoint
 
-#: Seconds; nothing is ever put off further than this, so a point due later than that is due now (the clock went back).
+#: Seconds. No delay is longer, so when a point is due later than that, the clock went back and the point is due now.
 MAX_DELAY: Final = 7_200.0
 
 MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept with a point
 MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
-MAX_FINGERPRINT_LENGTH: Final = 64  # characters of what tells licence keys apart
+MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
 
 #: Seconds after which a pause that was not renewed is void; more than one attempt to register a point takes.
 PAUSE_GRACE: Final = 60.0
@@ -24,7 +24,7 @@ PAUSE_GRACE: Final = 60.0
 
 class State(StrEnum):
     """
-    Where a stored usage point stands.
+    The state of a stored usage point.
     """
 
     DEFERRED = "deferred"
@@ -34,7 +34,7 @@ class State(StrEnum):
     HELD = "held"
 
 
-#: The states of points that are not delivered, and that a person may therefore delete.
+#: The states of points that are not delivered, so that a person may delete them.
 UNSETTLED: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
 
 
@@ -45,7 +45,7 @@ class StoredPoint:
 
     Attributes:
         attempts: How often it was sent, the current claim included.
-        due: When it is delivered next while pending, else when it came into its state.
+        due: When a pending point is delivered next; for others, when they came into their state.
         claimed: Whether a deliverer has it now.
         registration: The API's answer, once registered.
         last_error: Why the last attempt failed.
@@ -63,7 +63,7 @@ class StoredPoint:
 
     def to_json(self) -> dict[str, Any]:
         """
-        Return everything as JSON values, the point's own fields at the top level.
+        Return all fields as JSON values, with the point's own fields at the top level.
         """
         answer = self.registration
         return self.point.to_json() | {
@@ -81,12 +81,12 @@ class StoredPoint:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    What becomes of a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.settle`.
+    The change to a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.settle`.
 
     Attributes:
         delay: Seconds until the point is due again; 0 unless it stays pending.
-        is_attempt: Whether the claim counts as an attempt; queue-level trouble is not the point's fault.
-        unanswered: Whether the point may have been counted without our knowing.
+        is_attempt: Whether the claim counts as an attempt; a problem of all points uses up none.
+        unanswered: Whether the point may have been counted although no answer came.
     """
 
     claimed: ClaimedPoint
@@ -107,7 +107,7 @@ class Change:
 
 def to_storable(text: str | None) -> str | None:
     """
-    Return *text* from outside as every store takes it: cut, without NUL and lone surrogates; `None` when empty.
+    Return foreign *text* in a form that every store takes: cut, without NUL and lone surrogates; `None` when empty.
     """
     if not text:
         return None
@@ -120,7 +120,7 @@ class ClaimedPoint:
     A usage point that one deliverer owns until its lease ends.
 
     Attributes:
-        row: The store's own name of the point.
+        row: The store's own id of the point.
         token: Fencing token of the claim.
         attempts: How often it has been sent, this claim included; starts at 1.
         unanswered_since: When it was first sent without an answer.
@@ -134,7 +134,7 @@ class ClaimedPoint:
 
     def register(self, registration: Registration) -> Change:
         """
-        The API has taken the point.
+        Mark the point as registered: the API has taken it.
         """
         return Change(self, State.REGISTERED, registration=registration)
 
@@ -146,19 +146,19 @@ class ClaimedPoint:
 
     def reject(self, error: str) -> Change:
         """
-        The API refuses this point for good; it stays visible and can be retried by hand.
+        Mark the point as rejected: the API refuses it for good. It stays visible and can be retried by hand.
         """
         return Change(self, State.REJECTED, error=error)
 
     def hold(self, error: str, *, unanswered: bool = False) -> Change:
         """
-        It cannot be told whether the API has counted the point; it waits for a person.
+        Mark the point as held: the API may or may not have counted it, so it waits for a person.
         """
         return Change(self, State.HELD, error=error, unanswered=unanswered)
 
     def release(self, error: str | None = None, *, delay: float = 0.0) -> Change:
         """
-        Give the point back as if this claim had not been, due in *delay* seconds.
+        Give the point back as if it had not been claimed, due in *delay* seconds.
         """
         return Change(self, State.PENDING, min(delay, MAX_DELAY), error, is_attempt=False)
 
@@ -169,7 +169,7 @@ class Counts:
     How many points are in each state.
 
     Attributes:
-        claimed: How many of the pending ones a deliverer has now.
+        claimed: How many of the pending points a deliverer has now.
         oldest_pending: When the oldest pending point occurred.
         oldest_deferred: When the oldest deferred point was deferred.
     """
@@ -187,12 +187,12 @@ class Counts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """
-    A deliverer that delivers nothing for the time being.
+    The pause of a deliverer.
 
     Attributes:
-        deliverer: Its name.
-        reason: Why.
-        since: Since when.
+        deliverer: Name of the deliverer.
+        reason: Why it is paused.
+        since: When the pause began.
         until: When it tries again.
     """
 
@@ -205,7 +205,7 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One thing that was looked at.
+    One result of an examination.
     """
 
     level: Literal["ok", "warning", "error"]

@@ -1,5 +1,5 @@
 """
-From a request's headers to the host of its usage point.
+Finds the host of a usage point in the headers of its request.
 
 The host is what `window.location.origin` was on the page. Browsers send origins already serialised, so values are
 validated and never normalised: a value that no browser writes counts as absent. Punycode is not decoded, as Chromium
@@ -191,7 +191,7 @@ def is_local(origin: str) -> bool:
 
 def own_origin(scheme: str, host: str | None) -> str | None:
     """
-    Return the origin under which a server was asked, from the resolved *scheme* and the `Host` header.
+    Return the server's own origin, from the resolved *scheme* and the `Host` header.
     """
     origin = f"{scheme}://{host}"
     return origin if host and is_origin(origin) else None
@@ -208,10 +208,10 @@ def resolve_host(
     Choose the host of a usage point: configured, else `Origin`, else the origin of `Referer`, else the server's own.
 
     The server's own origin counts only for requests that a browser marks as coming from the same origin or from the
-    address bar. An origin that is not allowed ends the search: a caller must not choose its source.
+    address bar. An origin that is not allowed ends the search: a client must not choose the source.
 
     Args:
-        headers: The request's.
+        headers: Headers of the request.
         own: Returns the server's own origin as the framework resolves it behind trusted proxies.
         configured: A fixed host; wins over everything.
         allows: Whether an origin is allowed; `None` allows all.

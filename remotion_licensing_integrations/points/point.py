@@ -1,5 +1,5 @@
 """
-The values that travel through the package: what is counted, and what the licensing API says of it.
+The values that pass through the package: what is counted, and what the licensing API says about it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def new_idempotency_key() -> str:
 
 def utc_now() -> datetime:
     """
-    Return the present time, aware.
+    Return the current time, aware, in UTC.
     """
     return datetime.now(UTC)
 
@@ -96,8 +96,8 @@ class UsagePoint:
     Attributes:
         event: One of `EVENTS`.
         host: What `window.location.origin` is on the frontend, or `None` when unknown.
-        succeeded: Whether the work succeeded; failures are not billed. `None` while it goes on elsewhere: the point is
-            deferred, and counts once another one with the same key brings the outcome.
+        succeeded: Whether the work succeeded; failures are not billed. `None` while the work goes on elsewhere: the
+            point is deferred until another one with the same key brings the outcome.
         is_still: Whether a still image was rendered instead of a video.
         is_production: Whether the point may be billed.
         idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters.
@@ -199,7 +199,7 @@ class EventCount:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """
-    What the licensing API has counted since a moment.
+    What the licensing API has counted.
 
     Attributes:
         cloud_renders: Points of `cloud-render`.

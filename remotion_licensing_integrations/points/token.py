@@ -28,7 +28,7 @@ def encode_token(point: UsagePoint, *, known: bool = True) -> str:
     """
     Return a URL-safe string from which `decode_token` makes *point* again, except its outcome and time.
 
-    With *known* false it says that no counted request was there, so that the point's event is a guess.
+    *known* is false when no request was counted, so that the point's event is a guess.
     """
     fields = {name: getattr(point, name) for name in _FIELDS} | ({} if known else {"event": None})
     body = json.dumps(list(fields.values()), separators=(",", ":")).encode()
@@ -55,7 +55,7 @@ def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
 
 def is_known(token: str) -> bool:
     """
-    Whether a readable *token* says more than its key.
+    Whether a readable *token* holds more than its key.
     """
     return _read(token)["event"] is not None
 

@@ -1,7 +1,7 @@
 """
 Has a usage point committed to the outbox while its request waits, and never for long.
 
-In comes a finished or deferred point, from any thread or event loop; out goes the word that the outbox has it.
+In comes a finished or deferred point, from any thread or event loop; out goes whether the outbox has committed it.
 """
 
 from .default import (

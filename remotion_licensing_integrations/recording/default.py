@@ -1,5 +1,5 @@
 """
-The recorder for code that was given none, such as job functions and webhooks: one for each process.
+The default recorder of a process, for code without a recorder, such as job functions and webhooks.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from ..settings import Settings
 from .keeper import NOTHING, START_LOCK
 from .recorder import UsageRecorder
 
-#: The recorder of code that has none: it keeps nothing. Its key, which is never sent, spares it the warning.
+#: A recorder that keeps nothing. Its key is never sent; it avoids the warning about a missing key.
 OFF: Final = UsageRecorder(Settings(license_key="none"), outbox=MemoryOutbox(), keeper=NOTHING)
 
 
 class SharedRecorder:
     """
-    Returns, when called, the one recorder that *make* makes for this process, on the first call.
+    Returns, when called, the one recorder of this process; the first call creates it with *make*.
     """
 
     def __init__(self, make: Callable[[], UsageRecorder]) -> None:
@@ -36,7 +36,7 @@ class SharedRecorder:
 
     def forget(self) -> None:
         """
-        Stop the recorder, if there is one; the next call makes a new one.
+        Stop the recorder, if there is one; the next call creates a new one.
         """
         with START_LOCK:
             recorder, self._recorder = self._recorder, None
@@ -50,10 +50,10 @@ _provide: Callable[[], UsageRecorder] = SharedRecorder(UsageRecorder)
 
 def default_recorder() -> UsageRecorder:
     """
-    Return the recorder for code of this process that was given none.
+    Return the recorder of this process for code without one.
 
-    It is the one that `set_default_recorder` named, else that of the first `UsageMiddleware` of an ASGI app, else in a
-    Django project the one that its middleware uses, else one made from the environment.
+    It is the one passed to `set_default_recorder`, else that of the first `UsageMiddleware` of an ASGI app, else in a
+    Django project the one that its middleware uses, else one created from the environment.
 
     Raises:
         ConfigurationError: The settings are unusable.
@@ -63,7 +63,7 @@ def default_recorder() -> UsageRecorder:
 
 def set_default_recorder(recorder: UsageRecorder | None) -> None:
     """
-    Give *recorder* to all code of this process that has none of its own; `None` leaves it open again.
+    Make *recorder* the default of this process; `None` removes it.
     """
     global _named  # noqa: PLW0603 - one for the process
     _named = recorder
@@ -71,14 +71,14 @@ def set_default_recorder(recorder: UsageRecorder | None) -> None:
 
 def offer_default_recorder(recorder: UsageRecorder) -> None:
     """
-    Same as `set_default_recorder`, but only where none is named.
+    Same as `set_default_recorder`, but only when none is set.
     """
     set_default_recorder(_named or recorder)
 
 
 def provide_default_recorder(provide: Callable[[], UsageRecorder]) -> None:
     """
-    Have *provide* called, in place of reading the environment, each time that no recorder is named.
+    Call *provide* for the default recorder, instead of reading the environment, when none is set.
     """
     global _provide  # noqa: PLW0603 - one for the process
     _provide = provide

@@ -1,24 +1,22 @@
 """
-What keeps a recorder's points: in production the threads of this process, in tests what the tests need.
+What keeps a recorder's points: the threads of this process in production, a stand-in in tests.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from .._support.forks import ForkLock
+from .._support.log import logger
 from ..delivery import Deliverer, Worker
 from ..outbox import Outbox
 from ..settings import SECONDS_PER_DAY, Settings
 from .writer import Entry, Writer
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
-
-#: Guards what is made once for each process; a forked child finds it free
+#: Guards what each process creates once; it is free in a forked child
 #: (tests/recording/test_recorder_life.py::test_fork_during_the_first_use).
 START_LOCK: Final = ForkLock()
 
@@ -30,7 +28,7 @@ class Keeper:
 
     def keep(self, entry: Entry) -> bool:  # noqa: ARG002 - for subclasses
         """
-        Keep *entry*, and return whether that is done.
+        Keep *entry* and return whether it is kept.
         """
         return False
 
@@ -60,13 +58,13 @@ class Threads:
             if self.worker:
                 self.worker.start()
         except RuntimeError as error:
-            # No room for another thread: the points are safe, and other processes or the next start deliver them.
+            # The system allows no more threads. The points are safe; other processes or the next start deliver them.
             self.worker = None
-            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})  # noqa: TRY400 - no crash
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})
 
     def stop(self, stop_at: float) -> None:
         """
-        Commit what waits and deliver what is due, by *stop_at* on the monotonic clock.
+        Commit waiting points and deliver due ones until *stop_at* on the monotonic clock.
         """
         try:
             self.writer.stop(stop_at - time.monotonic())

@@ -1,14 +1,13 @@
 """
-Where a usage point is handed over to be committed.
+Records usage points: hands them to the thread that makes them durable.
 
-Nothing runs until the first point or `start()`; then each process has its threads. A fork leaves the child with none of
-them, and its first point starts its own.
+Nothing runs until the first point or `start()`; then each process has its own threads. A forked child has none of them;
+its first point starts new ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from .._support.log import logger
 from .._support.testrun import is_test_run
 from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
@@ -27,20 +27,18 @@ from .keeper import NOTHING, START_LOCK, Keeper, Threads
 from .waiting import find_waiter, wait_for
 from .writer import Entry, Forget, Wake, store_now
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
-
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderCounts:
     """
-    What an operator wants to know of a recorder.
+    The figures of a recorder, for operators.
 
     Attributes:
         stored: Points in the outbox, of all processes that share it.
         waiting: Points of this process that are not committed yet.
-        late: Points whose request did not wait for the commit any longer.
+        late: Points whose request stopped waiting before the commit.
         logged: Points that only the log has, for `remotion-licensing import`.
         hosts: How this process chose the hosts of its points, by `origin.HostSource`.
         paused: Why this process pauses delivery, or `None`.
@@ -62,16 +60,16 @@ class UsageRecorder:
         settings: Defaults to `Settings.from_env()`.
         outbox: Defaults to the one that `settings.outbox` names.
         transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
-        on_commit: Called after each commit of points that this process leaves to others to deliver, from the thread
-            that commits; it must neither wait nor raise.
-        allows_host: Whether an origin may be a point's host, where `settings.allowed_hosts` is open; defaults to any.
-        warns_of_local_hosts: Whether a server's own address as host is worth a warning when it is local.
-        keeper: Keeps the points in place of threads that commit and deliver.
+        on_commit: Called after each commit of points that another process delivers, from the thread that commits; it
+            must neither wait nor raise.
+        allows_host: Whether an origin may be a point's host, when `settings.allowed_hosts` is not set; defaults to any.
+        warns_of_local_hosts: Whether to warn when the host of a point is the server's own, local address.
+        keeper: Keeps the points instead of threads that commit and deliver.
 
     Attributes:
         keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.
-        enabled: Whether points are recorded: not without a licence key.
+        enabled: Whether points are recorded; false without a licence key.
     """
 
     keeper_of_all: ClassVar[Keeper | None] = None
@@ -111,15 +109,15 @@ class UsageRecorder:
             try:
                 self.outbox.open()
             except OutboxError as error:
-                # The app must start all the same: points wait in memory, and the writer tries again.
-                logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})  # noqa: TRY400 - no crash
+                # The app must start anyway: points wait in memory, and the writer tries again.
+                logger.error("The outbox cannot be opened: %s", error, extra={"action": "outbox_refused"})
             self._running()
 
     def stop(self, timeout: float | None = None) -> None:
         """
-        Commit what waits, deliver what is due and end the threads; what is not delivered stays in the outbox.
+        Commit waiting points, deliver due ones and end the threads; undelivered points stay in the outbox.
 
-        All of it takes *timeout* seconds at most, by default `settings.shutdown_timeout`.
+        This takes at most *timeout* seconds, by default `settings.shutdown_timeout`.
         """
         stop_at = time.monotonic() + (self.settings.shutdown_timeout if timeout is None else timeout)
         with START_LOCK:
@@ -132,8 +130,8 @@ class UsageRecorder:
         """
         Store *point*, and return whether it is committed.
 
-        Waits *wait* seconds at most, by default the 0.25 that a request can be asked for. A point that is not committed
-        by then stays with this process, which goes on trying. Never raises.
+        Waits at most *wait* seconds, by default 0.25, as long as a request may wait. A point that is not committed by
+        then stays with this process, which keeps trying. Never raises.
         """
         keeper = self._instead()
         if keeper is not None:
@@ -155,10 +153,10 @@ class UsageRecorder:
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
-        Record the usage point that `PendingUsage.defer()` put off, now that its work has ended; see `record`.
+        Record the usage point that `PendingUsage.defer()` deferred, when its work has ended; see `record`.
 
-        Completing one token twice counts once, and the first outcome stands: complete it when the job has ended for
-        good, not after each try. Of a failure that is not to be reported only the deferral is forgotten.
+        Completing a token twice counts once, and the first outcome stands: complete it when the job has ended for
+        good, not after each attempt. For a failure that is not reported, it only removes the deferred point.
 
         Raises:
             ConfigurationError: *succeeded* is not a flag.
@@ -176,7 +174,7 @@ class UsageRecorder:
 
     def deliver(self, timeout: float | None = None) -> int:
         """
-        Deliver what is due now, from this thread, and return how many points were registered; 0 with delivery "off".
+        Deliver due points from this thread, and return how many were registered; 0 with delivery "off".
 
         It ends when nothing is due, or after *timeout* seconds.
 
@@ -189,11 +187,11 @@ class UsageRecorder:
 
     def deliver_inline(self) -> None:
         """
-        Deliver what is due for `settings.timeout` seconds at most; the rest stays in the outbox. Never raises.
+        Deliver due points for at most `settings.timeout` seconds; the rest stays in the outbox. Never raises.
         """
         try:
             self.deliver(self.settings.timeout)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log has it, and the points are safe
             logger.exception("Usage points could not be delivered.", extra={"action": "delivery_crashed"})
 
     async def adeliver_inline(self) -> None:
@@ -235,26 +233,26 @@ class UsageRecorder:
 
     def count_host(self, host: ResolvedHost) -> None:
         """
-        Note how a host was chosen, and say so when it is not allowed, or most likely not the page's.
+        Count how a host was chosen, and warn when it is not allowed or most likely not the page's.
         """
         self._hosts[host.source] += 1
         if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
             self.warn_once(
                 "host_local",
-                f"The host of a usage point is the server's own address, {host.value}; the API takes that for "
-                "development and does not bill it. Behind a proxy, set host, or have the proxy hand on Host and "
+                f"The host of a usage point is the server's own address, {host.value}. The API treats it as "
+                "development and does not bill it. Behind a proxy, set host, or make the proxy forward Host and "
                 "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
             )
         if host.source == "refused":
             self.warn_once(
                 "host_refused",
                 "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
-                "list it. Further ones are only counted.",
+                "add it to allowed_hosts. Further cases are only counted.",
             )
 
     def warn_once(self, action: str, message: str) -> None:
         """
-        Log *message* the first time; its `action` is the first word of *action*, the rest may name a case.
+        Log *message* once for each *action*, whose first word is the record's `action`; the rest may name a case.
         """
         if action not in self._warned:
             self._warned.add(action)
@@ -271,7 +269,7 @@ class UsageRecorder:
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         return point if point.succeeded or self.settings.report_failures else Forget(point.idempotency_key)
 
-    def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - what was waited for
+    def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - the result of the wait
         if committed is None:
             self._late += 1
             self.warn_once("commit_late", "The outbox is slow: a response went out before its point was committed.")
@@ -280,9 +278,9 @@ class UsageRecorder:
     def _submit(self, entry: Entry, wake: Wake | None = None) -> Future[bool]:
         try:
             while (future := self._running().writer.submit(entry, wake)) is None:
-                pass  # stopped just now; the next writer is new
+                pass  # the writer was stopped just now; the next one is new
         except RuntimeError:
-            # No thread can start at the interpreter's end: tests/recording/test_recorder_life.py::test_record_at_exit
+            # At the interpreter's end no thread can start: tests/recording/test_recorder_life.py::test_record_at_exit
             stored: Future[bool] = Future()
             stored.set_result(store_now(self.outbox, entry))
             return stored
@@ -295,11 +293,11 @@ class UsageRecorder:
         return threads
 
     def _own_threads(self) -> Threads | None:
-        # After a fork the parent's are still noted, but do not run here.
+        # After a fork the parent's threads are still noted, but do not run here.
         threads = self._threads
         return threads if threads is not None and threads.pid == os.getpid() else None
 
 
 def _default_outbox(settings: Settings) -> Outbox:
-    # What tests record must not lie in the developer's directory until something delivers it.
+    # Points of tests must not stay in the developer's directory until an app delivers them.
     return MemoryOutbox() if settings.outbox == DEFAULT_OUTBOX and is_test_run() else open_outbox(settings.outbox)

@@ -1,5 +1,5 @@
 """
-Waiting for a commit, in a thread or in an event loop, and never longer than a bound.
+Waits for a commit, in a thread or in an event loop, never longer than a bound.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 def wait_for(future: Future[bool], seconds: float) -> bool | None:
     """
-    Return the result of *future*, `None` when there is none after so many *seconds*.
+    Return the result of *future*, or `None` when there is none after *seconds*.
     """
     try:
         return future.result(seconds)
@@ -31,14 +31,14 @@ class LoopWaiter:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Weakly, or the table of waiters would keep every loop.
+        # A weak reference: otherwise the table of waiters would keep every loop.
         self._loop = ref(loop)
         self._waiting: list[tuple[float, Future[bool], asyncio.Future[None]]] = []
         self._rings_at = math.inf
 
     def wake(self) -> None:
         """
-        Look at the futures soon; callable from any thread.
+        Make the loop check its futures soon; callable from any thread.
         """
         loop = self._loop()
         try:
@@ -49,12 +49,12 @@ class LoopWaiter:
 
     async def wait(self, future: Future[bool], seconds: float) -> bool | None:
         """
-        Same as `wait_for`, for a future whose end is followed by `wake`; does not block the event loop.
+        Same as `wait_for`, but does not block the event loop; `wake` must follow the end of *future*.
         """
         if not future.done():
             loop = asyncio.get_running_loop()
             end = loop.time() + seconds
-            # Not by `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
+            # Not `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
             done: asyncio.Future[None] = loop.create_future()
             self._waiting.append((end, future, done))
             self._set_timer(loop, end)
@@ -88,7 +88,7 @@ _waiters: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter]] = Weak
 
 def find_waiter() -> LoopWaiter | None:
     """
-    Return the waiter of the running event loop, `None` in code that asyncio does not run.
+    Return the waiter of the running event loop; `None` in code that asyncio does not run.
     """
     try:
         loop = asyncio.get_running_loop()

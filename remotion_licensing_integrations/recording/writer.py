@@ -1,15 +1,14 @@
 """
-The one thread of a process that commits usage points, as many at a time as are waiting.
+The one thread of a process that commits usage points, all waiting points at a time.
 
-Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, its points
-are kept in memory and tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). A point that
-memory has no room for, or that is still there when the process ends, becomes one log line that `remotion-licensing
+Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, the points
+stay in memory and are tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). When memory
+has no room for a point, or when the process ends before it is stored, it becomes a log line that `remotion-licensing
 import` reads back (…::test_overflow_goes_to_the_log, …::test_stop_with_a_store_that_hangs).
 """
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from .._support.log import logger
 from ..outbox import Outbox, State
 from ..points import UsagePoint, log_point
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 MAX_BATCH: Final = 256  # entries in one transaction
 MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses
@@ -33,7 +31,7 @@ RETRY_AFTER: Final = 1.0  # seconds between tries of a refusing store
 @dataclass(frozen=True, slots=True)
 class Forget:
     """
-    The wish to delete a deferred point, whose work has ended without an outcome to record.
+    A request to delete a deferred point whose work has ended without an outcome to record.
     """
 
     idempotency_key: str
@@ -41,7 +39,7 @@ class Forget:
 
 #: What a recorder takes.
 Entry = UsagePoint | Forget
-#: Called after the end of a future, once for all that end together.
+#: Called after futures have ended, once for all that end together.
 Wake = Callable[[], object]
 _Item = tuple[Entry, "Future[bool]", Wake | None]
 
@@ -59,13 +57,13 @@ class Writer:
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._backlog: list[_Item] = []
-        self._refused = False  # which the log says once
-        self._blocked = False  # by points that the store has refused
+        self._refused = False  # whether the log says so
+        self._blocked = False  # whether refused points wait for the next try
         self._retry_at = 0.0
         self._stop_at: float | None = None
         self._stopping = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="remotion-usage-writer", daemon=True)
-        #: Points that could be neither stored nor kept, so that only the log has them.
+        #: Points that only the log has, because they could be neither stored nor kept.
         self.logged = 0
 
     def start(self) -> None:
@@ -79,26 +77,26 @@ class Writer:
 
     def submit(self, entry: Entry, wake: Wake | None = None) -> Future[bool] | None:
         """
-        Hand *entry* over and return the future of whether it is committed, `None` when the writer is stopped.
+        Hand *entry* over and return a future that tells whether it is committed; `None` when the writer is stopped.
 
         Never waits for the store. *wake* is called from the writer's thread when the future has ended.
         """
         future: Future[bool] = Future()
-        # Behind the mark that ends the thread, an entry would stay in the queue forever.
+        # An entry queued after the mark that ends the thread would never be read.
         with self._stopping:
             if self._stop_at is not None:
                 return None
             if self._queue.qsize() < MAX_BACKLOG:
                 self._queue.put((entry, future, wake))
                 return future
-        # The store has not answered for long; memory must not grow with its silence.
+        # The store has not answered for long; memory must not keep growing.
         self._give_up([entry])
         future.set_result(False)
         return future
 
     def stop(self, timeout: float) -> None:
         """
-        Commit what is waiting, within *timeout* seconds, and end the thread; the log gets what cannot be committed.
+        Commit waiting entries within *timeout* seconds and end the thread; the rest goes to the log.
         """
         with self._stopping:
             self._stop_at = time.monotonic() + timeout
@@ -142,7 +140,7 @@ class Writer:
     def _serve(self, items: Sequence[_Item], *, stopping: bool) -> None:
         self._backlog += items
         try:
-            # Between two tries of a refusing store, requests need not wait for it.
+            # While the store refuses, requests need not wait for its next try.
             if stopping or not self._blocked or time.monotonic() >= self._retry_at:
                 self._commit()
             self._give_up(entry for entry, *_ in self._backlog[MAX_BACKLOG:])
@@ -153,7 +151,7 @@ class Writer:
     def _commit(self) -> None:
         kept: list[_Item] = []
         self._blocked = False
-        # In their order, but points do not wait for the store to forget a deferral.
+        # In order, but points do not wait for a deferral that the store does not forget.
         for forgets, group in groupby(self._backlog, key=lambda item: isinstance(item[0], Forget)):
             items = list(group)
             if self._blocked or not self._store(items):
@@ -161,7 +159,7 @@ class Writer:
                 self._blocked |= not forgets
         if self._refused and not kept:
             logger.warning(
-                "The outbox stores usage points again; %d kept in memory are safe now.",
+                "The outbox accepts usage points again; %d points kept in memory are now stored.",
                 len(self._backlog),
                 extra={"action": "outbox_recovered"},
             )
@@ -196,8 +194,8 @@ class Writer:
             _give_up(entry)
 
     def _log_waiting(self) -> None:
-        # The store hangs, and the process may be gone before it answers: a point that is stored all the same is
-        # recognised by its key when the log is imported.
+        # The store hangs, and the process may end before it answers. If it stores a point after all, the import of the
+        # log recognises the point by its key.
         items: list[_Item | None] = []
         with suppress(queue.Empty):
             while True:
@@ -242,5 +240,7 @@ def _give_up(entry: Entry) -> None:
     if isinstance(entry, UsagePoint):
         log_point(entry)
     else:
-        # It stays visible as deferred, for a person to decide.
-        logger.error("Usage point %s stays deferred.", entry.idempotency_key, extra={"action": "outbox_refused"})
+        # It stays visible as deferred, until a person decides.
+        logger.error(
+            "Deferred usage point %s could not be removed.", entry.idempotency_key, extra={"action": "outbox_refused"}
+        )

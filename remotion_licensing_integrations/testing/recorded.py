@@ -1,5 +1,5 @@
 """
-What the fixture `remotion_usage` hands to a test.
+The value of the fixture `remotion_usage`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RecordedUsage(Keeper):
 
     def keep(self, entry: Entry) -> bool:
         """
-        Keep *entry* as an outbox would: one for each idempotency key, and an outcome in the place of a deferral.
+        Keep *entry* like an outbox: one for each idempotency key, and an outcome replaces its deferred point.
         """
         key = entry.idempotency_key
         is_new = all(point.idempotency_key != key for point in self.points)

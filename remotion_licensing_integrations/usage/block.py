@@ -5,20 +5,18 @@ A block of code that counts as one usage point.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
 from typing import Final, TypeVar
 
+from .._support.log import logger
 from ..errors import ConfigurationError, InvalidTokenError
 from ..points import ResolvedHost, check_event, decode_token, is_known
 from ..recording import OFF, UsageRecorder, default_recorder
 from . import queues
 from .pending import PendingUsage
 from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 R = TypeVar("R")
 
@@ -39,33 +37,33 @@ class _BlockSettlement(Settlement):
 
 class Conversion:
     """
-    Code that counts as one usage point, from its begin to its end; for `with` and `async with`, once.
+    A block of code that counts as one usage point; for `with` and `async with`, once.
     """
 
     def __init__(self, settlement: Settlement, run: queues.Run) -> None:
         self._settlement = settlement
         self._run = run
         self._token: Token[Settlement | None] | None = None
-        self._request: Settlement | None = None  # around it, with a client that waits
-        self._again = False  # whether its outcome is still to come
+        self._request: Settlement | None = None  # the request around the block, whose client waits
+        self._again = False  # whether the job runs again, so that its outcome is still open
 
     def __enter__(self) -> PendingUsage:
         if self._token is not None:
-            msg = "conversion: a block counts once; make a new one"
+            msg = "conversion: a block can be used only once; create a new one"
             raise RuntimeError(msg)
         around = find_settlement()
         self._request = None if around is None or around.settled else around
         self._token = CURRENT.set(self._settlement)
-        _ = self._settlement.idempotency_key  # made here, as a fork within must not leave two blocks that count
+        _ = self._settlement.idempotency_key  # made here, so that a fork within the block does not make two keys
         return PendingUsage(self._settlement)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         ending = self._end(error)
         if ending is not None:
             # Waiting here would block the whole event loop.
-            in_loop = asyncio._get_running_loop() is not None  # noqa: SLF001 - public, whatever its name
+            in_loop = asyncio._get_running_loop() is not None  # noqa: SLF001 - documented despite its name
             self._settlement.record(ending, wait=None if in_loop else self._wait)
             if self._delivers():
                 self._settlement.recorder.deliver_inline()
@@ -74,11 +72,11 @@ class Conversion:
         return self.__enter__()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, GeneratorExit):
-            # Closed from outside, it cannot wait for anything.
-            self.__exit__(kind, error, traceback)
+            # A coroutine or generator that is being closed cannot wait for anything.
+            self.__exit__(cls, error, traceback)
             return
         ending = self._end(error)
         if ending is not None:
@@ -88,7 +86,7 @@ class Conversion:
 
     def returned(self, result: R) -> R:
         """
-        Note what the code has returned.
+        Note the *result* of the job, and return it.
         """
         if queues.is_no_result(result):
             self._again = self._run.grants(result)
@@ -101,14 +99,14 @@ class Conversion:
 
     def _delivers(self) -> bool:
         if self._request is not None:
-            # Its middleware delivers, once the response has gone out.
+            # The request's middleware delivers after the response has gone out.
             self._request.recorded_within |= self._settlement.recorded
             return False
         return self._settlement.recorded and self._settlement.recorder.settings.delivery == "inline"
 
     def _end(self, error: BaseException | None) -> Ending | None:
         if self._token is not None:
-            with suppress(ValueError):  # ended in another context than begun, as fixtures are
+            with suppress(ValueError):  # it ends in another context than it began in, as in fixtures
                 CURRENT.reset(self._token)
         ending = self._ending(error)
         self._settlement.settled |= ending is None
@@ -120,7 +118,7 @@ class Conversion:
         if queues.is_put_off(error) or self._run.retries(error):
             return None
         if queues.is_interruption(error):
-            # A queue runs an interrupted job again, and its first outcome would stand. Nothing runs other code again.
+            # A queue reruns an interrupted job, so record nothing yet. Nothing reruns other code.
             return "aborted" if self._run.key is None else None
         return "failed"
 
@@ -137,8 +135,8 @@ def conversion(
     """
     Count a block of code as one usage point, failed when it raises.
 
-    `with conversion("cloud-render") as usage:` or `async with …`; *usage* is a `PendingUsage`. A host or key that is
-    unusable is logged and ignored.
+    `with conversion("cloud-render") as usage:` or `async with …`; *usage* is a `PendingUsage`. An unusable host or
+    key is logged and ignored.
 
     Args:
         event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
@@ -149,7 +147,7 @@ def conversion(
         recorder: Defaults to the current request's, then to `default_recorder()`.
 
     Raises:
-        ConfigurationError: *event* is none that the licensing API counts.
+        ConfigurationError: The licensing API does not count *event*.
     """
     options = UsageOptions(check_event(event), is_still=is_still, is_production=is_production)
     return begin(options, recorder, host=host, key=idempotency_key)
@@ -165,7 +163,7 @@ def begin(
     run: queues.Run = queues.UNKNOWN_RUN,
 ) -> Conversion:
     """
-    Return the block of code or the job, before it begins.
+    Return the conversion for a block or job that is about to begin.
     """
     settlement = _BlockSettlement(find_recorder(recorder), find_settlement())
     settlement.enter(options)
@@ -187,20 +185,20 @@ def _resume(settlement: Settlement, token: str) -> None:
         else:
             settlement.key = point.idempotency_key
     except InvalidTokenError as error:
-        # The job itself must not fail for it; its point is recorded, as if there were no token.
-        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})  # noqa: TRY400 - no crash
+        # A bad token must not fail the job; its point is recorded as if there were no token.
+        logger.error("conversion_job: %s; ignored.", error, extra={"action": "bad_token"})
 
 
 def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
     """
     Return the recorder for code of the app: the *named* one, else the current request's, else the default one.
 
-    It is off when there are no usable settings to make one from, which is logged.
+    When the settings are unusable, log it and return a recorder that is off.
     """
     around = find_settlement()
     try:
         return named or (around and around.recorder) or default_recorder()
     except ConfigurationError as error:
-        # The app's own work must not fail for it.
-        logger.error("No usage point is recorded: %s", error, extra={"action": "bad_settings"})  # noqa: TRY400 - no crash
+        # Bad settings must not fail the app's own work.
+        logger.error("No usage points are recorded: %s", error, extra={"action": "bad_settings"})
         return OFF

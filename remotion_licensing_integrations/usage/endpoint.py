@@ -7,16 +7,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from .._support.log import logger
 from ..points import check_event, check_origin
 from ..recording import OFF
 from .settlement import Settlement, UsageOptions, find_settlement
-
-logger: Final = logging.getLogger("remotion_licensing_integrations")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,8 +31,8 @@ def usage_point(
     """
     Count each run of the decorated endpoint as one usage point, registered with the outcome of its response.
 
-    Goes directly on the function, below the framework's own decorators; works on sync and async functions, generators
-    and methods, and leaves the signature as it is.
+    Put it directly on the function, below the framework's own decorators. It works on sync and async functions,
+    generators and methods, and keeps their signature.
 
     Args:
         event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
@@ -65,7 +63,7 @@ def count_decorated() -> int:
 
 def marked_options(endpoint: object) -> UsageOptions | None:
     """
-    Return the options of a function that was decorated but is called undecorated: the decorator stands too far out.
+    Return the options of a decorated function that is called undecorated, because the route decorator is below ours.
     """
     try:
         options = getattr(endpoint, _MARKER, None)
@@ -79,12 +77,12 @@ def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]
         msg = f"usage_point: {function!r} is not a function or method; decorate the methods that convert"
         raise TypeError(msg)
     wrapper: Any = _wrapper(options, function)
-    # Frameworks name operations after these; partial objects and instances have none, so they go by their class.
+    # Frameworks name operations after it; partial objects and instances have none and get that of their class.
     wrapper.__name__ = getattr(function, "__name__", type(function).__name__)
-    # `wraps` copies attributes: a mark of ours among them is of another use of the same function.
+    # `wraps` copies attributes: a mark among them belongs to another use of the same function.
     wrapper.__dict__.pop(_MARKER, None)
     # FastAPI before 0.123.5 looks postponed annotations up in this module instead of the function's.
-    with suppress(Exception):  # what only a type checker sees stays as it is
+    with suppress(Exception):  # names that exist for type checkers only stay strings
         wrapper.__signature__ = inspect.signature(function, eval_str=True)
     with suppress(AttributeError):  # bound methods and built-in functions take no attributes
         setattr(function, _MARKER, options)
@@ -141,7 +139,7 @@ def _run(settlement: Settlement, function: Callable[..., Any], args: tuple[Any, 
 
 
 def _streams(response: object) -> bool:
-    # In Django's words; a file, other than a stream, is there already.
+    # Attributes of Django's responses; unlike a stream, a file exists already.
     return getattr(response, "streaming", False) is True and not hasattr(response, "file_to_stream")
 
 
@@ -179,7 +177,7 @@ def _entered(options: UsageOptions, function: Callable[..., Any]) -> Settlement:
 
 
 def _watch_body(response: Any, settlement: Settlement) -> Any:
-    # A middleware between us and the endpoint may end a broken stream as if it were whole (Starlette's
+    # A middleware between ours and the endpoint may end a broken stream as if it were whole (Starlette's
     # BaseHTTPMiddleware does), so the failure is noted where it happens.
     body = getattr(response, "body_iterator", None)
     if hasattr(body, "__aiter__"):

@@ -17,7 +17,7 @@ from .settlement import UsageOptions
 
 R = TypeVar("R")
 
-#: What a job function can be called with, beside its own arguments.
+#: Keywords that a job takes beside its own arguments.
 _KEYWORDS: Final = ("usage_token", "usage_host", "usage_key")
 
 _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -34,7 +34,7 @@ def conversion_job(
     """
     Count each job that runs the decorated function as one usage point, failed when it raises.
 
-    Goes directly on the function, below the queue's own decorator. Beside its own arguments the job takes
+    Put it directly on the function, below the queue's own decorator. Beside its own arguments the job takes
     `usage_token=`, what `defer()` returned, or `usage_host=` and `usage_key=`; the function gets those of them that it
     declares. A job that runs again (a retry, a redelivery) is one point, see `docs/jobs.md`.
 
@@ -59,7 +59,7 @@ def conversion_job(
 
 def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: Callable[..., R]) -> Callable[..., R]:
     if not inspect.isroutine(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        msg = f"conversion_job: {function!r} is not a function that ends by returning"
+        msg = f"conversion_job: {function!r} is not a plain function or coroutine function"
         raise TypeError(msg)
     signature = inspect.signature(function)
     by_place = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_PLACE]
@@ -74,7 +74,7 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
         return begin(options, recorder, token=token, host=host, key=key or run.key, run=run)
 
     wrapper = _wrapper(function, begin_job)
-    # Queues check the arguments of a job by it when they are enqueued.
+    # Queues check the arguments against it when they enqueue a job.
     wrapper.__signature__ = signature.replace(parameters=list(_with_keywords(signature)))
     return cast("Callable[..., R]", wrapper)
 
@@ -99,7 +99,7 @@ def _wrapper(function: Callable[..., Any], begin: Callable[[tuple[Any, ...], dic
 
 def _with_keywords(signature: inspect.Signature) -> Iterable[inspect.Parameter]:
     parameters = list(signature.parameters.values())
-    rest = [each for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD]
+    rest = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD]
     added = [name for name in _KEYWORDS if name not in signature.parameters]
     yield from parameters[: len(parameters) - len(rest)]
     yield from (inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in added)

@@ -1,5 +1,5 @@
 """
-The usage point of the current request or job as the app has it, to be adjusted until its outcome is settled.
+The part of a settlement that apps see: the usage point of the current request or job.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from .settlement import Settlement, adopt_flag, find_settlement, logged_mistake
 
 class PendingUsage:
     """
-    The usage point of the current request or job, to be adjusted, skipped or deferred until that ends.
+    The usage point of the current request or job; the app can adjust, skip or defer it until the end.
 
-    A value that is unusable is logged and ignored: a licensing mistake must not fail a request.
+    An unusable value is logged and ignored: a licensing mistake must not fail a request.
     """
 
     def __init__(self, settlement: Settlement) -> None:
@@ -23,7 +23,7 @@ class PendingUsage:
     @property
     def event(self) -> str | None:
         """
-        Kind of the conversion; `None` until a decorated endpoint was entered.
+        What to count, such as `"cloud-render"`; `None` until a decorated endpoint is entered.
         """
         return self._settlement.event
 
@@ -35,7 +35,7 @@ class PendingUsage:
     @property
     def host(self) -> str | None:
         """
-        Host of the point, an origin or `None`; an assignment overrules what the request says.
+        Host of the point, an origin or `None`; an assignment overrules the request.
         """
         return self._settlement.resolved_host.value
 
@@ -83,7 +83,7 @@ class PendingUsage:
         """
         Names this point on every attempt; assign one of your own (a render's id) so that its repeats count once.
 
-        It has 1 to 255 printable ASCII characters. In a job with a token it stays what it is.
+        It has 1 to 255 printable ASCII characters. In a job with a token it cannot be changed.
         """
         return self._settlement.idempotency_key
 
@@ -91,7 +91,7 @@ class PendingUsage:
     def idempotency_key(self, value: str) -> None:
         with logged_mistake():
             if self._settlement.resumed and value != self._settlement.key:
-                msg = "idempotency_key: a deferred point keeps its own, under which its outcome is awaited"
+                msg = "idempotency_key: cannot be changed after defer()"
                 raise ConfigurationError(msg)
             self._settlement.key = check_idempotency_key(value)
 
@@ -103,11 +103,11 @@ class PendingUsage:
 
     def defer(self) -> str:
         """
-        Leave the outcome to the place where the work ends, and return a token for it.
+        Leave the outcome open, and return a token for the place where the work ends.
 
-        Give it to a `conversion_job` as `usage_token`, or to `UsageRecorder.complete`. It is URL-safe and carries
-        event, host, flags and idempotency key. Until it is completed, the outbox has the point as deferred. Where no
-        request is counted there is only the key, and the `conversion_job` knows the rest.
+        Pass it to a `conversion_job` as `usage_token`, or to `UsageRecorder.complete`. It is URL-safe and carries
+        event, host, flags and idempotency key. Until it is completed, the outbox keeps the point as deferred. Where no
+        request is counted, the token carries only the key, and the `conversion_job` supplies the rest.
         """
         return encode_token(self._settlement.defer(), known=self.event is not None)
 
@@ -116,6 +116,6 @@ def current_usage() -> PendingUsage:
     """
     Return the usage point of the current request or job.
 
-    Where there is none the result is connected to nothing, so that code with it runs in tests and scripts.
+    Elsewhere the result has no effect, so that code that uses it also runs in tests and scripts.
     """
     return PendingUsage(find_settlement() or Settlement(OFF))

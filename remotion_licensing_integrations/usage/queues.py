@@ -1,30 +1,29 @@
 """
-What job queues know of the job that runs now: a name that stays the same when it runs again, and whether it will.
+Asks job queues about the running job: for a name that all its runs share, and whether it will run again.
 
 Nothing is imported: a queue whose worker runs the job is loaded already. Some of the attributes that are read here are
-private; they are tested with Celery 5.7, RQ 3.0 and dramatiq 2.2. Where a later version lacks one, the job runs as ever
-and the log says so once: its queue tells no name, success counts, and failure stays open, because the last try is
-unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
+private; they are tested with Celery 5.7, RQ 3.0 and dramatiq 2.2. Where a later version lacks one, the job runs as
+usual and the log says so once: the job has no name, success counts, and failure stays open, because the last attempt
+is unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
+from .._support.log import logger
 
 A = TypeVar("A")
 R = TypeVar("R")
 
-#: Errors by which a job says that this was not its end. Celery: `Retry`, `Ignore`, `Reject`.
+#: Errors that are not the end of a job. Celery: `Retry`, `Ignore`, `Reject`.
 _NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate")}
-#: Errors that are failures though no `Exception`.
+#: Failures that are not an `Exception`.
 _FAILURES: Final = {("dramatiq.middleware.time_limit", "TimeLimitExceeded")}
 
 
@@ -34,9 +33,9 @@ class Run:
     One run of a job.
 
     Attributes:
-        key: Idempotency key that all runs of this job share; `None` when the queue tells no name.
-        retries: Whether the job runs again after it has ended with this error.
-        grants: Whether the job runs again when it returns this wish for it.
+        key: Idempotency key that all runs of this job share; `None` when the queue has no name for it.
+        retries: Whether the job runs again after this error.
+        grants: Whether the job runs again when it returns this request for a retry.
     """
 
     key: str | None = None
@@ -46,7 +45,7 @@ class Run:
 
 #: Code that no queue runs.
 UNKNOWN_RUN: Final = Run()
-#: A job whose queue does not tell its last try from others.
+#: A job whose queue does not say which attempt is the last.
 _OPEN_RUN: Final = Run(retries=lambda _: True)
 
 _unreadable: set[str] = set()
@@ -54,7 +53,7 @@ _unreadable: set[str] = set()
 
 def current_run(function: Callable[..., Any]) -> Run:
     """
-    Return what is known of the run that has called *function*, when it is a job's own function and no helper of one.
+    Return the run of the job whose own function is *function*; `UNKNOWN_RUN` when no queue runs it.
     """
     function = inspect.unwrap(function)
     for queue, find in (("Celery", _celery), ("RQ", _rq), ("dramatiq", _dramatiq)):
@@ -72,7 +71,7 @@ def _readable(queue: str, read: Callable[[A], R], *, otherwise: Any) -> Callable
         except Exception as error:  # noqa: BLE001 - a later version of a queue must not break a job
             if queue not in _unreadable:
                 _unreadable.add(queue)
-                logger.error(  # noqa: TRY400 - no crash
+                logger.error(
                     "This version of %s does not tell which job runs; failures of its jobs are not reported: %r",
                     queue,
                     error,
@@ -85,14 +84,14 @@ def _readable(queue: str, read: Callable[[A], R], *, otherwise: Any) -> Callable
 
 def is_put_off(error: BaseException) -> bool:
     """
-    Whether a job says by *error* that it runs again, or elsewhere, or not at all.
+    Whether *error* says that the job runs again, elsewhere, or not at all.
     """
     return not _names(error).isdisjoint(_NO_OUTCOME)
 
 
 def is_interruption(error: BaseException) -> bool:
     """
-    Whether *error* comes from outside the job, so that it is no failure of it.
+    Whether *error* comes from outside the job and is not its failure.
     """
     return not isinstance(error, Exception) and _names(error).isdisjoint(_FAILURES)
 
@@ -103,7 +102,7 @@ def _names(error: BaseException) -> set[tuple[str, str]]:
 
 def is_no_result(result: object) -> bool:
     """
-    Whether a job asks by its *result* to run again, as RQ's do.
+    Whether *result* asks the queue to run the job again, as in RQ.
     """
     return (type(result).__module__, type(result).__name__) == ("rq.job", "Retry")
 
@@ -115,7 +114,7 @@ def _celery(function: Callable[..., Any]) -> Run | None:
         return None
 
     def retries(error: BaseException) -> bool:
-        # As `celery.app.autoretry` decides it, around the task's function.
+        # Decides like `celery.app.autoretry`, which wraps the task's function.
         never = tuple(getattr(task, "dont_autoretry_for", ()))
         wanted = isinstance(error, tuple(getattr(task, "autoretry_for", ()))) and not isinstance(error, never)
         most = getattr(task, "override_max_retries", getattr(task, "retry_kwargs", {}).get("max_retries"))
@@ -132,7 +131,7 @@ def _rq(function: Callable[..., Any]) -> Run | None:
         return None
 
     def grants(retry: Any) -> bool:
-        # As the worker decides it, which fails the job otherwise.
+        # Decides like RQ's worker, which fails the job otherwise.
         done = getattr(job, "number_of_retries", 0)
         return not done or done < retry.max
 
@@ -158,7 +157,7 @@ def _dramatiq(function: Callable[..., Any]) -> Run | None:
     middleware = next((item for item in actor.broker.middleware if isinstance(item, retries_class)), None)
 
     def retries(error: BaseException) -> bool:
-        # As that middleware decides it, after the actor's function.
+        # Decides like that middleware, which runs after the actor's function.
         throws = message.options.get("throws") or actor.options.get("throws")
         if middleware is None or (throws and isinstance(error, throws)):
             return False
@@ -171,7 +170,7 @@ def _dramatiq(function: Callable[..., Any]) -> Run | None:
 
 
 def _dramatiq_brokers() -> set[Any]:
-    # A worker's thread has one. Coroutines run in a thread that serves all workers of the process.
+    # A worker's thread has one broker. Coroutines run in a thread that serves all workers of the process.
     current = threading.current_thread()
     threads: list[Any] = threading.enumerate() if type(current).__module__ == "dramatiq.asyncio" else [current]
     return {thread.broker for thread in threads if type(thread).__module__ == "dramatiq.worker"}

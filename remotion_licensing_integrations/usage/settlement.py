@@ -1,32 +1,30 @@
 """
-The settlement of a usage point: what is known of a request, block or job, what follows from its end, and the recording.
+Settles usage points: decides by the end of a request, block or job what is recorded.
 
 Adapters subclass `Settlement` for a request and call `record` or `arecord` with how it ended; the decorator notes what
-happens inside. The object is shared and mutable on purpose: a context variable set in a thread or task below is
-invisible above, a change to a shared object is not.
+happens inside. The object is shared and mutable on purpose: the middleware does not see a context variable that the
+endpoint's thread or task sets, but it sees a change to a shared object.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from .._support.log import logger
 from ..errors import ConfigurationError
 from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, check_flag, log_point, new_idempotency_key
 from ..recording import Entry, Forget, UsageRecorder
 
-logger: Final = logging.getLogger("remotion_licensing_integrations")
-
 #: How a request, block or job has ended: to its last byte, by an error, or because its client or process went away.
 Ending = Literal["whole", "failed", "aborted"]
 
-#: Statuses that say "nothing was converted" whoever gives them: a player fetching ranges, a cache asking for news.
+#: Statuses of responses that convert nothing: a player fetches ranges, a cache asks for changes.
 _NEVER_COUNTED: Final = frozenset({206, 304})
-#: Statuses of requests that most likely ended before the endpoint; they count only when it is known to be entered.
+#: Statuses of requests that most likely ended before the endpoint; they count only when the endpoint was entered.
 _NOT_ENTERED: Final = frozenset({307, 308, 401, 403, 404, 405, 422, 429})
 _ACCEPTED: Final = 202
 _FIRST_ERROR: Final = 400
@@ -35,7 +33,7 @@ _FIRST_ERROR: Final = 400
 @dataclass(frozen=True, slots=True)
 class UsageOptions:
     """
-    What a decorator was given; `None` leaves it to the settings or the request.
+    The arguments of a decorator; `None` leaves a value to the settings or the request.
     """
 
     event: str
@@ -46,12 +44,12 @@ class UsageOptions:
 
 class Settlement:
     """
-    Decides, once, what becomes of one usage point, and has the recorder keep it.
+    Decides, once, the outcome of one usage point, and records it.
 
-    A subclass says what the method of its request is, and from where its host comes.
+    A subclass knows the method and the host of its request.
     """
 
-    # Class attributes are the defaults, so that a request which is not counted creates next to nothing.
+    # Class attributes are the defaults, so that a request that does not count costs almost nothing.
     method = ""
 
     # What the app says, by its decorator or `current_usage()`.
@@ -66,15 +64,15 @@ class Settlement:
 
     #: Whether the decorated code was entered.
     entered = False
-    #: Whether a synchronous endpoint runs just now, and whether its request no longer waits for it.
+    #: Whether a synchronous endpoint is running, and whether its request no longer waits for it.
     running = abandoned = False
-    #: Whether the endpoint's stream has begun and not ended, and whether it broke off by an error or by its client.
+    #: Whether the endpoint's stream is under way, and whether it was broken off by an error or by its client.
     streaming = failed = aborted = False
-    #: Whether this is a block's or a job's, whose own end decides and not that of a stream within.
+    #: Whether this belongs to a block or job: its own end decides, not the end of a stream inside.
     is_block = False
-    #: Whether this is the rest of a deferred point.
+    #: Whether this settles a deferred point.
     resumed = False
-    #: Whether the outcome is decided, and whether a point came of it.
+    #: Whether the outcome is decided, and whether it was a point.
     settled = recorded = False
     #: Whether blocks within the request have recorded points.
     recorded_within = False
@@ -85,13 +83,13 @@ class Settlement:
     @property
     def may_count(self) -> bool:
         """
-        Whether points may come, or have come, of the request.
+        Whether this request has recorded a point or may still do so.
         """
         return self.event is not None or self.recorded_within
 
     def find_host(self) -> ResolvedHost:
         """
-        Return the host that is the point's unless the app names another.
+        Return the point's host, unless the app sets another one.
         """
         host = self.recorder.settings.host
         return ResolvedHost(host, "configured" if host else "unknown")
@@ -116,7 +114,7 @@ class Settlement:
 
     def enter(self, options: UsageOptions) -> None:
         """
-        Note that the endpoint with *options* runs; the first one of a request wins.
+        Note that an endpoint with *options* was entered; the first one of a request wins.
         """
         if not self.entered:
             self.entered = True
@@ -124,7 +122,7 @@ class Settlement:
 
     def apply(self, options: UsageOptions) -> None:
         """
-        Take over *options*.
+        Use *options* for the point.
         """
         self.event = options.event
         self.is_still = adopt_flag("is_still", options.is_still)
@@ -134,7 +132,7 @@ class Settlement:
 
     def resume(self, point: UsagePoint) -> None:
         """
-        Go on with a deferred *point*, whatever decorators say.
+        Settle the deferred *point*; decorators no longer change it.
         """
         self.entered = self.resumed = True
         self.event, self.is_still, self.is_production = point.event, point.is_still, point.is_production
@@ -152,7 +150,7 @@ class Settlement:
         """
         Leave the settlement to a synchronous endpoint that outlives its request; return whether it does.
 
-        It does when it still runs in its thread, or has yet to begin.
+        It does when it still runs in its thread or has not begun yet.
         """
         self.abandoned = True
         return self.running or not self.entered
@@ -169,18 +167,18 @@ class Settlement:
 
     def record(self, ending: Ending, status: int = 0, *, wait: float | None = None) -> bool:
         """
-        Settle, unless that is done, and return whether what followed is committed; never raises.
+        Settle once, record the outcome, and return whether it is committed; never raises.
 
         Args:
-            ending: How it ended.
-            status: Of the response, 0 without one.
+            ending: How the request, block or job ended.
+            status: Status of the response; 0 without one.
             wait: See `UsageRecorder.record`.
         """
         entry: Entry | None = None
         try:
             entry = self.settle(ending, status)
             return entry is not None and self.recorder.record(entry, wait=wait)
-        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+        except Exception:  # noqa: BLE001 - the app's own work must not fail
             log_crash(entry)
             return False
 
@@ -188,18 +186,18 @@ class Settlement:
         """
         Same as `record`, but does not block the event loop.
         """
-        # A cancelled request has handed its point over already; the cancellation goes on by itself.
+        # A cancelled request has already handed its point over, so the cancellation may pass.
         entry: Entry | None = None
         try:
             entry = self.settle(ending, status)
             return entry is not None and await self.recorder.arecord(entry, wait=wait)
-        except Exception:  # noqa: BLE001 - the app's own work goes on, whatever it is
+        except Exception:  # noqa: BLE001 - the app's own work must not fail
             log_crash(entry)
             return False
 
     def settle(self, ending: Ending, status: int = 0) -> Entry | None:
         """
-        Return what to record, now that it has ended like this; `None` when it was settled before.
+        Decide the outcome and return what to record; `None` for nothing, or when it was settled before.
         """
         if self.settled:
             return None
@@ -207,7 +205,7 @@ class Settlement:
         point = self._outcome(ending, status)
         self.recorded = point is not None
         if point is None and self.resumed and ending != "aborted":
-            # It was skipped, or has failed and failures are not reported: no outcome will come.
+            # The point was skipped, or the work failed and failures are not reported: no outcome will come.
             return Forget(self.idempotency_key)
         return point
 
@@ -235,7 +233,7 @@ class Settlement:
             self.recorder.warn_once(
                 "accepted_without_defer",
                 "An endpoint with a usage point answered 202 Accepted without current_usage().defer(): no usage point "
-                "is recorded. Defer it, give the token to the job, and complete it where the work ends.",
+                "is recorded. Call defer(), pass the token to the job, and complete it where the work ends.",
             )
             return False
         return ending != "aborted" or self.recorder.settings.report_aborted
@@ -255,7 +253,7 @@ class Settlement:
         return point
 
 
-#: The settlement of the current request or job, set for the time that the app's own code has it.
+#: The settlement of the current request or job, set while the app's own code runs.
 CURRENT: Final[ContextVar[Settlement | None]] = ContextVar("remotion_usage", default=None)
 
 
@@ -264,13 +262,13 @@ def find_settlement() -> Settlement | None:
     Return the settlement of the current request or job, if there is one.
     """
     settlement = CURRENT.get()
-    # A block in a generator can leave its own behind, when others begin and end in between.
+    # A block in a generator can leave its settlement behind, when other blocks begin and end in between.
     return None if settlement is not None and settlement.is_block and settlement.settled else settlement
 
 
 def adopt_flag(name: str, value: object) -> bool | None:
     """
-    Return *value*, or `None` when it is no flag, which is logged.
+    Return *value*; when it is not a flag, log that and return `None`.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -287,13 +285,13 @@ def logged_mistake() -> Generator[None]:
     try:
         yield
     except (ConfigurationError, TypeError) as error:
-        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})  # noqa: TRY400 - no crash
+        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})
 
 
 def log_crash(entry: Entry | None = None) -> None:
     """
-    Log the exception that is handled now, and the point that it concerns as a line that can be imported.
+    Log the current exception, and its point as a line that `remotion-licensing import` reads.
     """
-    logger.exception("A usage point met an unexpected error.", extra={"action": "record_crashed"})  # noqa: LOG004 - as said
+    logger.exception("Unexpected error while recording a usage point.", extra={"action": "record_crashed"})
     if isinstance(entry, UsagePoint):
         log_point(entry)

@@ -177,7 +177,7 @@ def test_no_answer_for_a_day(rig, caplog) -> None:
 
     assert it.deliver() == 0
     assert (it.get().state, it.get().attempts, it.api.keys) == (State.HELD, 1, ["0"])
-    assert "longer ago than the API can be trusted to remember its key" in it.get().last_error
+    assert "so long ago that the API may have forgotten its key" in it.get().last_error
     assert [record.action for record in caplog.records] == ["point_held"]
 
 
@@ -368,7 +368,7 @@ def test_redirect_is_not_followed(rig, status: int) -> None:
         deliver_to(it, api.url)
 
         assert (len(api.requests), target.connections) == (1, 0)
-    assert it.deliverer.pause_reason.startswith(f"base_url {api.url} does not lead to the licensing API.")
+    assert it.deliverer.pause_reason.startswith(f"base_url {api.url} does not point to the licensing API.")
     assert (it.get().state, it.get().attempts) == (State.PENDING, 0)
 
 
@@ -380,7 +380,7 @@ def test_bad_certificate(rig, tmp_path) -> None:
     with raw_server(raw_answer(), context=tls_context(tmp_path)) as server:
         deliver_to(it, server.url)
 
-    assert re.search("does not lead to the licensing API.*CertificateError", it.deliverer.pause_reason)
+    assert re.search("does not point to the licensing API.*CertificateError", it.deliverer.pause_reason)
     assert (it.get().attempts, server.requests) == (0, [])
 
 

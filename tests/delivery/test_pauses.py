@@ -32,7 +32,7 @@ def test_pause_is_noted(rig) -> None:
     it = rig(answer(429, b'{"error":"slow down"}', retry_after="50"), points=50, concurrency=8)
     it.deliver()
 
-    assert pauses(it) == [("the licensing API asks to wait. ThrottledError: HTTP 429: slow down", 0, 50)]
+    assert pauses(it) == [("the licensing API asked us to wait. ThrottledError: HTTP 429: slow down", 0, 50)]
 
 
 def test_deliverer_is_named(rig) -> None:

@@ -172,7 +172,7 @@ def test_missing_table(unmigrated):
     """
     Without the table the error says which database it is and what to do.
     """
-    with pytest.raises(OutboxError, match=r"database 'unmigrated': .*; has `manage.py migrate` run\?"):
+    with pytest.raises(OutboxError, match=r"database 'unmigrated': .*; did you run `manage.py migrate`\?"):
         unmigrated.open()
 
 

@@ -121,7 +121,7 @@ def test_unknown_store(run) -> None:
 
     assert ran.status == 2
     assert ran.err == (
-        "error: outbox: 'redis://localhost' names no store; expected "
+        "error: outbox: 'redis://localhost' is not a supported outbox URL; expected "
         '"sqlite:///file.sqlite3", "postgresql+psycopg://…", "mysql+pymysql://…" or "memory://"\n'
     )
 
@@ -135,8 +135,8 @@ def test_no_such_outbox(words, run, file) -> None:
 
     assert ran.status == 2
     assert ran.err == (
-        f"error: outbox: there is no SQLiteOutbox('{file}'), or it has no tables; "
-        "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
+        f"error: outbox: SQLiteOutbox('{file}') does not exist or has no tables; "
+        "point --outbox or REMOTION_LICENSING_OUTBOX at the app's outbox\n"
     )
     assert not file.exists()
 

@@ -118,7 +118,7 @@ def paused(configured) -> None:
     Let the settings name an outbox in which another process has marked its deliverer as paused.
     """
     outbox = MemoryOutbox(clock=lambda: 1_700_000_000.0)
-    outbox.pause("web-1/4711", "the licence key is refused", 900)
+    outbox.pause("web-1/4711", "the API refused the licence key", 900)
     configured(outbox)
 
 
@@ -131,7 +131,7 @@ def test_status_shows_who_is_paused(run, paused) -> None:
     assert ran.status == 1
     assert (
         "Paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
-        "the licence key is refused\n"
+        "the API refused the licence key\n"
     ) in ran.out
 
 
@@ -145,7 +145,7 @@ def test_status_json_has_the_pauses(run, paused) -> None:
     assert json.loads(ran.out)["pauses"] == [
         {
             "deliverer": "web-1/4711",
-            "reason": "the licence key is refused",
+            "reason": "the API refused the licence key",
             "since": "2023-11-14T22:13:20+00:00",
             "until": "2023-11-14T22:28:20+00:00",
         }
@@ -164,8 +164,8 @@ def test_status_of_an_outbox_without_tables(run, configured, monkeypatch) -> Non
     assert (ran.status, ran.err) == (
         2,
         (
-            "error: outbox: there is no MemoryOutbox(), or it has no tables; "
-            "name the app's own with --outbox or REMOTION_LICENSING_OUTBOX\n"
+            "error: outbox: MemoryOutbox() does not exist or has no tables; "
+            "point --outbox or REMOTION_LICENSING_OUTBOX at the app's outbox\n"
         ),
     )
 
@@ -336,7 +336,7 @@ def test_deliver_paused(run, outbox, api) -> None:
     ran = run("deliver", "--once")
 
     assert ran.status == 1
-    assert "Paused: the licence key is refused; set the right one and restart." in ran.out
+    assert "Paused: the API refused the licence key; set the right key and restart." in ran.out
     assert state(outbox, "a") is State.PENDING
 
 
@@ -432,7 +432,7 @@ def test_retry_needs_keys_or_all(words, run, outbox) -> None:
     """
     bring(outbox, State.HELD, "a")
 
-    assert run("retry", *words) == (2, "", "error: retry: name idempotency keys, or --all\n")
+    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys or --all\n")
     assert state(outbox, "a") is State.HELD
 
 

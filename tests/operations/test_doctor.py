@@ -182,12 +182,12 @@ def test_paused_delivery(look) -> None:
     Delivery that is paused, by whichever process, is an error with deliverer, reason and beginning.
     """
     store = MemoryOutbox(clock=lambda: 1_700_000_000.0)
-    store.pause("web-1/4711", "the licence key is refused", 900)
+    store.pause("web-1/4711", "the API refused the licence key", 900)
 
     assert look(store=store)["error"] == [
         (
             "Delivery is paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
-            "the licence key is refused"
+            "the API refused the licence key"
         )
     ]
 
@@ -200,7 +200,7 @@ def test_foreign_database(look, file) -> None:
         foreign.execute("CREATE TABLE customers (name)")
     before = file.read_bytes()
 
-    assert look()["error"] == [f"outbox {file}: this database belongs to another application; name a file of its own"]
+    assert look()["error"] == [f"outbox {file}: this database belongs to another application; use a separate file"]
     assert file.read_bytes() == before
 
 
@@ -210,7 +210,7 @@ def test_no_outbox_yet(look, file) -> None:
     """
     [warning] = look()["warning"]
 
-    assert warning.startswith(f"There is no SQLiteOutbox('{file}') yet; the first point makes it.")
+    assert warning.startswith(f"SQLiteOutbox('{file}') does not exist yet; the first point creates it.")
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
 
 
@@ -222,7 +222,7 @@ def test_database_without_tables(look, monkeypatch) -> None:
 
     [warning] = look(store=MemoryOutbox())["warning"]
 
-    assert warning.startswith("There is no MemoryOutbox() yet; the first point makes it.")
+    assert warning.startswith("MemoryOutbox() does not exist yet; the first point creates it.")
 
 
 def test_missing_outbox_is_not_made(look, file) -> None:
@@ -241,7 +241,7 @@ def test_outbox_that_cannot_be_made(look, file, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
     assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["error"] == [
-        f"The outbox {file.parent}/new/usage.sqlite3 cannot be made: {file.parent} is not writable for this user."
+        f"The outbox {file.parent}/new/usage.sqlite3 cannot be created: this user cannot write to {file.parent}."
     ]
 
 
@@ -252,7 +252,7 @@ def test_outbox_below_a_file(look, file) -> None:
     file.touch()
 
     assert look(outbox=f"sqlite:///{file}/usage.sqlite3")["error"] == [
-        f"outbox {file}/usage.sqlite3: cannot be made: File exists; check the directory and its permissions"
+        f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
     ]
 
 
@@ -390,8 +390,8 @@ def test_api_out_of_reach(reach, refused) -> None:
     found = reach(refused)
 
     assert found.level == "error"
-    assert found.text.startswith(f"The licensing API at {refused} is out of reach: ")
-    assert found.text.endswith("Connection refused. Points are kept.")
+    assert found.text.startswith(f"The licensing API at {refused} cannot be reached: ")
+    assert found.text.endswith("Connection refused. Points are kept until it answers.")
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_no_wal(monkeypatch, outbox):
     """
     monkeypatch.setattr(file, "connect", lambda _: sqlite3.connect(":memory:"))
 
-    with pytest.raises(OutboxError, match="name a file on a local disk"):
+    with pytest.raises(OutboxError, match="use a file on a local disk"):
         outbox.open()
 
 

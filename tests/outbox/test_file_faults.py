@@ -104,7 +104,7 @@ def test_read_only_directory(path):
     path.parent.chmod(0o755)
 
     [error] = _programs.run("add_as", path, NOBODY)
-    assert error.endswith("Permission denied; check the directory and its permissions")
+    assert error.endswith("Permission denied; check the directory's permissions")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -207,7 +207,7 @@ def test_directory_deleted_for_good(path, outbox, place):
     place.rmdir()
     place.write_text("in the way")
 
-    with pytest.raises(OutboxError, match="check the directory and its permissions"):
+    with pytest.raises(OutboxError, match="check the directory's permissions"):
         outbox.add([point()])
     place.unlink()
     place.mkdir()

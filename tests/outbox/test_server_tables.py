@@ -126,7 +126,7 @@ def test_process_that_makes_tables_for_long(mariadb, monkeypatch):
         closing(open_outbox(urls[1])) as other,
     ):
         execute(holder, "SELECT GET_LOCK('remotion_usage_point', 0)")
-        with pytest.raises(OutboxError, match="another process has been making the tables for more than 1 s"):
+        with pytest.raises(OutboxError, match="another process has been creating the tables for more than 1 s"):
             other.open()
         execute(holder, "SELECT RELEASE_LOCK('remotion_usage_point')")
         other.open()

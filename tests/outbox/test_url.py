@@ -110,7 +110,7 @@ def test_no_store(url):
     """
     Other URLs are refused with an example of a good one.
     """
-    with pytest.raises(ConfigurationError, match="names no store; expected"):
+    with pytest.raises(ConfigurationError, match="is not a supported outbox URL; expected"):
         open_outbox(url)
 
 
@@ -181,7 +181,7 @@ def test_no_server():
     """
     A server store takes the URL of a server only.
     """
-    with pytest.raises(ConfigurationError, match="names no server; expected"):
+    with pytest.raises(ConfigurationError, match="is not a supported outbox URL; expected"):
         ServerOutbox("sqlite:///usage.sqlite3")
 
 
@@ -208,7 +208,7 @@ def test_missing_package(scheme, missing):
 
     assert ended.returncode == 1
     assert ended.stderr.endswith(
-        f"ConfigurationError: outbox: '{scheme}://u:***@h/d' needs what is not installed "
+        f"ConfigurationError: outbox: '{scheme}://u:***@h/d' needs a package that is not installed "
         f"(No module named '{missing}'): "
         f'pip install "remotion-licensing-integrations[{scheme.partition("+")[0]}]"\n'
     )

@@ -35,7 +35,7 @@ def test_the_log_says_that_the_api_is_out_of_reach(serve, refused_url):
     with serve("uvicorn", base_url=refused_url) as server:
         for _ in range(10):
             server.convert()
-        line = f"paused, they are kept: the licensing API is out of reach. NotSentError: {refused_url}"
+        line = f"paused; the points are kept: the licensing API cannot be reached. NotSentError: {refused_url}"
         eventually(lambda: line in server.output)
         assert server.output.count("is paused") == 1
 
@@ -56,7 +56,7 @@ def test_the_log_says_how_to_mend_the_outbox(serve, sandbox, blocked):
     with serve("uvicorn", base_url=sandbox.url, environment=blocked) as server:
         path = blocked["REMOTION_LICENSING_OUTBOX"].removeprefix("sqlite:///")
         line = eventually(lambda: next((line for line in server.output.splitlines() if path in line), None))
-        assert "File exists; check the directory and its permissions" in line
+        assert "File exists; check the directory's permissions" in line
 
 
 def test_points_wait_in_memory_for_the_outbox_to_be_mended(serve, sandbox, outbox, blocked):

@@ -84,10 +84,10 @@ def test_a_wrong_key_is_said_once(serve, sandbox):
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "wrong"}) as server:
         for _ in range(CALLS):
             server.convert()
-        eventually(lambda: "the licence key is refused; set the right one and restart" in server.output)
+        eventually(lambda: "the API refused the licence key; set the right key and restart" in server.output)
         server.convert()
         server.stop()
-        assert server.output.count("the licence key is refused") == 1
+        assert server.output.count("the API refused the licence key") == 1
 
 
 def test_a_wrong_key_is_not_in_the_log(serve, sandbox):
@@ -96,7 +96,7 @@ def test_a_wrong_key_is_not_in_the_log(serve, sandbox):
     """
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "rm_sec_misplaced"}) as server:
         server.convert()
-        eventually(lambda: "the licence key is refused" in server.output)
+        eventually(lambda: "the API refused the licence key" in server.output)
         assert "rm_sec_misplaced" not in server.output
 
 
@@ -106,7 +106,7 @@ def test_a_wrong_key_rejects_no_point(serve, sandbox):
     """
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "wrong"}) as server:
         keys = sorted(server.convert()["idempotency_key"] for _ in range(CALLS))
-        eventually(lambda: "the licence key is refused" in server.output)
+        eventually(lambda: "the API refused the licence key" in server.output)
         server.kill()
     # Later, because the killed server may have had one of them claimed.
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": KEY, **LATER}):

@@ -259,7 +259,7 @@ def test_counts(make) -> None:
 
     assert (counts.stored.pending, counts.waiting, counts.late, counts.logged) == (1, 0, 0, 0)
     assert counts.hosts == {"origin": 2, "refused": 2}
-    assert counts.paused.startswith("the licence key is refused")
+    assert counts.paused.startswith("the API refused the licence key")
 
 
 def test_next_due(make) -> None:

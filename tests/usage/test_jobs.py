@@ -613,7 +613,7 @@ def test_what_cannot_be_a_job(thing) -> None:
     """
     Only a function that ends by returning can be a job.
     """
-    with pytest.raises(TypeError, match="is not a function that ends by returning"):
+    with pytest.raises(TypeError, match="is not a plain function or coroutine function"):
         conversion_job("cloud-render")(thing)
 
 

@@ -1,7 +1,7 @@
 """
 The contract's statements as SQL text: in come a kind of database and the names of its tables, out go texts.
 
-What all databases share stands in `base`, what differs in a module for each; `schema` makes the tables.
+`base` has what all databases share, one module for each database has what differs, and `schema` creates the tables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["MIGRATIONS", "Statements", "get_statements"]
 @cache
 def get_statements(database: Database, tables: Tables, *, clocked: bool) -> Statements:
     """
-    Return the statements for *tables*, *clocked* when the present moment comes as the parameter `now`.
+    Return the statements for *tables*, *clocked* when the current time comes as the parameter `now`.
     """
-    kinds: dict[Database, type[Statements]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MySQL}
-    return kinds[database](tables, clocked=clocked)
+    classes: dict[Database, type[Statements]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MySQL}
+    return classes[database](tables, clocked=clocked)

@@ -1,5 +1,5 @@
 """
-The statements that all databases share, and the parts of those they do not.
+The statements that all databases share, and parts of the others.
 
 Parameters are `%(name)s`, as the drivers take them, with PostgreSQL's casts (`%(size)s::int`): its driver binds on the
 server, where a parameter has no type. For the other databases the casts are cut.
@@ -20,7 +20,7 @@ from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
 #: Rows; bounds how long one step of pruning keeps them locked.
 PRUNE_STEP: Final = 1_000
 
-#: What a new point brings, and what a change to a claimed one, with PostgreSQL's types.
+#: The values of a new point, and those of a change to a claimed one, with PostgreSQL's types.
 NEW: Final = {
     "idempotency_key": "text",
     "event": "text",
@@ -42,11 +42,11 @@ CHANGE: Final = {
     "billable": "boolean",
     "classification": "text",
 }
-#: What an outcome gives to its deferred point. The state, on which the others depend, comes last: MySQL assigns from
-#: left to right.
+#: The columns that an outcome sets in its deferred point. The state, on which the others depend, comes last: MySQL
+#: assigns from left to right.
 OUTCOME: Final = (*POINT[1:], "due", "state")
 
-#: What becomes of a settled row; a value of the change in braces.
+#: The columns of a settled row; names in braces are values of the change.
 _SETTLED: Final = {
     **{name: f"{{{name}}}" for name in ("state", "last_error", "billable", "classification")},
     "token": "NULL",
@@ -54,9 +54,9 @@ _SETTLED: Final = {
     "attempts": "attempts - {handed_back}",
     "unanswered_since": "COALESCE(unanswered_since, CASE WHEN {unanswered} THEN {{now}} END)",
 }
-#: A token is left of a claim that was never settled: its point may have been sent.
+#: A row that still has a token was claimed and never settled: its point may have been sent.
 UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
-#: What can be claimed. Nothing is put off so far as the second: the clock was set back.
+#: What can be claimed. No delay is as long as in the second, so there the clock was set back.
 DUE: Final = "state = 'pending' AND due <= {now}"
 FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
 
@@ -72,12 +72,12 @@ class Statements(ABC):
     The statements for the tables of one store.
 
     Args:
-        clocked: Whether the present moment comes as the parameter `now`; else it is the server's.
+        clocked: Whether the current time comes as the parameter `now`; else it is the server's.
 
     Attributes:
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
-        one_of: What follows a column that must be one of the parameter `keys`.
+        one_of: The condition behind a column that must be one of the parameter `keys`.
         add: Stores points.
         settle: Settles claimed points.
     """
@@ -128,7 +128,7 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; in front of each the present moment.
+        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
@@ -156,7 +156,7 @@ class Statements(ABC):
 
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         """
-        Run *sql*, which ends in conditions, for the points with these keys, and return how many it has changed.
+        Run *sql*, which ends in conditions, for the points with these keys; return how many it has changed.
         """
         return connection.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
 
@@ -169,7 +169,7 @@ class Statements(ABC):
         """
 
     def _settled(self, value: str, *, prefix: str = "") -> str:
-        # The columns of a settled row; *value* is the form of a value of its change.
+        # The assignments to a settled row; *value* is the form of a value of its change.
         values = {name: value.format(name) for name in CHANGE}
         return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _SETTLED.items())
 
@@ -182,6 +182,6 @@ _CAST: Final = re.compile(r"::(?:\w+(?:\[\])?|\{moment\})")
 
 
 def _to_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    # What is missing is NULL in every database; what a JSON null is differs.
+    # A missing field is NULL in every database; a JSON null is not.
     present = [{name: value for name, value in row.items() if value is not None} for row in rows]
     return json.dumps(present, ensure_ascii=False)

@@ -13,7 +13,7 @@ _TYPES = {"text": "VARCHAR(500)", "float8": "DOUBLE", "bigint": "BIGINT", "int":
 
 class MySQL(Statements):
     """
-    Rows go over as JSON; to claim takes a transaction, because changed rows do not come back.
+    Rows are sent as JSON; claiming takes a transaction, because an UPDATE returns no rows.
     """
 
     clock = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
@@ -26,7 +26,7 @@ class MySQL(Statements):
             f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({', '.join(self._column(*item) for item in types.items())})) AS new"
             for types in (NEW, CHANGE)
         )
-        # A derived table, whose columns have names that the part behind can use.
+        # A derived table, so that the assignments can name its columns.
         fresh = f"SELECT * FROM (SELECT new.*, 0 AS attempts, {{now}} AS due FROM {new}) AS fresh"
         gives_way = "{points}.state = 'deferred' AND fresh.state = 'pending'"
         outcome = ", ".join(f"{name} = IF({gives_way}, fresh.{name}, {{points}}.{name})" for name in OUTCOME)
@@ -37,7 +37,7 @@ class MySQL(Statements):
             UPDATE {{points}} JOIN {change} ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
             SET {settled}
         """)
-        # Without the index all that could be claimed is locked, and sorted then.
+        # Without the index MySQL locks and sorts all rows that could be claimed.
         self._due, self._far = (
             self._text(f"""
                 SELECT due, id, attempts, {UNANSWERED}, {", ".join(POINT)}
@@ -46,7 +46,7 @@ class MySQL(Statements):
             """)
             for rows in (DUE, FAR)
         )
-        # From left to right: what the first looks at, the others change.
+        # MySQL assigns from left to right: the first assignment reads what the others change.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
                 attempts = attempts + 1

@@ -11,10 +11,10 @@ from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statem
 
 class PostgreSQL(Statements):
     """
-    Rows go over as JSON, and come back from the statement that has changed them.
+    Rows are sent as JSON, and the statement that changes rows returns them.
     """
 
-    # A query of its own, evaluated once: the function alone, which may change from row to row, uses no index.
+    # A subquery, evaluated once: the function alone may change from row to row, so that no index can be used.
     clock = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
     moments = ("float8", "timestamptz")
     one_of = "= ANY(%(keys)s::text[])"
@@ -27,7 +27,7 @@ class PostgreSQL(Statements):
         )
         self.add = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
         settled = self._settled("new.{}")
-        # Only pending points have a token; to say so would lead through the index of all of them.
+        # Only pending points have a token; a condition for it would read the index of all pending points.
         self.settle = self._text(f"""
             UPDATE {{points}} SET {settled} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)

@@ -1,7 +1,7 @@
 """
-The tables of a store in a file or a database server; those in a Django project are its migrations'.
+The tables of a store in a file or a database server; a Django project has migrations instead.
 
-Each migration is a sequence of statements. What is there already is left: MySQL has no transaction to undo half of it.
+Each migration is a sequence of statements that keep what exists: MySQL has no transaction to undo half of a migration.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTE
 
 _COMMON: Final = (_POINTS, _TOTALS, _PAUSES)
 
-# In MySQL `a` and `A` are two keys, and the default engine and character set need not be these.
+# In MySQL, too, `a` and `A` must be two keys, and the default engine and character set may be others.
 _MYSQL: Final = "ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-# In PostgreSQL each row is written three times in its life: there is room beside it, and what is written over is soon
-# cleared away. And how many points are pending must be known, lest a claim sorts them all.
+# In PostgreSQL each row is written three times in its life: pages keep room for that, and dead rows are removed early.
+# The planner must know how many points are pending: otherwise a claim sorts them all.
 _POSTGRESQL: Final = """
     ALTER TABLE remotion_usage_point
     SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)
@@ -78,7 +78,7 @@ def _migration(identity: str, *others: str, index: str = "", options: str = "") 
     return (*tables, *others)
 
 
-#: The migrations of each kind of database. The index serves the order of claims; in a file it covers the counts, too.
+#: The migrations of each database. The index serves the order of claims; in a file it also covers the counts.
 MIGRATIONS: Final[dict[Database, tuple[tuple[str, ...], ...]]] = {
     "sqlite": (
         _migration(

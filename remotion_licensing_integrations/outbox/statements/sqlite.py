@@ -2,7 +2,7 @@
 SQLite, in a file and through Django. From 3.24 on: without JSON, `UPDATE … FROM` and `RETURNING`.
 
 Each verb is one statement for a batch, or nearly so. Python lets other threads run at every statement; a thread that
-commits many points one by one would wait for a busy event loop after each, with the file's write lock in its hands
+commits points one by one would wait for a busy event loop after each, while it holds the file's write lock
 (`scripts/bench server`).
 """
 
@@ -17,14 +17,14 @@ from ..rows import POINT
 from ..values import MAX_DELAY
 from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
 
-#: Rows that one statement stores, and that it names: before 3.32 it takes 999 parameters.
+#: Rows that one statement stores, and rows that it names: before 3.32 it takes 999 parameters.
 _MAX_STORED: Final = 64
 _MAX_NAMED: Final = 512
 
 
 class SQLite(Statements):
     """
-    Rows go over as parameters; the present moment is this machine's.
+    Rows are sent as parameters; the clock is this machine's.
     """
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
@@ -36,8 +36,8 @@ class SQLite(Statements):
             for rows in (DUE, FAR)
         )
         self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
-        # What another deliverer has claimed since it was found is due later now. The plus keeps SQLite from looking
-        # rows up by anything but their ids.
+        # A row that another deliverer has claimed in between is due later now. The plus makes SQLite look rows up by
+        # their ids only.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
                 attempts = attempts + 1
@@ -49,8 +49,8 @@ class SQLite(Statements):
         """)
 
     def claim(self, connection: Connection, values: Values) -> list[Row]:
-        # Found without the write lock: an idle deliverer must not disturb those who record. And taken by one statement,
-        # which is a transaction: one that first reads fails when another process writes before it does.
+        # Found without the write lock: an idle deliverer must not disturb writers. Taken by one statement, which is a
+        # transaction: a transaction that reads first fails when another process writes before it does.
         due = {row[1]: row[0] for row in connection.rows(self._find, values)}
         rows: list[Row] = []
         for named, ids in _named([*due]):
@@ -63,7 +63,7 @@ class SQLite(Statements):
         _each(connection, chunks, lambda session, chunk: session.change(self._store(len(chunk)), _flat(chunk, now)))
 
     def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
-        # What many points have in common is said once: most are registered, with the same answer.
+        # Equal changes share a statement: most points are registered, with the same answer.
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row in rows:
             groups.setdefault(tuple(row[name] for name in CHANGE if name != "id"), []).append(row["id"])
@@ -79,7 +79,7 @@ class SQLite(Statements):
         statements = [(f"{sql} AND idempotency_key IN {named}", {**values, **now}) for named, values in _named(keys)]
         return _each(connection, statements, lambda session, statement: session.change(*statement))
 
-    @cache  # noqa: B019 - there are as many of these objects as kinds of tables
+    @cache  # noqa: B019 - there is one object for each set of tables
     def _store(self, count: int) -> str:
         now = self._words["now"]
         rows = (f"({', '.join(f'%({name}_{row})s' for name in NEW)}, 0, {now})" for row in range(count))
@@ -99,7 +99,7 @@ def _each(connection: Connection, parts: Sequence[Any], change: Callable[[Sessio
 
 def _named(values: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """
-    Yield the lists of parameters that *values* make, and the parameters.
+    Split *values* into lists of parameters; yield the SQL and the parameters of each.
     """
     for start in range(0, len(values), _MAX_NAMED):
         chunk = values[start : start + _MAX_NAMED]

@@ -1,5 +1,5 @@
 """
-What the sandbox answers to a request: the two documented calls, the page, and its switches. No I/O but the ledger's.
+The answers of the sandbox: to the two documented calls, for the page, and to its switches. No I/O but the ledger's.
 
 The documented calls are open to every client that can connect, as the real ones are: a container may call the sandbox
 by any name. The page and its switches answer only under a name that the sandbox is known by, so that no web site
@@ -38,7 +38,7 @@ PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    A request that was read to its end; of a body that is too large more than `MAX_BODY` bytes.
+    A request that was read to its end; a body with more than `MAX_BODY` bytes may be cut.
     """
 
     method: str
@@ -79,11 +79,11 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What a request gets.
+    The answer to a request.
 
     Attributes:
-        delay: Seconds that it is held back.
-        instead: What happens instead: the connection is reset, or nothing until the client leaves.
+        delay: Seconds that the answer is held back.
+        instead: What happens instead of an answer: a reset of the connection, or nothing until the client leaves.
     """
 
     body: bytes = b""
@@ -210,7 +210,7 @@ def is_own_host(header: str, bound_host: str) -> bool:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Answer:
-    # In ASCII, so that a lone surrogate in a host cannot break it.
+    # In ASCII, so that a lone surrogate in a host cannot break the answer.
     return Answer(json.dumps(content).encode(), status)
 
 

@@ -40,7 +40,7 @@ class Failure:
         latency_ms: Milliseconds that every answer is held back.
         retry_after: Seconds in the `Retry-After` header of a 429, or `None`: no such header.
         first: How many requests this lasts for, then the sandbox recovers; `None`: until changed.
-        count_first: Count the point, *then* fail: the case where only the answer is lost.
+        count_first: Whether the point is counted before the failure, so that only the answer is lost.
 
     Raises:
         ConfigurationError: A value is out of range, or does not go with `mode`.

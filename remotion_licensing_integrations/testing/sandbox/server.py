@@ -1,5 +1,5 @@
 """
-The sandbox as a running server: `Sandbox`, what tests and the command line start.
+The sandbox as a running server: `Sandbox`, which tests and the command line start.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sandbox:
     @property
     def requests(self) -> int:
         """
-        How many requests to register a point arrived since the start or `clear()`, whatever their answer.
+        How many requests to register a point arrived since the start or `clear()`, with any answer.
         """
         return self._ledger.requests
 
@@ -182,7 +182,7 @@ class _Server(ThreadingTCPServer):
 
     def start(self) -> None:
         """
-        Answer what connects.
+        Answer new connections.
         """
         self._thread.start()
 
@@ -223,12 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         """
-        Serve until the connection ends; that the client or the stop ends it is no error.
+        Serve until the connection ends; it is no error when the client or the stop ends it.
         """
         with suppress(ConnectionError):
             super().handle()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as declared in http.server
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it so
         """
         Log nothing.
         """

@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
         Raises:
             CommandError: The settings are unusable.
-            SystemExit: It could not be done, or something needs attention.
+            SystemExit: The command failed, or something needs attention.
         """
         try:
             recorder = get_recorder()
