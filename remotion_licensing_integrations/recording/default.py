@@ -9,8 +9,9 @@ from typing import Final
 
 from ..outbox import MemoryOutbox
 from ..settings import Settings
-from .keeper import NOTHING, START_LOCK
+from .keeper import NOTHING
 from .recorder import UsageRecorder
+from .threads import START_LOCK
 
 #: A recorder that keeps nothing. Its key is never sent; it avoids the warning about a missing key.
 OFF: Final = UsageRecorder(Settings(license_key="none"), outbox=MemoryOutbox(), keeper=NOTHING)

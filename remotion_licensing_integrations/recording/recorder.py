@@ -23,7 +23,8 @@ from ..errors import OutboxError
 from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import DEFAULT_OUTBOX, Settings
-from .keeper import NOTHING, START_LOCK, Keeper, Threads
+from .keeper import NOTHING, Keeper
+from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
 from .writer import Entry, Forget, Wake, store_now
 
@@ -105,7 +106,7 @@ class UsageRecorder:
         """
         Open the outbox and start the threads; without it the first point does so.
         """
-        if self._instead() is None:
+        if self._find_substitute() is None:
             try:
                 self.outbox.open()
             except OutboxError as error:
@@ -133,7 +134,7 @@ class UsageRecorder:
         Waits at most *wait* seconds, by default 0.25, as long as a request may wait. A point that is not committed by
         then stays with this process, which keeps trying. Never raises.
         """
-        keeper = self._instead()
+        keeper = self._find_substitute()
         if keeper is not None:
             return keeper.keep(point)
         return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait))
@@ -142,7 +143,7 @@ class UsageRecorder:
         """
         Same as `record`, but does not block the event loop.
         """
-        keeper = self._instead()
+        keeper = self._find_substitute()
         if keeper is not None:
             return await keeper.akeep(point)
         waiter = find_waiter()
@@ -181,7 +182,7 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
-        if self.settings.delivery == "off" or self._instead() is not None:
+        if self.settings.delivery == "off" or self._find_substitute() is not None:
             return 0
         return self._running().deliverer.deliver(timeout)
 
@@ -258,7 +259,7 @@ class UsageRecorder:
             self._warned.add(action)
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
-    def _instead(self) -> Keeper | None:
+    def _find_substitute(self) -> Keeper | None:
         keeper = self.keeper_of_all or self._keeper
         if keeper is None and not self.enabled:
             self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")

@@ -168,7 +168,7 @@ class Writer:
 
     def _store(self, items: Sequence[_Item]) -> bool:
         try:
-            _store(self._outbox, [entry for entry, *_ in items])
+            _store_entries(self._outbox, [entry for entry, *_ in items])
         except Exception as error:  # noqa: BLE001 - the entries must survive all that a store may do
             self._refuse(error)
             return False
@@ -191,7 +191,7 @@ class Writer:
     def _give_up(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             self.logged += isinstance(entry, UsagePoint)
-            _give_up(entry)
+            _log_entry(entry)
 
     def _log_waiting(self) -> None:
         # The store hangs, and the process may end before it answers. If it stores a point after all, the import of the
@@ -221,14 +221,14 @@ def store_now(outbox: Outbox, entry: Entry) -> bool:
     Commit *entry* from the calling thread, or leave it to the log; return whether it is committed.
     """
     try:
-        _store(outbox, [entry])
+        _store_entries(outbox, [entry])
     except Exception:  # noqa: BLE001 - the entry must survive all that a store may do
-        _give_up(entry)
+        _log_entry(entry)
         return False
     return True
 
 
-def _store(outbox: Outbox, entries: Sequence[Entry]) -> None:
+def _store_entries(outbox: Outbox, entries: Sequence[Entry]) -> None:
     points = [entry for entry in entries if isinstance(entry, UsagePoint)]
     if points:
         outbox.add(points)
@@ -236,7 +236,7 @@ def _store(outbox: Outbox, entries: Sequence[Entry]) -> None:
         outbox.discard([entry.idempotency_key for entry in entries], {State.DEFERRED})
 
 
-def _give_up(entry: Entry) -> None:
+def _log_entry(entry: Entry) -> None:
     if isinstance(entry, UsagePoint):
         log_point(entry)
     else:

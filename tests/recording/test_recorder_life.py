@@ -22,8 +22,8 @@ import pytest
 
 from remotion_licensing_integrations.delivery import Worker
 from remotion_licensing_integrations.outbox import SQLiteOutbox
-from remotion_licensing_integrations.recording import keeper
 from remotion_licensing_integrations.recording import recorder as recorder_module
+from remotion_licensing_integrations.recording import threads as threads_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
@@ -190,7 +190,7 @@ def test_first_points_at_the_same_time(make, monkeypatch) -> None:
 
     monkeypatch.setattr(recorder, "_own_threads", look)
     with ThreadPoolExecutor(2) as requests:
-        with keeper.START_LOCK:
+        with threads_module.START_LOCK:
             running = [requests.submit(recorder._running) for _ in range(2)]
             assert looked.acquire(timeout=PATIENCE)
             assert looked.acquire(timeout=PATIENCE)
@@ -238,7 +238,7 @@ def test_fork_during_the_first_use(make, tmp_path) -> None:
     os.register_at_fork(before=forking.set)
 
     def hold() -> None:
-        with keeper.START_LOCK:
+        with threads_module.START_LOCK:
             holding.set()
             forking.wait(PATIENCE)
 

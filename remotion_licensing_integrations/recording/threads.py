@@ -1,0 +1,56 @@
+"""
+The threads of a recorder in one process: the writer, and where the process delivers, the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from .._support.forks import ForkLock
+from .._support.log import logger
+from ..delivery import Deliverer, Worker
+from ..outbox import Outbox
+from ..settings import SECONDS_PER_DAY, Settings
+from .writer import Writer
+
+#: Guards what each process creates once; it is free in a forked child
+#: (tests/recording/test_recorder_life.py::test_fork_during_the_first_use).
+START_LOCK: Final = ForkLock()
+
+
+class Threads:
+    """
+    A writer and, with `delivery="worker"`, a worker; a fork leaves the child with neither.
+    """
+
+    def __init__(self, outbox: Outbox, settings: Settings, transport: Any, on_commit: Callable[[], object]) -> None:
+        self.pid = os.getpid()
+        self.deliverer = Deliverer(outbox, settings, transport=transport)
+        retention = settings.retention * SECONDS_PER_DAY
+        self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
+        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else on_commit)
+        self.writer.start()
+        try:
+            if self.worker:
+                self.worker.start()
+        except RuntimeError as error:
+            # The system allows no more threads. The points are safe; other processes or the next start deliver them.
+            self.worker = None
+            logger.error("Delivery cannot start: %s", error, extra={"action": "delivery_crashed"})
+
+    def stop(self, stop_at: float) -> None:
+        """
+        Commit waiting points and deliver due ones until *stop_at* on the monotonic clock.
+        """
+        try:
+            self.writer.stop(stop_at - time.monotonic())
+            left = max(0.0, stop_at - time.monotonic())
+            if self.worker:
+                self.worker.stop(left)
+            else:
+                self.deliverer.finish_within(left)
+        finally:
+            self.deliverer.close()
