@@ -57,7 +57,7 @@ class Writer:
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._backlog: list[_Item] = []
-        self._refused = False  # whether the log says so
+        self._refused = False  # whether the store refuses; the log says so once
         self._blocked = False  # whether refused points wait for the next try
         self._retry_at = 0.0
         self._stop_at: float | None = None
