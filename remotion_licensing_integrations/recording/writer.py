@@ -1,5 +1,5 @@
 """
-The one thread of a process that commits usage points, all waiting points at a time.
+The one thread of a process that commits usage points, in batches of those that are waiting.
 
 Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, the points
 stay in memory and are tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). When memory

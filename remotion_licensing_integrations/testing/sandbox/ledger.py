@@ -136,7 +136,7 @@ class Ledger:
 
     def register(self, request: PointRequest) -> CountedPoint:
         """
-        Count *request*, or return the point its idempotency key has counted before.
+        Count *request*, or return the point that its idempotency key has counted before.
         """
         with self._changed:
             number = self._numbers.get((request.project, request.idempotency_key))
