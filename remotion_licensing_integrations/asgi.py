@@ -200,17 +200,17 @@ class _Exchange(Settlement):
             await self.recorder.adeliver_inline()
 
     def _is_last(self, message: Message) -> bool:
-        event = message["type"]
-        if event in _BODY:
-            self._left -= len(message.get("body", b"")) if event == "http.response.body" else message.get("count", 0)
+        name = message["type"]
+        if name in _BODY:
+            self._left -= len(message.get("body", b"")) if name == "http.response.body" else message.get("count", 0)
             # A client that has all the bytes it was promised does not wait for the last message.
             return not message.get("more_body", False) or self._left <= 0
-        if event == "http.response.start":
+        if name == "http.response.start":
             self._status = message["status"]
             if self.event is not None:
                 self._left = _body_length(message)
             return self._left <= 0
-        return bool(event == "http.response.pathsend")
+        return bool(name == "http.response.pathsend")
 
     def _send_last(self, message: Message) -> Awaitable[None]:
         self._find_misplaced()

@@ -271,7 +271,7 @@ ENVIRONMENT: Final[dict[str, str]] = {
 
 def check_setting(name: str, value: object) -> Any:
     """
-    Return *value* as the setting *name* takes it.
+    Return *value*, checked and converted for the setting *name*.
 
     Raises:
         ConfigurationError: The value is unusable.

@@ -16,7 +16,7 @@ _ANY_KEY: Final = re.compile(r"\b(rm_[a-z]+_)[A-Za-z0-9]+")
 
 def mask(text: str, secrets: Iterable[str | None] = ()) -> str:
     """
-    Return *text* without *secrets* and without anything else that looks like a licence key.
+    Return *text* with *secrets* and everything else that looks like a licence key masked.
     """
     spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
     for spelling in sorted(spellings, key=len, reverse=True):
@@ -30,7 +30,7 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 def mask_url(url: str) -> str:
     """
-    Return *url* without anything that may be a password, before an @ or in the query.
+    Return *url* with everything masked that may be a password, before an @ or in the query.
     """
     # A path has no user; text without a scheme may begin with one.
     return _QUERY_SECRET.sub(rf"\1{MASK}", _USERINFO.sub(_mask_userinfo, url))

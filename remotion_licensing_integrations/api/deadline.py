@@ -109,7 +109,7 @@ class Progress:
 
     async def abandon(self) -> None:
         """
-        Close a connection that never came to its first byte.
+        Close a connection that never sent its first byte.
 
         The library leaves it open when it is cancelled during the TLS handshake
         (`tests/api/test_http.py::test_cancelling_the_handshake_closes_the_connection`).

@@ -36,8 +36,7 @@ MAX_BODY: Final = 64 * 1024  # bytes, decompressed; the API's answers have some 
 
 _T = TypeVar("_T")
 
-#: Errors before the first byte goes out. After any other error, also one that the library may add, the request counts
-#: as sent.
+#: Errors before the first byte goes out. After any other error, known or new, the request counts as sent.
 NOT_SENT: Final = (
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
@@ -226,7 +225,7 @@ def _translated(base_url: str, request: Request) -> Generator[None]:
 
 def translate(error: Exception) -> type[TransportError]:
     """
-    Return the class of this package's errors that stands for an *error* of the library.
+    Return the class of this package's errors for an *error* of the library.
     """
     if _has_bad_certificate(error):
         return CertificateError

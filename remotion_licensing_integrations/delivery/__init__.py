@@ -1,5 +1,5 @@
 """
-Where a usage point leaves the machine.
+Sends usage points from the outbox to the licensing API.
 
 In comes an outbox with points that are due; out go calls of `api`, and the result of each goes back into the outbox.
 """

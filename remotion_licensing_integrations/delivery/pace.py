@@ -1,5 +1,5 @@
 """
-A circuit breaker with a slow start: whether delivery goes on, and how many points at a time; no I/O.
+A circuit breaker with a slow start: decides whether to deliver, and how many points at a time; no I/O.
 """
 
 from __future__ import annotations

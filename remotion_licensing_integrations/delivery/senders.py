@@ -86,7 +86,7 @@ class SenderPool:
 
     def close(self) -> None:
         """
-        End the threads, without waiting for those that wait for an answer.
+        End the threads, without waiting for answers.
         """
         for _ in range(self._threads):
             self._tasks.put(None)

@@ -37,7 +37,7 @@ class DirectKeeper(Keeper):
 
     async def akeep(self, entry: Entry) -> bool:
         """
-        Same as `keep`, but from a coroutine.
+        Same as `keep`, but from a coroutine, in the thread of synchronous code.
         """
         return await sync_to_async(self.keep)(entry)
 

@@ -42,13 +42,7 @@ def _outcome(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--succeeded", dest="outcome", action="store_true", help="the work succeeded")
     group.add_argument("--failed", dest="outcome", action="store_false", help="the work failed; not billed")
-    group.add_argument(
-        "--forget",
-        dest="outcome",
-        action="store_const",
-        const=None,
-        help="forget the point; the work never started",
-    )
+    group.add_argument("--forget", dest="outcome", action="store_const", help="forget it; the work never started")
 
 
 @command(

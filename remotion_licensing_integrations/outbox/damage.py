@@ -46,7 +46,7 @@ def set_aside(file: Path, error: sqlite3.Error) -> Path:
 
 def restore(aside: Path, connection: sqlite3.Connection) -> None:
     """
-    Copy the usage points that can be read of the file *aside* over *connection*, in one transaction.
+    Copy the readable usage points of the file *aside* over *connection*, in one transaction.
     """
     copied = "No usage points"
     with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:

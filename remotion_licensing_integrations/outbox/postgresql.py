@@ -45,7 +45,7 @@ _SESSION: Final = """
 
 class PostgreSQL(Driver):
     """
-    The database of *url*, which psycopg reads: its query has options of libpq, and `prepare_threshold`.
+    The database of *url*, whose query has options of libpq and `prepare_threshold`.
     """
 
     database = "postgresql"

@@ -27,7 +27,7 @@ from .sql import SQLOutbox
 from .statements import MIGRATIONS
 
 _POOL: Final = 2  # connections
-_RECYCLE: Final = 300.0  # seconds, after which firewalls and proxies still remember an idle connection
+_RECYCLE: Final = 300.0  # seconds; firewalls and proxies keep an idle connection for longer
 _TRIES: Final = 5
 _RETRY_FOR: Final = 2.0  # seconds, after which there is no other try
 _RETRY_AFTER: Final = (0.001, 0.05)  # seconds

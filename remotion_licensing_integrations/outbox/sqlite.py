@@ -20,7 +20,7 @@ from .statements import MIGRATIONS
 
 APPLICATION_ID: Final = 0x524D_4C55  # "RMLU"
 
-#: Bytes. A WAL that starts anew is cut to this length, so one that is longer has not done so for as many bytes.
+#: Bytes. SQLite cuts a WAL that restarts to this length, so a longer one has not restarted for a while.
 WAL_LIMIT: Final = 4_194_304
 
 REMEDIES: Final = {

@@ -26,7 +26,7 @@ _FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key
 
 def encode_token(point: UsagePoint, *, known: bool = True) -> str:
     """
-    Return a URL-safe string from which `decode_token` makes *point* again, except its outcome and time.
+    Return a URL-safe string that `decode_token` turns back into *point*, except its outcome and time.
 
     *known* is false when no request was counted, so that the point's event is a guess.
     """
@@ -38,7 +38,7 @@ def encode_token(point: UsagePoint, *, known: bool = True) -> str:
 
 def decode_token(token: str, *, succeeded: bool | None = None) -> UsagePoint:
     """
-    Return the usage point of *token* as finished now with this outcome, or as still deferred.
+    Return the usage point of *token*, finished now with this outcome or still deferred.
 
     Raises:
         InvalidTokenError: *token* is damaged, cut, or of another version.

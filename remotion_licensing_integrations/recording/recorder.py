@@ -104,7 +104,7 @@ class UsageRecorder:
 
     def start(self) -> None:
         """
-        Open the outbox and start the threads; without it the first point does so.
+        Open the outbox and start the threads; otherwise the first point does so.
         """
         if self._find_substitute() is None:
             try:

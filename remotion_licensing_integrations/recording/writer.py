@@ -1,5 +1,5 @@
 """
-The one thread of a process that commits usage points, all waiting points at a time.
+The one thread of a process that commits usage points, in batches of those that are waiting.
 
 Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, the points
 stay in memory and are tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). When memory
@@ -57,7 +57,7 @@ class Writer:
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._backlog: list[_Item] = []
-        self._refused = False  # whether the log says so
+        self._refused = False  # whether the store refuses; the log says so once
         self._blocked = False  # whether refused points wait for the next try
         self._retry_at = 0.0
         self._stop_at: float | None = None

@@ -106,7 +106,7 @@ class Settlement:
     @property
     def idempotency_key(self) -> str:
         """
-        The key of the point, made when it is first needed.
+        The key of the point, created when it is first needed.
         """
         if self.key is None:
             self.key = new_idempotency_key()

@@ -265,7 +265,7 @@ def test_refusal(rig, reply: Any, caplog) -> None:
 
     assert it.deliver() == 2
     assert (it.get("1").state, it.get("1").attempts) == (State.REJECTED, 1)
-    assert [(record.action, "point 1 " in record.message) for record in caplog.records] == [("point_rejected", True)]
+    assert [(record.action, "point 1: " in record.message) for record in caplog.records] == [("point_rejected", True)]
 
 
 def test_refusal_is_retried_by_hand(rig) -> None:

@@ -271,7 +271,7 @@ def test_command_without_tables(url, outbox, words, capsys):
     status = main(["--outbox", url, *words])
 
     assert (status, outbox.exists()) == (2, False)
-    assert "there is no ServerOutbox" in capsys.readouterr().err
+    assert "does not exist or has no tables" in capsys.readouterr().err
 
 
 def test_status(url, outbox, capsys):
@@ -292,7 +292,7 @@ def test_doctor_makes_no_tables(url, outbox):
     found = [finding.text for finding in examine(recorder)]
     recorder.outbox.close()
 
-    assert any(text.startswith(f"There is no {outbox!r} yet") for text in found)
+    assert any(text.startswith(f"{outbox!r} does not exist yet") for text in found)
     assert not outbox.exists()
 
 

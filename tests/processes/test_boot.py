@@ -28,7 +28,7 @@ def test_the_app_answers_when_the_api_was_down_at_boot(name, serve, refused_url)
         assert server.convert()
 
 
-def test_the_log_says_that_the_api_is_out_of_reach(serve, refused_url):
+def test_the_log_says_that_the_api_cannot_be_reached(serve, refused_url):
     """
     An outage is one line, which names the address and says that the points are kept.
     """
@@ -49,7 +49,7 @@ def test_the_app_answers_when_the_outbox_cannot_be_made(name, serve, sandbox, bl
         assert server.convert()
 
 
-def test_the_log_says_how_to_mend_the_outbox(serve, sandbox, blocked):
+def test_the_log_says_how_to_fix_the_outbox(serve, sandbox, blocked):
     """
     The line names the file, the error and the remedy.
     """

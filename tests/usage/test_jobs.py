@@ -212,7 +212,7 @@ def test_block_runs_once(recorder) -> None:
     block = conversion("cloud-render")
     run_block("sync", block, lambda point: point.skip())
 
-    with pytest.raises(RuntimeError, match="make a new one"):
+    with pytest.raises(RuntimeError, match="create a new one"):
         block.__enter__()
 
 

@@ -48,7 +48,7 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """
-        Return the body.
+        Return the body as a JSON object.
 
         Raises:
             Refusal: It is not a JSON object.
@@ -62,13 +62,13 @@ class Request:
         Return the request to register a usage point.
 
         Raises:
-            Refusal: It is not a good one.
+            Refusal: The request is not valid.
         """
         return rules.read_point(self.json(), header_key=self.headers.get("idempotency-key"))
 
     def idempotency_key(self) -> str | None:
         """
-        Return the idempotency key, or `None` when there is no good one.
+        Return the idempotency key, or `None` when there is no valid one.
         """
         try:
             return rules.read_idempotency_key(self.json(), self.headers.get("idempotency-key"))

@@ -28,7 +28,7 @@ LINE_STARTS: Final = (b'{"point": {', b'{"repeat": ', b'{"clear": ')
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CountedPoint(PointRequest):
     """
-    A usage point as the sandbox has counted it: the request, and what became of it.
+    A usage point that the sandbox has counted.
 
     Attributes:
         number: Position in the ledger, from 1.
@@ -100,7 +100,7 @@ class Ledger:
     @property
     def requests(self) -> int:
         """
-        How many requests to register a point arrived since the start or the last `clear()`, answered well or not.
+        How many requests to register a point arrived since the start or the last `clear()`, with any answer.
         """
         return len(self._keys)
 
@@ -120,7 +120,7 @@ class Ledger:
 
     def counts(self, *, since: datetime | None = None) -> dict[str, dict[str, int]]:
         """
-        Return the number of points by event and classification, those of zero included.
+        Return the number of points by event and classification, including zeros.
         """
         points = [point for point in self.points() if since is None or point.received_at >= since]
         counts = Counter((point.event, point.classification) for point in points)
@@ -136,7 +136,7 @@ class Ledger:
 
     def register(self, request: PointRequest) -> CountedPoint:
         """
-        Count *request*, or return the point its idempotency key has counted before.
+        Count *request*, or return the point that its idempotency key has counted before.
         """
         with self._changed:
             number = self._numbers.get((request.project, request.idempotency_key))
