@@ -4,6 +4,7 @@ Has a usage point committed to the outbox while its request waits, and never for
 In comes a finished or deferred point, from any thread or event loop; out goes whether the outbox has committed it.
 """
 
+from .counts import RecorderCounts
 from .default import (
     OFF,
     SharedRecorder,
@@ -13,7 +14,7 @@ from .default import (
     set_default_recorder,
 )
 from .keeper import Keeper
-from .recorder import RecorderCounts, UsageRecorder
+from .recorder import UsageRecorder
 from .writer import Entry, Forget, store_now
 
 __all__ = [

@@ -11,46 +11,24 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
 from .._support.log import logger
 from .._support.testrun import is_test_run
 from ..errors import OutboxError
-from ..outbox import Counts, MemoryOutbox, Outbox, open_outbox
+from ..outbox import MemoryOutbox, Outbox, open_outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import DEFAULT_OUTBOX, Settings
+from .counts import RecorderCounts
 from .keeper import NOTHING, Keeper
 from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
 from .writer import Entry, Forget, Wake, store_now
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecorderCounts:
-    """
-    The figures of a recorder, for operators.
-
-    Attributes:
-        stored: Points in the outbox, of all processes that share it.
-        waiting: Points of this process that are not committed yet.
-        late: Points whose request stopped waiting before the commit.
-        logged: Points that only the log has, for `remotion-licensing import`.
-        hosts: How this process chose the hosts of its points, by `origin.HostSource`.
-        paused: Why this process pauses delivery, or `None`.
-    """
-
-    stored: Counts
-    waiting: int
-    late: int
-    logged: int
-    hosts: Mapping[str, int]
-    paused: str | None
 
 
 class UsageRecorder:
