@@ -44,7 +44,7 @@ VARIANTS: Final = {
     "Sentry": ("sentry", "0"),
     "BackgroundTask + httpx": ("background", "0"),
 }
-_THINK: Final = 'wrk.method = "POST"\nwrk.headers["Origin"] = "https://myapp.com"\nfunction delay() return {} end\n'
+_THINK: Final = 'wrk.method = "POST"\nwrk.headers["Origin"] = "https://myapp.com"\nfunction delay() return math.random(0, {}) end\n'
 _FIGURES: Final = {
     "rate": re.compile(r"Requests/sec:\s+([\d.]+)(\w*)"),
     "p50": re.compile(r"^\s+50%\s+([\d.]+)(\w+)$", re.MULTILINE),
@@ -61,7 +61,7 @@ def bench_server(folder: Path) -> None:
     if shutil.which("wrk") is None:
         print("  wrk is not installed; on Debian and Ubuntu: apt-get install wrk")
         return
-    for name, delay in {"saturate": 0, "light": 100, "steady": 16}.items():
+    for name, delay in {"saturate": 0, "light": 200, "steady": 32}.items():
         (folder / f"{name}.lua").write_text(_THINK.format(delay))
     rounds: list[dict[str, dict[str, float]]] = []
     for number in range(ROUNDS):
