@@ -44,7 +44,9 @@ VARIANTS: Final = {
     "Sentry": ("sentry", "0"),
     "BackgroundTask + httpx": ("background", "0"),
 }
-_THINK: Final = 'wrk.method = "POST"\nwrk.headers["Origin"] = "https://myapp.com"\nfunction delay() return math.random(0, {}) end\n'
+_THINK: Final = (
+    'wrk.method = "POST"\nwrk.headers["Origin"] = "https://myapp.com"\nfunction delay() return math.random(0, {}) end\n'
+)
 _FIGURES: Final = {
     "rate": re.compile(r"Requests/sec:\s+([\d.]+)(\w*)"),
     "p50": re.compile(r"^\s+50%\s+([\d.]+)(\w+)$", re.MULTILINE),

@@ -15,6 +15,7 @@ from ..outbox import Outbox
 from .deliverer import Deliverer
 
 POLL: Final = 5.0  # seconds between looks for points that other processes left
+GATHERING: Final = 0.05  # seconds from the arrival of a point to its delivery, with all that arrive until then
 PRUNE_EVERY: Final = 3_600.0  # seconds
 FINISHING: Final = 0.8  # of the time to stop is for sending, the rest for giving back unsent points
 _MIN_WAIT: Final = 0.05  # seconds, so that a clock that stands still causes no busy loop
@@ -64,6 +65,8 @@ class Worker:
             wait = self._attend()
             # Another point must not end a pause.
             (self._stop if self._deliverer.pause_seconds else self._wake).wait(wait)
+            # The request that has just recorded a point sends its response now, and delivery would be in its way.
+            self._stop.wait(GATHERING)
             self._wake.clear()
         self._attend()
 
