@@ -64,11 +64,11 @@ class UsageMiddleware:
         **fields: Unpack[SettingsFields],
     ) -> None:
         self.app = app
-        self._mistake: str | None = None
+        self._mistake: Exception | None = None
         self._is_mistake_logged = False
         try:
             if (settings is not None) + (recorder is not None) + bool(fields) > 1:
-                msg = "give one of: settings, recorder, single settings"
+                msg = "it takes one of: settings, recorder, single settings"
                 raise TypeError(msg)  # noqa: TRY301 - it is reported as the others are
             self._rules = EndpointRules(endpoints or {})
             self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
@@ -76,7 +76,7 @@ class UsageMiddleware:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
             # (tests/processes/test_mistakes.py).
-            self._mistake, self.recorder = f"UsageMiddleware: {error}", OFF
+            self._mistake, self.recorder = error, OFF
         else:
             # For threads and jobs of this process, which see no request.
             offer_default_recorder(self.recorder)
@@ -97,14 +97,14 @@ class UsageMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _report(self, mistake: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _report(self, mistake: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
-            await send({"type": "lifespan.startup.failed", "message": mistake})
-            return
+            await send({"type": "lifespan.startup.failed", "message": f"UsageMiddleware: {mistake}"})
+            raise mistake  # as frameworks do, for their test clients; servers have heard enough
         if not self._is_mistake_logged:
             self._is_mistake_logged = True
-            logger.error("No usage point is recorded. %s", mistake, extra={"action": "bad_settings"})
+            logger.error("No usage point is recorded. UsageMiddleware: %s", mistake, extra={"action": "bad_settings"})
         await self.app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -249,6 +249,18 @@ def test_settings_twice(options: dict[str, Any]) -> None:
         start_up(license_key=KEY, **options)
 
 
+def test_mistake_without_lifespan(caplog) -> None:
+    """
+    Where the server asks for no lifespan, requests are served all the same, and the log says once why none counts.
+    """
+    app = UsageMiddleware(app_of(), licence_key=KEY)
+    for _ in range(2):
+        assert exchange(app).status == 200
+
+    assert [record.action for record in caplog.records] == ["bad_settings"]
+    assert "licence_key" in caplog.text
+
+
 def test_environment(remotion_usage, monkeypatch) -> None:
     """
     Without arguments the environment has the settings.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
@@ -87,7 +88,14 @@ class SQLite(Statements):
 
 
 def _flat(rows: Sequence[Values], now: Values) -> Values:
-    return {f"{name}_{index}": value for index, row in enumerate(rows) for name, value in row.items()} | dict(now)
+    # `to_row` gives the columns in the order of `NEW`.
+    values = chain.from_iterable(row.values() for row in rows)
+    return {**dict(zip(_names(len(rows)), values, strict=True)), **now}
+
+
+@cache
+def _names(count: int) -> list[str]:
+    return [f"{name}_{row}" for row in range(count) for name in NEW]
 
 
 def _each(connection: Connection, parts: Sequence[Any], change: Callable[[Session, Any], int]) -> int:
