@@ -1,13 +1,12 @@
 """
 An outbox in one SQLite file, under a discipline that is safe for threads, processes and forks.
 
-The file must be on a local disk: WAL needs memory shared by its users. The licence key is never stored.
-
-The rules and their reasons (tests/outbox/test_file_faults.py kills, fills, damages, replaces and locks it):
+The file must be on a local disk: WAL needs memory shared by its users. The licence key is never stored. The rules and
+their reasons (tests/outbox/test_file_faults.py kills, fills, damages, replaces and locks the file):
 
 * WAL with `synchronous=FULL`: a commit survives a power cut, not only a crash.
-* Every write is `BEGIN IMMEDIATE`, and we wait for another process's lock by a random sleep: SQLite's busy handler
-  is unfair and starves whole processes.
+* Every write is one statement or begins with `BEGIN IMMEDIATE`, and we wait for another process's lock by a random
+  sleep: SQLite's busy handler is unfair and starves whole processes.
 * Checkpoints run only while another connection of this process holds the write lock, because SQLite 3.7.0 to 3.51.2
   can lose committed pages when a writer resets the WAL at the same time (https://sqlite.org/wal.html, "WAL-reset bug").
 * No SQLite call of ours is under way during a fork, because the child would inherit its locked mutexes; and no
@@ -134,6 +133,9 @@ class File(Connection):
         self._checkpoint_at = WAL_LIMIT
         with _sqlite_lock:
             _files.add(self)
+
+    def __del__(self) -> None:
+        self.close()  # Python would do so without the lock, and warn of it from 3.13 on
 
     @property
     def database(self) -> Database:

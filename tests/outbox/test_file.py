@@ -4,9 +4,12 @@ The SQLite store: its file, its settings, its schema, and its many users.
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import sqlite3
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +144,17 @@ def test_wal_stays_short(outbox, path):
         longest = max(longest, wal_length(path))
 
     assert longest < LIMIT
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs a /proc that lists open files, as Linux has")
+def test_dropped_outbox(path):
+    """
+    An outbox that is dropped without being closed leaves no file open.
+    """
+    SQLiteOutbox(path).add([point()])
+    gc.collect()
+
+    assert not [file for file in Path("/proc/self/fd").iterdir() if str(path) in os.path.realpath(file)]
 
 
 def test_forgotten_reader(outbox, path):

@@ -105,6 +105,15 @@ def sessions(admin, state="%"):
     return count
 
 
+def waiting_for_locks(admin):
+    """
+    Count the outbox's sessions that wait for a lock.
+    """
+    admin("SELECT pg_stat_clear_snapshot()")
+    [(count,)] = admin(f"SELECT COUNT(*) {OURS} AND wait_event_type = 'Lock'")
+    return count
+
+
 def end_sessions(admin):
     """
     End the outbox's sessions, and wait until they are gone.
@@ -295,7 +304,7 @@ def test_deadlock(server, outbox, admin):
     admin(touch, ("key-1",))
     with ThreadPoolExecutor(1) as executor:
         writing = executor.submit(outbox.settle, changes)
-        wait_until(lambda: sessions(admin, "active"))
+        wait_until(lambda: waiting_for_locks(admin))
         admin(touch, ("key-0",))
         admin("COMMIT")
 
