@@ -29,6 +29,8 @@ def outbox() -> SlowOutbox:
 @pytest.fixture
 def make(outbox) -> Iterator[Make]:
     recorders: list[UsageRecorder] = []
+    _others.clear()
+    _others.update(threading.enumerate())
 
     def make(*, store: Any = outbox, transport: Any = None, **settings: Any) -> UsageRecorder:
         options = {"license_key": KEY, "base_url": "http://api.test", "delivery": "external", **settings}
@@ -52,10 +54,16 @@ def hasty(monkeypatch) -> None:
     monkeypatch.setattr(recorder_module, "COMMIT_WAIT", 0.01)
 
 
+#: Threads that other tests have left behind.
+_others: set[threading.Thread] = set()
+
+
 def threads() -> list[str]:
-    return sorted(
-        {thread.name for thread in threading.enumerate()} & {"remotion-usage-writer", "remotion-usage-delivery"}
-    )
+    """
+    Name the threads that recorders have started since the test began.
+    """
+    started = {thread.name for thread in threading.enumerate() if thread not in _others}
+    return sorted(started & {"remotion-usage-writer", "remotion-usage-delivery"})
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
