@@ -307,7 +307,8 @@ def test_block_has_the_configured_host(remotion_usage) -> None:
     assert [point.host for point in remotion_usage.points] == [ORIGIN]
 
 
-def test_stream_within_a_block(remotion_usage) -> None:
+@pytest.mark.parametrize("breaks", [False, True])
+def test_stream_within_a_block(remotion_usage, *, breaks: bool) -> None:
     """
     A block is counted by its own end, not by that of a counted stream within it.
     """
@@ -315,7 +316,8 @@ def test_stream_within_a_block(remotion_usage) -> None:
     @usage_point("web-render")
     def stream() -> Iterator[int]:
         yield 1
-        raise ValueError
+        if breaks:
+            raise ValueError
 
     with conversion("cloud-render"), suppress(ValueError):
         list(stream())
