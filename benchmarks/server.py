@@ -49,8 +49,8 @@ _THINK: Final = (
 )
 _FIGURES: Final = {
     "rate": re.compile(r"Requests/sec:\s+([\d.]+)(\w*)"),
-    "p50": re.compile(r"^\s+50%\s+([\d.]+)(\w+)$", re.MULTILINE),
-    "p99": re.compile(r"^\s+99%\s+([\d.]+)(\w+)$", re.MULTILINE),
+    "p50": re.compile(r"^\s+50%\s+([\d.]+)(\w+) *$", re.MULTILINE),
+    "p99": re.compile(r"^\s+99%\s+([\d.]+)(\w+) *$", re.MULTILINE),
     "responses": re.compile(r"(\d+)( )requests in"),
 }
 _MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -135,7 +135,7 @@ def _ask(path: str) -> Any:
 @contextmanager
 def _server(app: str, folder: Path, workers: int) -> Generator[None]:
     command = [sys.executable, "-m", "uvicorn", "benchmarks.server_app:make", "--factory", "--port", str(PORT)]
-    command += ["--workers", str(workers), "--no-access-log", "--log-level", "error"]
+    command += ["--workers", str(workers), "--no-access-log", "--log-level", "critical"]
     environment = {**os.environ, "BENCH_APP": app, "BENCH_FOLDER": str(folder), "BENCH_API": str(API_PORT)}
     with _running(_pinned(1, command), environment):
         for _ in range(200):
