@@ -18,8 +18,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from remotion_licensing_integrations.testing import Sandbox
-from tests._browser import chromium  # noqa: F401 - a fixture
 from tests._environment import clean_environment
+
+pytest_plugins = ["tests._browser"]
 
 pytest.importorskip("rest_framework")
 
@@ -148,7 +149,7 @@ def test_a_call_without_a_file_is_no_conversion(client: httpx2.Client, sandbox: 
 
 
 @pytest.fixture
-def convert(chromium: Browser, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Page]]:  # noqa: F811 - the fixture
+def convert(chromium: Browser, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """
     Fill in the form in a browser and send it.
     """

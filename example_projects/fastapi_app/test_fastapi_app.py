@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from example_projects._serving import DEADLINE, App, running_app
 from remotion_licensing_integrations.testing import Sandbox
-from tests._browser import chromium  # noqa: F401 - a fixture
+
+pytest_plugins = ["tests._browser"]
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "sample.mp4"
@@ -205,7 +206,7 @@ def test_the_app_leaves_no_files_behind(client: httpx2.Client, app: App) -> None
 
 
 @pytest.fixture
-def page(chromium: Browser, app: App) -> Iterator[Page]:  # noqa: F811 - the fixture
+def page(chromium: Browser, app: App) -> Iterator[Page]:
     """
     The app's page, open in a browser; errors in its script fail the test.
     """

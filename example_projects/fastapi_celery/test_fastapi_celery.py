@@ -24,10 +24,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from example_projects._serving import DEADLINE, make_environment, running_app
 from remotion_licensing_integrations.testing import Sandbox
-from tests._browser import chromium  # noqa: F401 - a fixture
 from tests.processes.servers import eventually
 
-pytest_plugins = ["tests._redis"]
+pytest_plugins = ["tests._browser", "tests._redis"]
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "fastapi_app" / "sample.mp4"
@@ -275,7 +274,7 @@ def test_an_unknown_result_is_not_found(project: Project) -> None:
 
 
 @pytest.fixture
-def page(chromium: Browser, project: Project) -> Iterator[Page]:  # noqa: F811 - the fixture
+def page(chromium: Browser, project: Project) -> Iterator[Page]:
     """
     The page with a worker behind, open in a browser; errors in its script fail the test.
     """

@@ -15,12 +15,8 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        # Lambdas, not bound methods: after a fork the child has another lock.
-        os.register_at_fork(
-            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - the current lock
-            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - the current lock
-            after_in_child=self._renew,
-        )
+        # Methods of this object, not of the lock: after a fork the child has another lock.
+        os.register_at_fork(before=self.__enter__, after_in_parent=self.__exit__, after_in_child=self._renew)
 
     def __enter__(self) -> None:
         self._lock.acquire()

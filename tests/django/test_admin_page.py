@@ -12,8 +12,9 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import expect
 
-from tests._browser import chromium  # noqa: F401 - a fixture
 from tests.django.processes.servers import Server, environment
+
+pytest_plugins = ["tests._browser"]
 
 LIST = "/admin/remotion_licensing/usagepointrecord/"
 ROW = "#result_list tbody tr"
@@ -46,7 +47,7 @@ def server(database):
 
 
 @pytest.fixture
-def open_list(chromium, server):  # noqa: F811 - a fixture
+def open_list(chromium, server):
     """
     Sign somebody in and open the list; what the browser complains of fails the test.
     """

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from remotion_licensing_integrations.testing import Sandbox
-from tests._browser import chromium  # noqa: F401 - a fixture
+
+pytest_plugins = ["tests._browser"]
 
 REGISTER = "/api/track/register-usage-point"
 # The page asks for news each second: a test has no time for that.
@@ -29,7 +30,7 @@ def sandbox(running):
 
 
 @pytest.fixture
-def page(chromium, sandbox):  # noqa: F811 - a fixture
+def page(chromium, sandbox):
     """
     The page, open; the test fails when the page logs an error.
     """
@@ -196,7 +197,7 @@ def test_the_page_says_how_to_point_an_app_at_it(page, sandbox):
     expect(page.locator("dl")).to_contain_text(f"REMOTION_LICENSING_BASE_URL{sandbox.url}")
 
 
-def test_the_page_tells_when_the_sandbox_stops(chromium):  # noqa: F811 - a fixture
+def test_the_page_tells_when_the_sandbox_stops(chromium):
     """
     An open page does not delay the stop, and says that nobody answers.
     """
