@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 
-from remotion_licensing_integrations.testing import Sandbox
-
 REGISTER = "/api/track/register-usage-point"
 USAGE = "/api/track/get-usage"
 BODY = {
@@ -20,24 +18,6 @@ BODY = {
     "isStill": False,
     "isProduction": True,
 }
-
-
-@pytest.fixture(scope="module")
-def running():
-    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url) as client:
-        yield sandbox, client
-
-
-@pytest.fixture
-def sandbox(running):
-    running[0].clear()
-    running[0].set_failure()
-    return running[0]
-
-
-@pytest.fixture
-def client(running, sandbox):
-    return running[1]
 
 
 def register(client, *, headers=None, **changes):

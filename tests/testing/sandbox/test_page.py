@@ -16,19 +16,6 @@ HURRY = "const wait = setTimeout; window.setTimeout = (work, delay) => wait(work
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": "https://example.com", "succeeded": True}
 
 
-@pytest.fixture(scope="module")
-def running():
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running):
-    running.clear()
-    running.set_failure()
-    return running
-
-
 @pytest.fixture
 def page(chromium, sandbox):
     """

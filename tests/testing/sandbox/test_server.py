@@ -24,22 +24,9 @@ IMPATIENT = httpx2.Timeout(5, read=0.05)
 PROGRAM = [sys.executable, "-W", "error", "-m", "remotion_licensing_integrations", "sandbox", "--port", "0"]
 
 
-@pytest.fixture(scope="module")
-def running():
-    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url, timeout=5) as client:
-        yield sandbox, client
-
-
 @pytest.fixture
-def sandbox(running):
-    running[0].clear()
-    running[0].set_failure()
-    return running[0]
-
-
-@pytest.fixture
-def register(running, sandbox):
-    return lambda **changes: running[1].post(REGISTER, json={**BODY, **changes})
+def register(client):
+    return lambda **changes: client.post(REGISTER, json={**BODY, **changes})
 
 
 @pytest.fixture
@@ -246,14 +233,14 @@ def test_a_client_that_leaves_early_is_no_error(caplog):
     assert (sandbox.requests, caplog.messages) == (0, [])
 
 
-def test_hang_times_out(sandbox, register, running):
+def test_hang_times_out(sandbox, register, client):
     """
     A request that hangs ends by the client's own timeout.
     """
     sandbox.set_failure("hang")
 
     with pytest.raises(httpx2.ReadTimeout):
-        running[1].post(REGISTER, json=BODY, timeout=IMPATIENT)
+        client.post(REGISTER, json=BODY, timeout=IMPATIENT)
 
 
 @pytest.mark.parametrize("failure", [{"mode": "hang"}, {"latency_ms": 600_000}], ids=["hang", "latency"])
@@ -300,14 +287,14 @@ def test_first_requests_fail_then_recover(sandbox, register):
 
 
 @pytest.mark.parametrize("mode", ["500", "reset", "hang", "html"])
-def test_count_first_loses_only_the_answer(sandbox, running, mode):
+def test_count_first_loses_only_the_answer(sandbox, client, mode):
     """
     With `count_first` the point is counted although the client cannot know it.
     """
     sandbox.set_failure(mode, count_first=True)
 
     with contextlib.suppress(httpx2.TransportError):
-        running[1].post(REGISTER, json=BODY, timeout=IMPATIENT)
+        client.post(REGISTER, json=BODY, timeout=IMPATIENT)
 
     assert [point.idempotency_key for point in sandbox.wait_for(points=1)] == ["k"]
 
@@ -324,22 +311,22 @@ def test_the_retry_after_a_lost_answer_does_not_count_twice(sandbox, register):
     assert (answer["classification"], [point.repeats for point in sandbox.points()]) == ("billable", [1])
 
 
-def test_usage_fails_too(sandbox, running):
+def test_usage_fails_too(sandbox, client):
     """
     Failures cover reading usage.
     """
     sandbox.set_failure("500")
 
-    assert running[1].post("/api/track/get-usage", json={"apiKey": "rm_sec_0000"}).status_code == 500
+    assert client.post("/api/track/get-usage", json={"apiKey": "rm_sec_0000"}).status_code == 500
 
 
-def test_the_control_api_never_fails(sandbox, running):
+def test_the_control_api_never_fails(sandbox, client):
     """
     The page keeps working while the API fails.
     """
     sandbox.set_failure("reset")
 
-    assert running[1].get("/sandbox/state").status_code == 200
+    assert client.get("/sandbox/state").status_code == 200
 
 
 def test_a_bad_failure_is_refused(sandbox):
