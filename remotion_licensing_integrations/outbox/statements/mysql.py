@@ -15,9 +15,9 @@ from .base import DUE, FAR, INSERT, NEW, OUTCOME, UNANSWERED, Statements, change
 _MAX_ROWS: Final = 256
 #: The place of the rows in a statement, until their number is known.
 _GIVEN: Final = "{given}"
-#: In comments that only a server reads which can do so: MySQL from 8.0.1 on, and MariaDB from 10.6 on, which passes over
+#: In comments that only servers read which can do so: MySQL from 8.0.1 on, and MariaDB from 10.6 on, which passes over
 #: those for MySQL 5.7 to 9.99 (https://mariadb.com/kb/en/comment-syntax). MariaDB 10.5 waits for the rows that another
-#: claim has locked. (tests/outbox/test_contract_servers.py::test_claim_passes_locked_points)
+#: claim has locked (tests/outbox/test_contract_servers.py::test_claim_passes_locked_points).
 _SKIP_LOCKED: Final = "/*!80001 SKIP LOCKED *//*M!100600 SKIP LOCKED */"
 
 
