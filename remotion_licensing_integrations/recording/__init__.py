@@ -13,9 +13,9 @@ from .default import (
     provide_default_recorder,
     set_default_recorder,
 )
+from .entries import Entry, Forget, store_now
 from .keeper import Keeper
 from .recorder import UsageRecorder
-from .writer import Entry, Forget, store_now
 
 __all__ = [
     "OFF",

@@ -9,36 +9,40 @@ idempotency key, which keeps it once, so any process may move it, and a move tha
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from .._support.log import logger
-from ..errors import OutboxError
 from ..outbox import Outbox, State
 from ..points import UsagePoint
 
 MAX_MOVED: Final = 256  # points in one transaction
 MOVE_AFTER: Final = 1.0  # seconds between tries of an outbox that is away
 LOOK_AFTER: Final = 5.0  # seconds between looks for points that other processes have left
-_SAY_AGAIN: Final = 60.0  # seconds between messages about an outbox that comes and goes
+SAY_AFTER: Final = 60.0  # seconds between messages about an outbox that is away, or comes and goes
 
 
 class Spill:
     """
     Keeps points of *outbox* in *file* while the outbox is away, and moves them when it is back.
 
+    Args:
+        on_move: Called after points have been moved, from the thread that moves them.
+
     Attributes:
-        is_away: Whether points go to the file: the outbox has failed, and has not taken all of the file's points yet.
+        is_away: Whether points go to the file: the outbox has failed, or has not taken all of the file's points yet.
     """
 
-    def __init__(self, outbox: Outbox, file: Outbox) -> None:
+    def __init__(self, outbox: Outbox, file: Outbox, *, on_move: Callable[[], object] = lambda: None) -> None:
         self._outbox = outbox
         self._file = file
+        self._on_move = on_move
         self.is_away = False
-        self._said_at: float | None = None
+        self._reason: object = None
+        self._said_at = -math.inf
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="remotion-usage-spill", daemon=True)
@@ -58,21 +62,14 @@ class Spill:
         """
         self._stopped.set()
         self._wake.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():  # it may never have started
+            self._thread.join(timeout)
 
     def begin(self, reason: object) -> None:
         """
-        Send all points to the file from now on, because of *reason*, until the outbox has taken them.
+        Say that the outbox has failed, and why: points go to the file until the outbox has taken them.
         """
-        now = time.monotonic()
-        if not self.is_away and (self._said_at is None or now - self._said_at > _SAY_AGAIN):
-            self._said_at = now
-            logger.error(
-                "The outbox refuses usage points; they are kept in %r and moved when it accepts them again: %s",
-                self._file,
-                reason,
-                extra={"action": "outbox_refused"},
-            )
+        self._reason = reason
         self.is_away = True
 
     def keep(self, points: Sequence[UsagePoint]) -> None:
@@ -84,13 +81,16 @@ class Spill:
         """
         self._file.add(points)
         self._wake.set()
+        self._say("The outbox refuses usage points; they are kept in %r and moved when it accepts them again: %s")
 
     def forget(self, points: Sequence[UsagePoint]) -> None:
         """
         Remove *points*, which the outbox has after all.
+
+        Raises:
+            OutboxError: The file cannot be written.
         """
-        with suppress(OutboxError):  # moving them changes nothing
-            self._file.discard([point.idempotency_key for point in points], set(State))
+        self._file.discard([point.idempotency_key for point in points], set(State))
 
     def move(self) -> int:
         """
@@ -100,12 +100,20 @@ class Spill:
             OutboxError: The outbox refuses, or the file cannot be read; the points stay in the file.
         """
         moved = 0
-        while points := self._some():
+        while (points := self._some()) and not self._stopped.is_set():
             self.is_away = True  # one thread at a time uses the outbox
             self._outbox.add(points)
             self.forget(points)
             moved += len(points)
-        self.is_away = False
+        self.is_away = bool(points)
+        if moved:
+            logger.warning(
+                "The outbox accepts usage points again; %d were moved to it from %r.",
+                moved,
+                self._file,
+                extra={"action": "outbox_recovered"},
+            )
+            self._on_move()
         return moved
 
     def _some(self) -> Sequence[UsagePoint]:
@@ -113,17 +121,16 @@ class Spill:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            pause = self._wake
             try:
-                if moved := self.move():
-                    logger.warning(
-                        "The outbox accepts usage points again; %d of them were moved to it from %r.",
-                        moved,
-                        self._file,
-                        extra={"action": "outbox_recovered"},
-                    )
+                self.move()
+                self._wake.wait(LOOK_AFTER)
             except Exception as error:  # noqa: BLE001 - the thread must survive all that a store may do
-                self.begin(error)
-                pause = self._stopped  # another point must not cause another try
-            pause.wait(MOVE_AFTER if pause is self._stopped else LOOK_AFTER)
+                self._reason = error
+                self._say("Usage points wait in %r until the outbox accepts them: %s")
+                self._stopped.wait(MOVE_AFTER)  # another point must not cause another try
             self._wake.clear()
+
+    def _say(self, message: str) -> None:
+        if time.monotonic() - self._said_at > SAY_AFTER:
+            self._said_at = time.monotonic()
+            logger.error(message, self._file, self._reason, extra={"action": "outbox_refused"})
