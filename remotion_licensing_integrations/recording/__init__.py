@@ -16,6 +16,7 @@ from .default import (
 from .entries import Entry, Forget, store_now
 from .keeper import Keeper
 from .recorder import UsageRecorder
+from .spill import Spill
 
 __all__ = [
     "OFF",
@@ -24,6 +25,7 @@ __all__ = [
     "Keeper",
     "RecorderCounts",
     "SharedRecorder",
+    "Spill",
     "UsageRecorder",
     "default_recorder",
     "offer_default_recorder",
