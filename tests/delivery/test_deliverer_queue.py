@@ -2,8 +2,6 @@
 Delivery of many points: pauses, concurrency, time limits, and a store that refuses.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import threading
@@ -19,7 +17,7 @@ from remotion_licensing_integrations.api.protocol import MAX_RETRY_AFTER
 from remotion_licensing_integrations.delivery.pace import FIRST_PROBE, LAST_PROBE
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import State
-from tests._delivery import DOWN, NO_ANSWER, OK, PATIENCE, REFUSAL, Rig, answer, rig  # noqa: F401 - a fixture
+from tests._delivery import DOWN, NO_ANSWER, OK, PATIENCE, REFUSAL, Rig, answer
 
 DAY = 86_400.0  # seconds
 

@@ -2,15 +2,13 @@
 Pauses in the outbox, where every process sees why another one delivers nothing.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import os
 import socket
 from typing import Any
 
-from tests._delivery import OK, Rig, answer, rig  # noqa: F401 - a fixture
+from tests._delivery import OK, Rig, answer
 
 BAD_KEY = answer(401, b'{"error":"Invalid API key"}')
 

@@ -2,8 +2,6 @@
 Each command against a real outbox file and, where it calls it, a real licensing server.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import json
@@ -20,7 +18,6 @@ from remotion_licensing_integrations.operations import cli
 from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording import UsageRecorder
-from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
 
 PATIENCE = 20  # seconds for what must happen sooner or later

@@ -2,8 +2,6 @@
 The commands that compare with the licensing API or register with it directly.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import json
@@ -13,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
-from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
