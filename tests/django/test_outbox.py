@@ -18,7 +18,7 @@ from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._django import add_database, emptied
-from tests.outbox._values import claim, keys, moment, point, points
+from tests.outbox._values import CALLS, claim, keys, moment, point
 from tests.processes.servers import eventually
 
 SQLITE = {"ENGINE": "django.db.backends.sqlite3"}
@@ -85,18 +85,6 @@ def _end_other_sessions(alias):
 
         eventually(all_ended)
     connections[alias].close()
-
-
-CALLS = {
-    "add": lambda outbox: outbox.add(points(2)),
-    "claim": claim,
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(),
-    "prune": lambda outbox: outbox.prune(0),
-    "open": lambda outbox: outbox.open(),
-}
 
 
 @pytest.mark.parametrize("call", CALLS)

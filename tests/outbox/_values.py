@@ -4,7 +4,7 @@ Points and clocks for the tests of the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,3 +91,16 @@ def bring(outbox: Outbox, state: State, *keys: str) -> None:
         return
     outbox.add([point(key) for key in keys])
     assert outbox.settle([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
+
+
+#: A call of each verb that needs no claim.
+CALLS: dict[str, Callable[[Outbox], object]] = {
+    "add": lambda outbox: outbox.add(points(2)),
+    "claim": claim,
+    "next_due": lambda outbox: outbox.next_due(),
+    "counts": lambda outbox: outbox.counts(),
+    "list": lambda outbox: outbox.list(),
+    "retry": lambda outbox: outbox.retry(),
+    "prune": lambda outbox: outbox.prune(0),
+    "open": lambda outbox: outbox.open(),
+}

@@ -19,7 +19,7 @@ from remotion_licensing_integrations.outbox import open_outbox
 from tests._postgresql import wait_stopped
 from tests._server_outbox import connected, emptied, execute, to_url
 from tests.outbox import _programs
-from tests.outbox._values import REGISTRATION, claim, keys, point, points
+from tests.outbox._values import CALLS, REGISTRATION, claim, keys, point, points
 
 pytest.importorskip("psycopg")
 
@@ -119,18 +119,6 @@ def end_sessions(admin):
     End the outbox's sessions, and wait until they are gone.
     """
     admin(f"SELECT pg_terminate_backend(pid, 5000) {OURS}")
-
-
-CALLS = {
-    "add": lambda outbox: outbox.add([point("after")]),
-    "claim": claim,
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(),
-    "prune": lambda outbox: outbox.prune(0),
-    "open": lambda outbox: outbox.open(),
-}
 
 
 @pytest.mark.parametrize("call", CALLS)
