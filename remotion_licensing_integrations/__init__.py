@@ -13,7 +13,7 @@ Beside the way: points/ (values, origins, tokens), settings.py, errors.py, webho
 (the command line), testing/ (the sandbox, a pytest plugin), _support/ (a cellar).
 
     a new web framework    a file like asgi.py, or a package like django/, over `usage.Settlement`
-    a new database         its SQL in outbox/statements/, and a driver or a connection beside it
+    a new database         its SQL in outbox/statements/, and its driver in outbox/drivers/
     a new job queue        usage/queues.py when it runs jobs that count; django/enqueuer.py is for one that delivers
     a new setting          settings.py, twice: `SettingsFields` and `Settings`; and its row in docs/settings.md
     a new command          a `@command` function in operations/, listed in `cli.COMMANDS`

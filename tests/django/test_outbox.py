@@ -123,7 +123,7 @@ def test_recorder_leaves_no_connection(outbox):
     """
     settings = Settings(license_key="rm_pub_test", base_url="http://127.0.0.1:9", delivery="external")
     recorder = UsageRecorder(settings, outbox=outbox)
-    recorder.record(point())
+    recorder.record(point(), wait=10)
     during = len(open_connections(outbox))
     recorder.stop(10)
 

@@ -25,8 +25,8 @@ pytest.importorskip("psycopg")
 
 from psycopg import capabilities
 
-from remotion_licensing_integrations.outbox import mysql, postgresql
 from remotion_licensing_integrations.outbox import server as module
+from remotion_licensing_integrations.outbox.drivers import mysql, postgresql
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 SOON = 5  # seconds within which a call must have ended, whatever the server does

@@ -21,7 +21,7 @@ from tests.outbox._values import claim, keys, point, points
 
 pytest.importorskip("pymysql")
 
-from remotion_licensing_integrations.outbox import mysql
+from remotion_licensing_integrations.outbox.drivers import mysql
 
 ISOLATION = {
     "postgresql": "SELECT current_setting('transaction_isolation')",

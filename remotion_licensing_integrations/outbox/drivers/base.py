@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
 
-from .._support.masking import mask, mask_url
-from ..errors import ConfigurationError
-from .connection import Database, Session
+from ..._support.masking import mask, mask_url
+from ...errors import ConfigurationError
+from ..connection import Database, Session
 
 #: Seconds that a server may be silent; a frozen one would be silent forever.
 MAX_SILENCE: Final = 10
@@ -19,7 +19,7 @@ MAX_SILENCE: Final = 10
 
 class Driver(ABC):
     """
-    Connects to the database of a URL.
+    Connects to the database at *url*.
 
     Attributes:
         database: The kind of database.
@@ -34,6 +34,9 @@ class Driver(ABC):
     passing: ClassVar[frozenset[object]]
     has_table: ClassVar[str]
     secrets: list[str | None]
+
+    @abstractmethod
+    def __init__(self, url: str) -> None: ...
 
     @abstractmethod
     def connect(self) -> Any:
