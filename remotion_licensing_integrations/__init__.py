@@ -6,7 +6,7 @@ A usage point goes through the folders in this order; each `__init__.py` says wh
     usage/       a request, job or block has ended: does it count, and how?             settlement.py
     recording/   one writer thread has it committed; a response waits 0.25 s at most    recorder.py, writer.py
     outbox/      it is durable: in a file, a server, Django's database or memory        contract.py, sql.py
-    delivery/    it is claimed, sent, and settled by its answer; or delivery pauses     deliverer.py, verdicts.py
+    delivery/    it is claimed, sent, and updated by its answer; or delivery pauses     deliverer.py, verdicts.py
     api/         one HTTP call of the licensing API, and what its answer means          protocol.py, http.py
 
 Beside the way: points/ (values, origins, tokens), settings.py, errors.py, webhooks.py (Remotion Lambda), operations/

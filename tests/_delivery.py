@@ -128,9 +128,9 @@ class RefusingOutbox(MemoryOutbox):
         self._check("claim")
         return super().claim(limit, lease=lease)
 
-    def settle(self, changes: Any) -> int:
-        self._check("settle")
-        return super().settle(changes)
+    def update(self, changes: Any) -> int:
+        self._check("update")
+        return super().update(changes)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         self._check("pause")

@@ -18,12 +18,12 @@ from .contract import Outbox
 from .memory import MemoryOutbox
 from .sql import SQLOutbox
 from .values import (
+    DISCARDABLE,
     MAX_DELAY,
     MAX_ERROR_LENGTH,
     MAX_FINGERPRINT_LENGTH,
     MAX_LABEL_LENGTH,
     PAUSE_GRACE,
-    UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from .server import ServerOutbox
 
 __all__ = [
+    "DISCARDABLE",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
     "MAX_FINGERPRINT_LENGTH",
     "MAX_LABEL_LENGTH",
     "PAUSE_GRACE",
-    "UNSETTLED",
     "Change",
     "ClaimedPoint",
     "Connection",

@@ -35,7 +35,7 @@ class State(StrEnum):
 
 
 #: The states of points that are not delivered, so that a person may delete them.
-UNSETTLED: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
+DISCARDABLE: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class StoredPoint:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    The change to a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.settle`.
+    The change to a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.update`.
 
     Attributes:
         delay: Seconds until the point is due again; 0 unless it stays pending.

@@ -385,7 +385,7 @@ def test_refused_write_back(rig, *, lease_over: bool) -> None:
     An answer that the store refuses is kept until it takes it, and its point is not sent again.
     """
     it = rig()
-    it.outbox.refuses = frozenset({"settle"})
+    it.outbox.refuses = frozenset({"update"})
     with pytest.raises(OutboxError):
         it.deliver()
     it.clock.now += lease_over * (it.settings.lease + 1)

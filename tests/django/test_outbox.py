@@ -107,7 +107,7 @@ def test_settle_after_the_session_has_ended(server_outbox):
     [claimed] = claim(server_outbox)
     end_sessions(server_outbox.alias)
 
-    assert server_outbox.settle([claimed.reject("no")]) == 1
+    assert server_outbox.update([claimed.reject("no")]) == 1
 
 
 def open_connections(outbox):

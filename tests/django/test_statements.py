@@ -43,7 +43,7 @@ def test_one_statement(outbox, key):
 
 CALLS = {
     "claim": claim,
-    "settle": lambda outbox: outbox.settle([claimed.release() for claimed in outbox.claimed]),
+    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
     "next_due": lambda outbox: outbox.next_due(),
     "counts": lambda outbox: outbox.counts(),
     "get": lambda outbox: outbox.get("key-0"),

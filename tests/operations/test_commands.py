@@ -234,7 +234,7 @@ def test_list_shows_the_facts_of_a_point(run, outbox) -> None:
     """
     outbox.add([point("render-1", host="https://myapp.com", succeeded=False)])
     [claimed] = outbox.claim(1, lease=60)
-    outbox.settle([claimed.reject("RefusedError: no such host")])
+    outbox.update([claimed.reject("RefusedError: no such host")])
 
     assert run("list").out.split() == [
         *("2023-11-14", "22:13:20Z", "rejected", "render-1", "cloud-render", "https://myapp.com", "failed"),

@@ -126,7 +126,7 @@ def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> 
 @pytest.mark.parametrize(("held", "said"), [(["a"], True), ([], False)])
 def test_reconcile_says_how_to_settle(held, said, run, outbox, api) -> None:
     """
-    How to settle held points is said when there are some.
+    How to resolve held points is said when there are some.
     """
     if held:
         bring(outbox, State.HELD, *held)

@@ -90,7 +90,7 @@ def bring(outbox: Outbox, state: State, *keys: str) -> None:
         outbox.add([point(key, succeeded=None) for key in keys])
         return
     outbox.add([point(key) for key in keys])
-    assert outbox.settle([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
+    assert outbox.update([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
 
 
 #: A call of each verb that needs no claim.

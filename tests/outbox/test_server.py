@@ -199,7 +199,7 @@ def test_add_is_one_statement(postgresql_outbox, number, sent):
 
 CALLS = {
     "claim": claim,
-    "settle": lambda outbox: outbox.settle([claimed.release() for claimed in outbox.claimed]),
+    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
     "next_due": lambda outbox: outbox.next_due(),
     "counts": lambda outbox: outbox.counts(),
     "get": lambda outbox: outbox.get("key-0"),
@@ -271,7 +271,7 @@ def test_write_looks_rows_up(full):
     """
     execute(full, "UPDATE remotion_usage_point SET state = 'registered' WHERE id > 10")
     execute(full, "ANALYZE remotion_usage_point")
-    found = plan(full, full._statements.settle, rows='[{"id": 1}]')
+    found = plan(full, full._statements.update, rows='[{"id": 1}]')
 
     assert "Index Scan using remotion_usage_point_pkey" in found
     assert "Seq Scan" not in found
@@ -282,7 +282,7 @@ def test_prune_in_steps(outbox, sent):
     Old points are deleted a thousand at a time, so that no step keeps many rows locked.
     """
     outbox.add(points(2500))
-    outbox.settle(
+    outbox.update(
         [claimed.register(Registration(billable=True, classification=None)) for claimed in claim(outbox, 2500)]
     )
     sent.clear()

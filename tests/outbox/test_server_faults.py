@@ -141,7 +141,7 @@ def test_write_after_the_session_has_ended(outbox, admin):
     [claimed] = claim(outbox)
     end_sessions(admin)
 
-    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
+    assert outbox.update([claimed.register(REGISTRATION)]) == 1
 
 
 def test_session_that_ends_in_a_call(outbox, admin):
@@ -291,7 +291,7 @@ def test_deadlock(server, outbox, admin):
     admin("BEGIN")
     admin(touch, ("key-1",))
     with ThreadPoolExecutor(1) as executor:
-        writing = executor.submit(outbox.settle, changes)
+        writing = executor.submit(outbox.update, changes)
         wait_until(lambda: waiting_for_locks(admin))
         admin(touch, ("key-0",))
         admin("COMMIT")
@@ -397,7 +397,7 @@ def test_claimer_frozen_past_its_lease(url, outbox):
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: outbox.next_due() == 0)
         [claimed] = claim(outbox)
-        outbox.settle([claimed.register(REGISTRATION)])
+        outbox.update([claimed.register(REGISTRATION)])
         process.send_signal(signal.SIGCONT)
         out, _ = process.communicate("\n", timeout=PATIENCE)
 

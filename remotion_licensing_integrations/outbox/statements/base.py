@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT, PROGRESS
-from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
+from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
 
 #: Rows; bounds how long one step of pruning keeps them locked.
 PRUNE_STEP: Final = 1_000
@@ -46,15 +46,15 @@ CHANGE: Final = {
 #: assigns from left to right.
 OUTCOME: Final = (*POINT[1:], "due", "state")
 
-#: The columns of a settled row; names in braces are values of the change.
-_SETTLED: Final = {
+#: The columns of an updated row; names in braces are values of the change.
+_UPDATED: Final = {
     **{name: f"{{{name}}}" for name in ("state", "last_error", "billable", "classification")},
     "token": "NULL",
     "due": "{{now}} + {delay}",
     "attempts": "attempts - {handed_back}",
     "unanswered_since": "COALESCE(unanswered_since, CASE WHEN {unanswered} THEN {{now}} END)",
 }
-#: A row that still has a token was claimed and never settled: its point may have been sent.
+#: A row that still has a token was claimed and never updated: its point may have been sent.
 UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
 #: What can be claimed. No delay is as long as in the second, so there the clock was set back.
 DUE: Final = "state = 'pending' AND due <= {now}"
@@ -79,14 +79,14 @@ class Statements(ABC):
         moments: The types of `occurred_at`: epoch seconds, and date and time.
         one_of: The condition behind a column that must be one of the parameter `keys`.
         add: Stores points.
-        settle: Settles claimed points.
+        update: Applies changes to claimed points.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
     one_of: ClassVar[str] = ""
     add: str
-    settle: str
+    update: str
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
@@ -135,7 +135,7 @@ class Statements(ABC):
             f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
-    def discard(self, states: Iterable[State] = UNSETTLED) -> str:
+    def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
         """
         Return the statement that deletes points in one of *states*.
         """
@@ -148,11 +148,11 @@ class Statements(ABC):
         """
         connection.change(self.add, {"rows": _to_json(rows), **now})
 
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         """
-        Settle claimed points, and return how many; no claim may be in *rows* twice.
+        Apply changes to claimed points, and return how many took effect; no claim may be in *rows* twice.
         """
-        return connection.change(self.settle, {"rows": _to_json(rows), **now})
+        return connection.change(self.update, {"rows": _to_json(rows), **now})
 
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         """
@@ -168,10 +168,10 @@ class Statements(ABC):
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
         """
 
-    def _settled(self, value: str, *, prefix: str = "") -> str:
-        # The assignments to a settled row; *value* is the form of a value of its change.
+    def _updated(self, value: str, *, prefix: str = "") -> str:
+        # The assignments to an updated row; *value* is the form of a value of its change.
         values = {name: value.format(name) for name in CHANGE}
-        return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _SETTLED.items())
+        return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _UPDATED.items())
 
     def _text(self, template: str) -> str:
         # Twice, because the words have casts, too.

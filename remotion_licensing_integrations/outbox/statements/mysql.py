@@ -31,11 +31,11 @@ class MySQL(Statements):
         gives_way = "{points}.state = 'deferred' AND fresh.state = 'pending'"
         outcome = ", ".join(f"{name} = IF({gives_way}, fresh.{name}, {{points}}.{name})" for name in OUTCOME)
         self.add = self._text(f"{INSERT} {fresh} ON DUPLICATE KEY UPDATE {outcome}")
-        settled = self._settled("new.{}", prefix="{points}.")
+        updated = self._updated("new.{}", prefix="{points}.")
         # As bytes, because the table's collation need not be that of the JSON.
-        self.settle = self._text(f"""
+        self.update = self._text(f"""
             UPDATE {{points}} JOIN {change} ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
-            SET {settled}
+            SET {updated}
         """)
         # Without the index MySQL locks and sorts all rows that could be claimed.
         self._due, self._far = (

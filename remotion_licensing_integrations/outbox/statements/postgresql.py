@@ -26,10 +26,10 @@ class PostgreSQL(Statements):
             for types in (NEW, CHANGE)
         )
         self.add = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
-        settled = self._settled("new.{}")
+        updated = self._updated("new.{}")
         # Only pending points have a token; a condition for it would read the index of all pending points.
-        self.settle = self._text(f"""
-            UPDATE {{points}} SET {settled} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
+        self.update = self._text(f"""
+            UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
         due, far = (
             f"(SELECT id, due FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED)"

@@ -31,7 +31,7 @@ class SQLite(Statements):
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
-        self.settle = self._text(f"UPDATE {{points}} SET {self._settled('%({})s')} WHERE token = %(token)s AND id IN ")
+        self.update = self._text(f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN ")
         due, far = (
             f"SELECT * FROM (SELECT due, id FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
             for rows in (DUE, FAR)
@@ -63,14 +63,14 @@ class SQLite(Statements):
         chunks = [rows[start : start + _MAX_STORED] for start in range(0, len(rows), _MAX_STORED)]
         _each(connection, chunks, lambda session, chunk: session.change(self._store(len(chunk)), _flat(chunk, now)))
 
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         # Equal changes share a statement: most points are registered, with the same answer.
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row in rows:
             groups.setdefault(tuple(row[name] for name in CHANGE if name != "id"), []).append(row["id"])
         names = [name for name in CHANGE if name != "id"]
         statements = [
-            (self.settle + named, {**dict(zip(names, group, strict=True)), **keys, **now})
+            (self.update + named, {**dict(zip(names, group, strict=True)), **keys, **now})
             for group, ids in groups.items()
             for named, keys in _named(ids)
         ]
