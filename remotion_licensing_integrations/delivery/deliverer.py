@@ -163,6 +163,8 @@ class Deliverer:
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)
         safe = [point for point in claimed if point not in unsafe]
         threads = min(self._pace.window, self._in_flight + len(safe))
+        if self._pace.reason is not None and safe:
+            self._renew_note(self._pace.reason)
         self._senders.send(safe, begin_by=begin_by, threads=threads)
         self._in_flight += len(safe)
         return bool(claimed)
@@ -198,6 +200,12 @@ class Deliverer:
             else:
                 self._outbox.pause(self._name, pause[0], self._pace.seconds)
             self._noted_pause = pause
+
+    def _renew_note(self, reason: str) -> None:
+        # A probe may take longer than `PAUSE_GRACE`; until it is answered, the pause lasts
+        # (tests/delivery/test_pauses.py::test_slow_probe).
+        with suppress(OutboxError):
+            self._outbox.pause(self._name, reason, self._settings.timeout)
 
     def _remaining(self) -> float:
         return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())

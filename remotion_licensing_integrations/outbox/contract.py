@@ -125,7 +125,7 @@ class Outbox(ABC):
         Note that *deliverer*, a name that no other has, delivers nothing for *reason* and tries again in *seconds*.
 
         A pause that is noted again keeps its beginning. One that is not renewed within `PAUSE_GRACE` seconds after its
-        end is void: its deliverer is gone.
+        end is void: its deliverer is gone. A deliverer that tries again therefore renews it for as long as that takes.
         """
 
     @abstractmethod

@@ -18,7 +18,7 @@ MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept
 MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
 MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
 
-#: Seconds after which a pause that was not renewed is void; more than one attempt to register a point takes.
+#: Seconds for which a pause that was not renewed stands after its end; its deliverer has so long to begin a probe.
 PAUSE_GRACE: Final = 60.0
 
 
