@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from remotion_licensing_integrations.errors import OutboxError
 from tests._django import emptied
-from tests.outbox._values import claim, keys, point, points
+from tests.outbox._values import BATCH_CALLS, claim, keys, point, points
 
 
 @pytest.fixture(params=["sqlite_alias", "postgresql_alias", "mariadb_alias"])
@@ -41,19 +41,7 @@ def test_one_statement(outbox, key):
     assert outbox.get(key).point.succeeded is True
 
 
-CALLS = {
-    "claim": claim,
-    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "get": lambda outbox: outbox.get("key-0"),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
-    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", BATCH_CALLS)
 def test_one_statement_for_a_batch(postgresql_outbox, call):
     """
     Every call takes one statement in PostgreSQL, for any number of points.
@@ -61,7 +49,7 @@ def test_one_statement_for_a_batch(postgresql_outbox, call):
     postgresql_outbox.add(points(50))
     postgresql_outbox.claimed = claim(postgresql_outbox, 25)
     with CaptureQueriesContext(connections[postgresql_outbox.alias]) as statements:
-        CALLS[call](postgresql_outbox)
+        BATCH_CALLS[call](postgresql_outbox)
 
     assert len(statements) == 1
 

@@ -104,3 +104,17 @@ CALLS: dict[str, Callable[[Outbox], object]] = {
     "prune": lambda outbox: outbox.prune(0),
     "open": lambda outbox: outbox.open(),
 }
+
+#: A call of each verb that one statement of PostgreSQL answers, for points `"key-0"`, `"key-1"`, … some of which a test
+#: has claimed and left in `claimed`.
+BATCH_CALLS: dict[str, Callable[[Any], object]] = {
+    "claim": claim,
+    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
+    "next_due": lambda outbox: outbox.next_due(),
+    "counts": lambda outbox: outbox.counts(),
+    "get": lambda outbox: outbox.get("key-0"),
+    "list": lambda outbox: outbox.list(State.PENDING),
+    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
+    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
+    "pauses": lambda outbox: outbox.pauses(),
+}

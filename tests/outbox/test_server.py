@@ -18,7 +18,7 @@ from remotion_licensing_integrations.settings import Settings as AppSettings
 from remotion_licensing_integrations.testing import Sandbox
 from tests._server_outbox import emptied, execute, to_url
 from tests.outbox import _programs
-from tests.outbox._values import DAY, claim, keys, point, points
+from tests.outbox._values import BATCH_CALLS, DAY, claim, keys, point, points
 
 SESSIONS = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'remotion-licensing'"
 
@@ -197,20 +197,7 @@ def test_add_is_one_statement(postgresql_outbox, number, sent):
     assert postgresql_outbox.counts().pending == number
 
 
-CALLS = {
-    "claim": claim,
-    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "get": lambda outbox: outbox.get("key-0"),
-    "list": lambda outbox: outbox.list(State.PENDING),
-    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
-    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
-    "pauses": lambda outbox: outbox.pauses(),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", BATCH_CALLS)
 def test_one_statement(postgresql_outbox, call, sent):
     """
     Every other call takes one round trip to PostgreSQL, too.
@@ -218,7 +205,7 @@ def test_one_statement(postgresql_outbox, call, sent):
     postgresql_outbox.add(points(50))
     postgresql_outbox.claimed = claim(postgresql_outbox, 25)
     sent.clear()
-    CALLS[call](postgresql_outbox)
+    BATCH_CALLS[call](postgresql_outbox)
 
     assert len(sent) == 1
 

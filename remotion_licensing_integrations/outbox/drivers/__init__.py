@@ -6,6 +6,7 @@ The drivers of database servers: in comes a URL, out comes the driver that conne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ..._support.masking import mask, mask_url
@@ -45,7 +46,7 @@ def load_driver(url: str) -> Driver:
         raise ConfigurationError(msg) from error
 
 
-def _find(extra: str) -> type[Driver]:
+def _find(extra: str) -> Callable[[str], Driver]:
     if extra == "postgresql":
         from .postgresql import PsycopgDriver  # noqa: PLC0415 - psycopg is an extra
 

@@ -19,7 +19,7 @@ MAX_SILENCE: Final = 10
 
 class Driver(ABC):
     """
-    Connects to the database at *url*.
+    Connects to the database of a URL.
 
     Attributes:
         database: The kind of database.
@@ -34,9 +34,6 @@ class Driver(ABC):
     passing: ClassVar[frozenset[object]]
     has_table: ClassVar[str]
     secrets: list[str | None]
-
-    @abstractmethod
-    def __init__(self, url: str) -> None: ...
 
     @abstractmethod
     def connect(self) -> Any:

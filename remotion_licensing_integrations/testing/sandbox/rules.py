@@ -20,11 +20,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NoReturn, cast
 
 from ...points import EVENTS, MAX_KEY_LENGTH, is_local
+from ...settings import FREE_LICENSE
 
 Classification = Literal["billable", "development", "failed"]
 CLASSIFICATIONS: Final = ("billable", "development", "failed")
 MAX_AGE: Final = timedelta(days=90)
-FREE_LICENSE: Final = "free-license"
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the API, not an error of ours
