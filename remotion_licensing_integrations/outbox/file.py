@@ -42,13 +42,12 @@ from .sqlite import (
     SQLiteSession,
     connect,
     error_code,
-    inode_of,
     is_busy,
     is_damage,
     migrate,
-    status_of,
     transact,
 )
+from .status import file_at, status_of
 from .values import Finding
 
 _LOCK_WAIT: Final = 5.0  # seconds
@@ -226,15 +225,15 @@ class File(Connection):
             _ReplacedError: A file was deleted or replaced; the connections are closed.
         """
         file, wal = status_of(self.path), status_of(self._wal)
-        if wal is None or (inode_of(file), inode_of(wal)) != self._opened_files:
+        if file is None or wal is None or (file.file, wal.file) != self._opened_files:
             self._leave_files()
             raise _ReplacedError
-        return wal.st_size
+        return wal.length
 
     def _leave_files(self) -> None:
         with suppress(FileNotFoundError), self._alone():
             # SQLite would apply the WAL of the old file to the new one. Another process may have created a new WAL.
-            if inode_of(status_of(self._wal)) in (None, self._opened_files[1]):
+            if file_at(self._wal) in (None, self._opened_files[1]):
                 self._delete_sidecars()
         self.close()
         logger.critical(
@@ -259,13 +258,13 @@ class File(Connection):
         damage, self._damage = self._damage, None
         aside = None
         # Another process may have set it aside already.
-        if damage is not None and inode_of(status_of(self.path)) == damage[0]:
+        if damage is not None and file_at(self.path) == damage[0]:
             aside = set_aside(self._file, damage[1])
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.
             self._delete_sidecars()
             os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._opened_files = inode_of(status_of(self.path)), None
+        self._opened_files = file_at(self.path), None
         connection = connect(self._file)
         try:
             migrate(connection, self.path)
@@ -274,7 +273,7 @@ class File(Connection):
         except BaseException:
             connection.close()
             raise
-        self._opened_files = inode_of(status_of(self.path)), inode_of(status_of(self._wal))
+        self._opened_files = file_at(self.path), file_at(self._wal)
         return connection
 
     def _delete_sidecars(self) -> None:

@@ -4,7 +4,6 @@ SQLite connections for an outbox.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -148,20 +147,3 @@ def is_damage(error: sqlite3.Error) -> bool:
     return error_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or str(error).startswith(
         "no such table"
     )
-
-
-def status_of(path: Path) -> os.stat_result | None:
-    """
-    Return the status of a file without opening it: closing it would drop the process's POSIX locks.
-    """
-    try:
-        return path.stat()
-    except OSError:
-        return None
-
-
-def inode_of(status: os.stat_result | None) -> object:
-    """
-    Return what tells a file from later files at its path.
-    """
-    return None if status is None else (status.st_dev, status.st_ino)

@@ -26,7 +26,7 @@ from .counts import RecorderCounts
 from .keeper import NOTHING, Keeper
 from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
-from .writer import Entry, Forget, Wake, store_now
+from .writer import Entry, Forget, Wake, ended, store_now
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
@@ -127,8 +127,7 @@ class UsageRecorder:
         waiter = find_waiter()
         if waiter is None:
             return self.record(point, wait=wait)  # the loop of another library
-        future = self._submit(point, waiter.wake)
-        return self._noted(await waiter.wait(future, COMMIT_WAIT if wait is None else wait))
+        return self._noted(await waiter.record(self._submit, point, COMMIT_WAIT if wait is None else wait))
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
@@ -258,11 +257,9 @@ class UsageRecorder:
         try:
             while (future := self._running().writer.submit(entry, wake)) is None:
                 pass  # the writer was stopped just now; the next one is new
-        except RuntimeError:
+        except Exception:  # noqa: BLE001 - a coroutine that waits for it must not wait in vain
             # At the interpreter's end no thread can start: tests/recording/test_recorder_life.py::test_record_at_exit
-            stored: Future[bool] = Future()
-            stored.set_result(store_now(self.outbox, entry))
-            return stored
+            future = ended(wake, committed=store_now(self.outbox, entry))
         return future
 
     def _running(self) -> Threads:

@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 from weakref import WeakKeyDictionary, ref
+
+from .writer import Entry, Wake
+
+Submit = Callable[[Entry, Wake], "Future[bool]"]
 
 
 def wait_for(future: Future[bool], seconds: float) -> bool | None:
@@ -21,25 +26,79 @@ def wait_for(future: Future[bool], seconds: float) -> bool | None:
         return None
 
 
+class _Waiting:
+    """
+    A coroutine that waits for the commit of its entry.
+    """
+
+    __slots__ = ("_entry", "_submit", "done", "end", "future")
+
+    def __init__(self, submit: Submit, entry: Entry, end: float, done: asyncio.Future[None]) -> None:
+        self._submit = submit
+        self._entry = entry
+        self.end = end
+        self.done = done
+        self.future: Future[bool] | None = None
+
+    def hand_over(self, wake: Wake) -> None:
+        """
+        Submit the entry, once.
+        """
+        if self.future is None:
+            self.future = self._submit(self._entry, wake)
+
+    @property
+    def committed(self) -> bool | None:
+        """
+        Whether the entry is committed; `None` while that is open.
+        """
+        return self.future.result() if self.future is not None and self.future.done() else None
+
+
 class LoopWaiter:
     """
     The coroutines of one event loop that wait for commits.
 
-    All commits of one transaction wake the loop once, and one timer serves all that wait: for a loop that serves many
-    requests, a wake-up and a timer for each would cost more than the commit
-    (tests/recording/test_waiting.py::test_a_batch_wakes_its_loop_once, `scripts/bench counted`).
+    One turn of the loop hands over all its entries at its end, all commits of one transaction wake the loop once, and
+    one timer serves all that wait: for a loop that serves many requests, a wake-up of the writer, one of the loop and a
+    timer for each would cost more than the commit (tests/recording/test_waiting.py, `scripts/bench counted server`).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # A weak reference: otherwise the table of waiters would keep every loop.
         self._loop = ref(loop)
-        self._waiting: list[tuple[float, Future[bool], asyncio.Future[None]]] = []
+        self._fresh: list[_Waiting] = []
+        self._waiting: list[_Waiting] = []
         self._rings_at = math.inf
 
-    def wake(self) -> None:
+    async def record(self, submit: Submit, entry: Entry, seconds: float) -> bool | None:
         """
-        Make the loop check its futures soon; callable from any thread.
+        Return whether *entry* is committed; `None` when that is still open after *seconds*.
+
+        *submit* takes the entry over; it calls what it is passed when the future that it returns has ended.
         """
+        loop = asyncio.get_running_loop()
+        # Not `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
+        waiting = _Waiting(submit, entry, loop.time() + seconds, loop.create_future())
+        if not self._fresh:
+            loop.call_soon(self._hand_over, loop)
+        self._fresh.append(waiting)
+        try:
+            await waiting.done
+        except BaseException:
+            # The request is cancelled, and its loop may end before its next turn.
+            waiting.hand_over(self._wake)
+            raise
+        return waiting.committed
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        fresh, self._fresh = self._fresh, []
+        for waiting in fresh:
+            waiting.hand_over(self._wake)
+        self._waiting += fresh
+        self._set_timer(loop, fresh)
+
+    def _wake(self) -> None:
         loop = self._loop()
         try:
             if loop is not None:
@@ -47,31 +106,19 @@ class LoopWaiter:
         except RuntimeError:
             self._waiting.clear()  # the loop has closed, and no coroutine waits any longer
 
-    async def wait(self, future: Future[bool], seconds: float) -> bool | None:
-        """
-        Same as `wait_for`, but does not block the event loop; `wake` must follow the end of *future*.
-        """
-        if not future.done():
-            loop = asyncio.get_running_loop()
-            end = loop.time() + seconds
-            # Not `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
-            done: asyncio.Future[None] = loop.create_future()
-            self._waiting.append((end, future, done))
-            self._set_timer(loop, end)
-            await done
-        return future.result() if future.done() else None
-
     def _resolve(self) -> None:
         now = asyncio.get_running_loop().time()
-        waiting, self._waiting = self._waiting, []
-        for entry in waiting:
-            end, future, done = entry
-            if not future.done() and now < end and not done.done():
-                self._waiting.append(entry)
-            elif not done.done():
-                done.set_result(None)
+        resolved, self._waiting = self._waiting, []
+        for waiting in resolved:
+            if waiting.done.done():
+                continue
+            if waiting.committed is None and now < waiting.end:
+                self._waiting.append(waiting)
+            else:
+                waiting.done.set_result(None)
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, end: float) -> None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, waiting: list[_Waiting]) -> None:
+        end = min((each.end for each in waiting), default=math.inf)
         if end < self._rings_at:
             self._rings_at = end
             loop.call_at(end, self._ring, loop)
@@ -79,8 +126,7 @@ class LoopWaiter:
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._rings_at = math.inf
         self._resolve()
-        if self._waiting:
-            self._set_timer(loop, min(end for end, _, _ in self._waiting))
+        self._set_timer(loop, self._waiting)
 
 
 _waiters: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter]] = WeakKeyDictionary()

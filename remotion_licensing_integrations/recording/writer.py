@@ -91,8 +91,7 @@ class Writer:
                 return future
         # The store has not answered for long; memory must not keep growing.
         self._give_up([entry])
-        future.set_result(False)
-        return future
+        return ended(wake, committed=False)
 
     def stop(self, timeout: float) -> None:
         """
@@ -205,7 +204,7 @@ class Writer:
             self._queue.put(item)
 
 
-def _end(items: Sequence[_Item], *, committed: bool) -> None:
+def _end(items: Sequence[tuple[object, Future[bool], Wake | None]], *, committed: bool) -> None:
     wakes: set[Wake] = set()
     for _, future, wake in items:
         if not future.done():
@@ -214,6 +213,15 @@ def _end(items: Sequence[_Item], *, committed: bool) -> None:
                 wakes.add(wake)
     for wake in wakes:
         wake()
+
+
+def ended(wake: Wake | None, *, committed: bool) -> Future[bool]:
+    """
+    Return a future that has ended already, as `Writer.submit` does.
+    """
+    future: Future[bool] = Future()
+    _end([(None, future, wake)], committed=committed)
+    return future
 
 
 def store_now(outbox: Outbox, entry: Entry) -> bool:

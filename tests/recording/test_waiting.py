@@ -27,6 +27,14 @@ def count_wakes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return wakes
 
 
+async def pass_turns() -> None:
+    """
+    Let the tasks record and the loop hand their points over.
+    """
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_batch_wakes_its_loop_once(make_recorder, slow_outbox, monkeypatch) -> None:
     """
@@ -37,16 +45,29 @@ def test_a_batch_wakes_its_loop_once(make_recorder, slow_outbox, monkeypatch) ->
     async def record_together() -> tuple[list[bool], int]:
         slow_outbox.gate.clear()
         tasks = [asyncio.create_task(recorder.arecord(new_point("first")))]
-        await asyncio.sleep(0)
+        await pass_turns()
         slow_outbox.wait_entered()
         tasks += [asyncio.create_task(recorder.arecord(new_point(str(number)))) for number in range(10)]
-        await asyncio.sleep(0)
+        await pass_turns()
         wakes = count_wakes(monkeypatch)
         slow_outbox.gate.set()
         return await asyncio.gather(*tasks), len(wakes)
 
     assert asyncio.run(record_together()) == ([True] * 11, 2)
     assert slow_outbox.batches == [1, 10]
+
+
+def test_the_points_of_a_turn_are_one_batch(make_recorder, slow_outbox) -> None:
+    """
+    Points that coroutines record in one turn of their event loop are committed together, also by an idle writer.
+    """
+    recorder = make_recorder()
+
+    async def record_together() -> list[bool]:
+        return await asyncio.gather(*(recorder.arecord(new_point(str(number))) for number in range(10)))
+
+    assert asyncio.run(record_together()) == [True] * 10
+    assert slow_outbox.batches == [10]
 
 
 def test_waits_of_different_lengths(make_recorder, slow_outbox) -> None:
@@ -69,6 +90,24 @@ def test_waits_of_different_lengths(make_recorder, slow_outbox) -> None:
     assert ended == ["shortest", "longer", "longest"]
 
 
+def test_a_coroutine_that_is_closed(make_recorder, slow_outbox) -> None:
+    """
+    A coroutine that is closed in the turn in which it records leaves its point to the outbox, once.
+    """
+    recorder = make_recorder()
+
+    async def leave() -> None:
+        recording = recorder.arecord(new_point("left"))
+        recording.send(None)
+        recording.close()
+
+    asyncio.run(leave())
+    slow_outbox.wait_stored()
+    recorder.stop()
+
+    assert slow_outbox.batches == [1]
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_loop_that_has_closed(make_recorder, slow_outbox) -> None:
     """
@@ -79,7 +118,7 @@ def test_a_loop_that_has_closed(make_recorder, slow_outbox) -> None:
 
     async def leave() -> None:
         task = asyncio.create_task(recorder.arecord(new_point("left")))
-        await asyncio.sleep(0)
+        await pass_turns()
         task.cancel()
 
     asyncio.run(leave())

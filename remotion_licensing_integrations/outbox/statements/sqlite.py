@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
@@ -55,8 +55,9 @@ class SQLite(Statements):
         due = {row[1]: row[0] for row in connection.rows(self._find, values)}
         rows: list[Row] = []
         for named, ids in _named([*due]):
-            if connection.change(self._take + named, {**values, **ids}):
-                rows += connection.rows(self._taken + named, {**values, **ids})
+            taking = {**values, **ids}
+            if connection.change(self._take + named, taking):
+                rows += connection.rows(self._taken + named, taking)
         return [(due[row[0]], *row) for row in rows]
 
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
@@ -65,10 +66,12 @@ class SQLite(Statements):
 
     def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         # Equal changes share a statement: most points are registered, with the same answer.
+        # `to_change` gives the values in the order of `CHANGE`.
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row in rows:
-            groups.setdefault(tuple(row[name] for name in CHANGE if name != "id"), []).append(row["id"])
-        names = [name for name in CHANGE if name != "id"]
+            identity, *change = row.values()
+            groups.setdefault(tuple(change), []).append(identity)
+        _, *names = CHANGE
         statements = [
             (self.update + named, {**dict(zip(names, group, strict=True)), **keys, **now})
             for group, ids in groups.items()
@@ -112,10 +115,11 @@ def _named(values: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for start in range(0, len(values), _MAX_NAMED):
         chunk = values[start : start + _MAX_NAMED]
         # Repeated up to a power of two, so that there are few texts to prepare.
-        size = 1 << (len(chunk) - 1).bit_length()
-        yield _list(size), {f"value_{index}": chunk[min(index, len(chunk) - 1)] for index in range(size)}
+        names, named = _list(1 << (len(chunk) - 1).bit_length())
+        yield named, dict(zip_longest(names, chunk, fillvalue=chunk[-1]))
 
 
 @cache
-def _list(size: int) -> str:
-    return f"({', '.join(f'%(value_{index})s' for index in range(size))})"
+def _list(size: int) -> tuple[list[str], str]:
+    names = [f"value_{index}" for index in range(size)]
+    return names, f"({', '.join(f'%({name})s' for name in names)})"
