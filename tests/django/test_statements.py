@@ -67,7 +67,7 @@ def test_add_of_a_batch(outbox):
 
 
 @pytest.mark.parametrize("outbox", ["postgresql_alias", "mariadb_alias"], indirect=True)
-def test_settle_of_a_batch(outbox):
+def test_update_of_a_batch(outbox):
     """
     So does an update of many, each in its own way.
     """
