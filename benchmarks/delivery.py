@@ -46,7 +46,7 @@ class SlowAPI(BaseHTTPRequestHandler):
 
 def bench_delivery(folder: Path) -> None:
     """
-    Delivery with claim and settle, beside what the connections could carry at the most.
+    Delivery with claim and update, beside what the connections could carry at the most.
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), SlowAPI)
     threading.Thread(target=server.serve_forever, daemon=True).start()
