@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import time
@@ -121,19 +120,19 @@ def _bench_drain(workers: dict[str, Worker]) -> None:
 def _bench_add(workers: dict[str, Worker]) -> None:
     idle = _take_turns({name: workers[name] for name in (EMPTY, FIRST)}, "add", ADDED)
     again = _take_turns({EMPTY: workers[EMPTY]}, "add", ADDED)
-    meanwhile = _take_turns({FIRST: workers[FIRST]}, "add-while-draining", ADDED)
+    delivering = _take_turns({name: workers[name] for name in (ALONE, FIRST)}, "add-while-draining", ADDED)
     for figure in ("p50", "p99"):
         reference = [each[figure] for each in idle[EMPTY]]
         for name, rounds in (
             ("an empty outbox", idle[EMPTY]),
             ("an empty outbox again", again[EMPTY]),
             ("a million, nothing delivers", idle[FIRST]),
-            ("a million, the same process delivers", meanwhile[FIRST]),
+            (f"{ALONE}, the same process delivers", delivering[ALONE]),
+            ("a million, the same process delivers", delivering[FIRST]),
         ):
             values = [each[figure] for each in rounds]
             report(f"backlog, add {figure}: {name}", values, "us", reference, "an empty outbox")
-    rates = statistics.median(each["rate"] for each in meanwhile[FIRST])
-    print(f"  meanwhile it delivered {rates:,.0f} points a second", flush=True)
+    report("backlog, delivered meanwhile", [each["rate"] for each in delivering[FIRST]], "/s")
 
 
 def _take_turns(workers: dict[str, Worker], *words: object) -> dict[str, list[dict[str, Any]]]:

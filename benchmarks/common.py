@@ -51,7 +51,7 @@ def report(name: str, values: Sequence[float], unit: str, references: Sequence[f
     if references:
         reference = statistics.median(references)
         ratio = f"   {median / reference:6.2f} x {of} ({reference:,.1f})"
-    print(f"  {name:<64}{median:>10,.1f} {unit:<3}{spread(values):>24}{ratio}", flush=True)
+    print(f"  {name:<64}{median:>10,.1f} {unit:<3}{spread(values):>24}{ratio}".rstrip(), flush=True)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:

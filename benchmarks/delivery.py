@@ -20,7 +20,7 @@ from typing import Final
 from .common import spread
 from .processes import MEASURED, Worker, licensing_api, pinned, working
 
-ROUNDS: Final = 7
+ROUNDS: Final = 5
 #: By the milliseconds that the API takes and the connections: how many points are a round, some one or two seconds.
 CELLS: Final = {
     (0, 1): 2000,
@@ -53,7 +53,9 @@ def bench_delivery(folder: Path) -> None:
         workers = {name: stack.enter_context(working(pinned(MEASURED, line))) for name, line in commands.items()}
         for worker in workers.values():
             worker.ask(urls[0], 8, WARM_UP)
-        print(f"  {'':<50}{'points a second':>26}{'x client':>10}{'x limit':>10}{'CPU a point':>26}")
+        print(
+            f"  {'latency x connections':<40}{'points a second':>26}{'x client':>10}{'x limit':>10}{'CPU a point':>26}"
+        )
         for (delay, connections), points in CELLS.items():
             samples = take_turns(workers, urls[delay], connections, points)
             _print(delay, connections, samples)
@@ -91,7 +93,7 @@ def _print(delay: int, connections: int, samples: dict[str, Rounds]) -> None:
         cpu = [each["cpu"] / each["points"] * 1e6 for each in rounds]
         of_limit = f"{median / limit:.3f}" if limit else "-"
         print(
-            f"  {f'{delay} ms, {connections} connections: {name}':<50}"
+            f"  {f'{delay} ms x {connections}: {name}':<40}"
             f"{f'{median:,.0f} {spread(rates[name], 0)}':>26}"
             f"{median / statistics.median(rates[CLIENT]):>10.2f}{of_limit:>10}"
             f"{f'{statistics.median(cpu):,.0f} us {spread(cpu, 0)}':>26}",
@@ -120,4 +122,4 @@ def npm_package() -> Path | None:
 
 
 def _version(package: Path) -> str:
-    return json.loads((package / "package.json").read_text())["version"]
+    return str(json.loads((package / "package.json").read_text())["version"])

@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
-    import httpx2 as httpx  # what the package uses
-except ModuleNotFoundError:
+if TYPE_CHECKING:
     import httpx
+else:  # the one that the package uses
+    try:
+        import httpx2 as httpx
+    except ModuleNotFoundError:
+        import httpx
 
 from remotion_licensing_integrations import Settings, UsagePoint
 from remotion_licensing_integrations.delivery import Deliverer

@@ -160,4 +160,5 @@ def _measure(step: Step, folder: Path, file: Path) -> dict[str, Any]:
     environment["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
     command = [sys.executable, "-c", _PROBE, step.before, step.code, str(file)]
     done = subprocess.run(pinned(MEASURED, command), env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

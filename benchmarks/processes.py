@@ -88,7 +88,7 @@ def free_port() -> int:
     Return a port that nobody listens at.
     """
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return server.getsockname()[1]
+        return int(server.getsockname()[1])
 
 
 def _await(port: int) -> None:
