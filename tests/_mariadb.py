@@ -53,15 +53,19 @@ def serve(install: str, run: str) -> Iterator[dict[str, Any]]:
     """
     place = Path(tempfile.mkdtemp(prefix="remotion-mariadb-"))
     data, server_socket = place / "data", place / "socket"
+    # Else another MariaDB's files would be found where the distribution has its own.
+    base = Path(install).resolve().parent.parent
     # A server that starts deletes what others have left in the place of temporary tables, or still have there. And the
     # kernel bounds asynchronous input and output for all servers of a machine together.
-    common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={place}", "--user=root", "--innodb-use-native-aio=0"]
+    common = [f"--basedir={base}", f"--datadir={data}", f"--tmpdir={place}", "--user=root", "--innodb-use-native-aio=0"]
     try:
-        command = [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
+        command = [install, "--no-defaults", *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         # Nothing here outlives the run, so nothing is forced to the disk.
         options = [f"--socket={server_socket}", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]
-        server = subprocess.Popen([run, *common, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [run, "--no-defaults", *common, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _create(str(server_socket))
             yield {

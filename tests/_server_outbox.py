@@ -68,6 +68,16 @@ def run(cursor: Any, sql: str, values: object = None) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
 
+def need_skip_locked(url: str) -> None:
+    """
+    Skip the test when the server of *url* is of the one version that cannot skip locked rows.
+    """
+    with connected(url) as execute_there:
+        [(version,)] = execute_there("SELECT VERSION()")
+    if version.startswith("10.5."):
+        pytest.skip("MariaDB 10.5 waits for locked rows")  # pragma: no cover - the suite has a later one by default
+
+
 @contextmanager
 def new_databases(entry: dict[str, Any], number: int = 1) -> Iterator[list[str]]:
     """

@@ -18,7 +18,8 @@ from .driver import MAX_SILENCE, Driver, refused_url, split_url
 
 _LOCK: Final = "remotion_usage_point"
 _LOCK_WAIT: Final = 5  # seconds
-_OLDEST: Final = {False: ("MySQL", (8, 0, 4)), True: ("MariaDB", (10, 6, 0))}
+# Django refuses older ones itself, from 5.2 on, so that no system check has to name them.
+_OLDEST: Final = {False: ("MySQL", (8, 0, 11)), True: ("MariaDB", (10, 5))}
 # Other transactions must not make a claim fail, so the server's default level does not apply.
 _SESSION: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _OPTIONS: Final[dict[str, Any]] = {

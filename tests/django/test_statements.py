@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from remotion_licensing_integrations.errors import OutboxError
+from remotion_licensing_integrations.recording.writer import MAX_BATCH
 from tests._django import emptied
 from tests.outbox._values import claim, keys, point, points
 
@@ -66,12 +67,26 @@ def test_one_statement_for_a_batch(postgresql_outbox, call):
     assert len(statements) == 1
 
 
-def test_add_of_a_batch(postgresql_outbox):
+@pytest.mark.parametrize("outbox", ["postgresql_alias", "mariadb_alias"], indirect=True)
+def test_add_of_a_batch(outbox):
     """
-    So does to add many points.
+    In a server so does to add as many points as are committed together.
     """
-    with CaptureQueriesContext(connections[postgresql_outbox.alias]) as statements:
-        postgresql_outbox.add(points(50))
+    with CaptureQueriesContext(connections[outbox.alias]) as statements:
+        outbox.add(points(MAX_BATCH))
+
+    assert len(statements) == 1
+
+
+@pytest.mark.parametrize("outbox", ["postgresql_alias", "mariadb_alias"], indirect=True)
+def test_settle_of_a_batch(outbox):
+    """
+    And so does to settle many, each in its own way.
+    """
+    outbox.add(points(50))
+    changes = [each.reschedule(delay, f"error {delay}") for delay, each in enumerate(claim(outbox))]
+    with CaptureQueriesContext(connections[outbox.alias]) as statements:
+        outbox.settle(changes)
 
     assert len(statements) == 1
 

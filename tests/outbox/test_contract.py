@@ -121,6 +121,20 @@ def test_first_outcome_stands(outbox):
     assert outbox.get("key").point.succeeded is True
 
 
+def test_points_of_one_call_keep_their_own_fields(outbox):
+    """
+    Points that are stored together come back as they were, whatever one of them has and another has not.
+    """
+    added = [
+        point("a", succeeded=None),
+        point("b", host="https://müller.example", is_still=True),
+        point("c", succeeded=False, event="web-render", occurred_at=moment(0.5)),
+    ]
+    outbox.add(added)
+
+    assert added == [stored.point for stored in reversed(outbox.list())]
+
+
 def test_deferral_and_outcome_together(outbox):
     """
     In one call, too, a point that is first deferred and then finished is finished, in either order.
@@ -297,6 +311,30 @@ def test_settled_point(outbox, clock):
 
     assert (State.REGISTERED, moment(2), False, 1) == (stored.state, stored.due, stored.claimed, stored.attempts)
     assert Registration(billable=None, classification=None) == stored.registration
+
+
+def test_points_settled_together(outbox):
+    """
+    Each of several claims that are settled together gets its own change.
+    """
+    outbox.add(points(4))
+    first, second, third, fourth = claim(outbox)
+    outbox.settle(
+        [
+            first.release(),
+            second.register(REGISTRATION),
+            third.reschedule(0.5, "Zeitüberschreitung 🕰", unanswered=True),
+            fourth.reject("%s' \\"),
+        ]
+    )
+    stored = [outbox.get(f"key-{index}") for index in range(4)]
+
+    assert [each.state for each in stored] == [State.PENDING, State.REGISTERED, State.PENDING, State.REJECTED]
+    assert [each.last_error for each in stored] == [None, None, "Zeitüberschreitung 🕰", "%s' \\"]
+    assert [moment(), moment(), moment(0.5), moment()] == [each.due for each in stored]
+    assert [each.registration for each in stored] == [None, REGISTRATION, None, None]
+    assert [each.attempts for each in stored] == [0, 1, 1, 1]
+    assert [None, None, moment(), None] == [each.unanswered_since for each in stored]
 
 
 def test_release_hands_the_attempt_back(outbox):

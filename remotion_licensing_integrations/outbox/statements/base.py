@@ -7,13 +7,14 @@ server, where a parameter has no type. For the other databases the casts are cut
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import chain
 from typing import Any, ClassVar, Final
 
-from ..connection import Connection, Row, Tables, Values
+from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
 from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
 
@@ -78,15 +79,11 @@ class Statements(ABC):
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
         one_of: The condition behind a column that must be one of the parameter `keys`.
-        add: Stores points.
-        settle: Settles claimed points.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
     one_of: ClassVar[str] = ""
-    add: str
-    settle: str
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
@@ -142,17 +139,17 @@ class Statements(ABC):
         names = ", ".join(f"'{state.value}'" for state in states)
         return self._text(f"DELETE FROM {{points}} WHERE state IN ({names})")
 
+    @abstractmethod
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
         """
         Store new points; no key may be in *rows* twice.
         """
-        connection.change(self.add, {"rows": _to_json(rows), **now})
 
+    @abstractmethod
     def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         """
         Settle claimed points, and return how many; no claim may be in *rows* twice.
         """
-        return connection.change(self.settle, {"rows": _to_json(rows), **now})
 
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         """
@@ -181,7 +178,31 @@ class Statements(ABC):
 _CAST: Final = re.compile(r"::(?:\w+(?:\[\])?|\{moment\})")
 
 
-def _to_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    # A missing field is NULL in every database; a JSON null is not.
-    present = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    return json.dumps(present, ensure_ascii=False)
+def to_parameters(rows: Sequence[Values]) -> dict[str, Any]:
+    """
+    Return the values of *rows*, which all have the same columns, as parameters: each is named `column_index`.
+    """
+    values = chain.from_iterable(row.values() for row in rows)
+    return dict(zip(_names(tuple(rows[0]), len(rows)), values, strict=True))
+
+
+@cache
+def _names(columns: tuple[str, ...], count: int) -> list[str]:
+    return [f"{column}_{index}" for index in range(count) for column in columns]
+
+
+def split(values: Sequence[T], size: int) -> list[Sequence[T]]:
+    """
+    Return *values* in parts of up to *size*.
+    """
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def change_each(connection: Connection, parts: Sequence[T], change: Callable[[Session, T], int]) -> int:
+    """
+    Run *change* for each of *parts* as one transaction, and return how many rows these have changed.
+    """
+    # One statement is a transaction by itself.
+    if len(parts) == 1:
+        return change(connection, parts[0])
+    return connection.transact(lambda session: sum(change(session, part) for part in parts))

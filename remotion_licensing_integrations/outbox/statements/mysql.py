@@ -4,37 +4,45 @@ MySQL and MariaDB, by the server's own driver and through Django.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
-from .base import CHANGE, DUE, FAR, INSERT, NEW, OUTCOME, UNANSWERED, Statements
+from .base import DUE, FAR, INSERT, NEW, OUTCOME, UNANSWERED, Statements, change_each, split, to_parameters
 
-_TYPES = {"text": "VARCHAR(500)", "float8": "DOUBLE", "bigint": "BIGINT", "int": "INT", "boolean": "BOOLEAN"}
+#: Rows of one statement, as many as are committed together; each is a SELECT for the server to keep in memory.
+_MAX_ROWS: Final = 256
+#: The place of the rows in a statement, until their number is known.
+_GIVEN: Final = "{given}"
+#: In comments that only servers read which can do so: MySQL from 8.0.1 on, and MariaDB from 10.6 on, which passes over
+#: those for MySQL 5.7 to 9.99 (https://mariadb.com/kb/en/comment-syntax). MariaDB 10.5 waits for the rows that another
+#: claim has locked (tests/outbox/test_contract_servers.py::test_claim_passes_locked_points).
+_SKIP_LOCKED: Final = "/*!80001 SKIP LOCKED *//*M!100600 SKIP LOCKED */"
 
 
 class MySQL(Statements):
     """
-    Rows are sent as JSON; claiming takes a transaction, because an UPDATE returns no rows.
+    Rows are sent as parameters of a derived table; claiming takes a transaction, because an UPDATE returns no rows.
     """
 
     clock = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
-    moments = ("DOUBLE", "DATETIME(6)")
     one_of = "IN %(keys)s"
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
-        new, change = (
-            f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({', '.join(self._column(*item) for item in types.items())})) AS new"
-            for types in (NEW, CHANGE)
-        )
+        self._words["given"] = _GIVEN
         # A derived table, so that the assignments can name its columns.
-        fresh = f"SELECT * FROM (SELECT new.*, 0 AS attempts, {{now}} AS due FROM {new}) AS fresh"
+        columns = ", ".join(NEW)
+        fresh = f"SELECT * FROM (SELECT {columns}, 0 AS attempts, {{now}} AS due FROM ({{given}}) AS new) AS fresh"
         gives_way = "{points}.state = 'deferred' AND fresh.state = 'pending'"
         outcome = ", ".join(f"{name} = IF({gives_way}, fresh.{name}, {{points}}.{name})" for name in OUTCOME)
         self.add = self._text(f"{INSERT} {fresh} ON DUPLICATE KEY UPDATE {outcome}")
         settled = self._settled("new.{}", prefix="{points}.")
-        # As bytes, because the table's collation need not be that of the JSON.
+        # As bytes, because the table's collation need not be that of the session.
         self.settle = self._text(f"""
-            UPDATE {{points}} JOIN {change} ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
+            UPDATE {{points}} JOIN ({{given}}) AS new
+                ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
             SET {settled}
         """)
         # Without the index MySQL locks and sorts all rows that could be claimed.
@@ -42,7 +50,7 @@ class MySQL(Statements):
             self._text(f"""
                 SELECT due, id, attempts, {UNANSWERED}, {", ".join(POINT)}
                 FROM {{points}} FORCE INDEX ({{due_index}})
-                WHERE {rows} ORDER BY due, id LIMIT %(size)s FOR UPDATE SKIP LOCKED
+                WHERE {rows} ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
             """)
             for rows in (DUE, FAR)
         )
@@ -58,6 +66,12 @@ class MySQL(Statements):
             ON DUPLICATE KEY UPDATE reason = fresh.reason, until = fresh.until
         """)
 
+    def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
+        _change(connection, self.add, rows, now)
+
+    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        return _change(connection, self.settle, rows, now)
+
     def claim(self, connection: Connection, values: Values) -> list[Row]:
         return connection.transact(lambda session: self._claimed(session, values))
 
@@ -69,6 +83,15 @@ class MySQL(Statements):
             session.change(self._take, {**values, "rows": [row[1] for row in rows]})
         return rows
 
-    @staticmethod
-    def _column(name: str, type_name: str) -> str:
-        return f"{name} {_TYPES.get(type_name, type_name)} PATH '$.{name}'"
+
+def _change(connection: Connection, sql: str, rows: Sequence[Values], now: Values) -> int:
+    def change(session: Session, part: Sequence[Values]) -> int:
+        return session.change(sql.replace(_GIVEN, _select(part)), {**to_parameters(part), **now})
+
+    return change_each(connection, split(rows, _MAX_ROWS), change)
+
+
+def _select(rows: Sequence[Values]) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {', '.join(f'%({column}_{index})s AS {column}' for column in row)}" for index, row in enumerate(rows)
+    )

@@ -4,6 +4,9 @@ PostgreSQL, by the server's own driver and through Django: every verb is one sta
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
+
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
 from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
@@ -45,8 +48,20 @@ class PostgreSQL(Statements):
             RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
         """)
 
+    def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
+        connection.change(self.add, {"rows": _to_json(rows), **now})
+
+    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        return connection.change(self.settle, {"rows": _to_json(rows), **now})
+
     def claim(self, connection: Connection, values: Values) -> list[Row]:
         return connection.rows(self.claiming, values)
 
     def _text(self, template: str) -> str:
         return template.format(**self._words)
+
+
+def _to_json(rows: Iterable[Values]) -> str:
+    # A missing field is NULL; a JSON null is not.
+    present = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return json.dumps(present, ensure_ascii=False)

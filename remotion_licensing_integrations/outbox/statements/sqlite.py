@@ -8,15 +8,27 @@ commits points one by one would wait for a busy event loop after each, while it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, Final
 
-from ..connection import Connection, Row, Session, Tables, Values
+from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
 from ..values import MAX_DELAY
-from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+from .base import (
+    CHANGE,
+    DUE,
+    FAR,
+    INSERT,
+    NEW,
+    ON_CONFLICT,
+    UNANSWERED,
+    Statements,
+    change_each,
+    split,
+    to_parameters,
+)
 
 #: Rows that one statement stores, and rows that it names: before 3.32 it takes 999 parameters.
 _MAX_STORED: Final = 64
@@ -61,8 +73,11 @@ class SQLite(Statements):
         return [(due[row[0]], *row) for row in rows]
 
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
-        chunks = [rows[start : start + _MAX_STORED] for start in range(0, len(rows), _MAX_STORED)]
-        _each(connection, chunks, lambda session, chunk: session.change(self._store(len(chunk)), _flat(chunk, now)))
+        change_each(
+            connection,
+            split(rows, _MAX_STORED),
+            lambda session, part: session.change(self._store(len(part)), {**to_parameters(part), **now}),
+        )
 
     def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         # Equal changes share a statement: most points are registered, with the same answer.
@@ -77,11 +92,11 @@ class SQLite(Statements):
             for group, ids in groups.items()
             for named, keys in _named(ids)
         ]
-        return _each(connection, statements, lambda session, statement: session.change(*statement))
+        return change_each(connection, statements, lambda session, statement: session.change(*statement))
 
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         statements = [(f"{sql} AND idempotency_key IN {named}", {**values, **now}) for named, values in _named(keys)]
-        return _each(connection, statements, lambda session, statement: session.change(*statement))
+        return change_each(connection, statements, lambda session, statement: session.change(*statement))
 
     @cache  # noqa: B019 - there is one object for each set of tables
     def _store(self, count: int) -> str:
@@ -90,33 +105,14 @@ class SQLite(Statements):
         return self._text(f"{self._insert}{', '.join(rows)}{self._on_conflict}")
 
 
-def _flat(rows: Sequence[Values], now: Values) -> Values:
-    # `to_row` gives the columns in the order of `NEW`.
-    values = chain.from_iterable(row.values() for row in rows)
-    return {**dict(zip(_names(len(rows)), values, strict=True)), **now}
-
-
-@cache
-def _names(count: int) -> list[str]:
-    return [f"{name}_{row}" for row in range(count) for name in NEW]
-
-
-def _each(connection: Connection, parts: Sequence[Any], change: Callable[[Session, Any], int]) -> int:
-    # One statement is a transaction by itself.
-    if len(parts) == 1:
-        return change(connection, parts[0])
-    return connection.transact(lambda session: sum(change(session, part) for part in parts))
-
-
 def _named(values: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     Split *values* into lists of parameters; yield the SQL and the parameters of each.
     """
-    for start in range(0, len(values), _MAX_NAMED):
-        chunk = values[start : start + _MAX_NAMED]
+    for part in split(values, _MAX_NAMED):
         # Repeated up to a power of two, so that there are few texts to prepare.
-        names, named = _list(1 << (len(chunk) - 1).bit_length())
-        yield named, dict(zip_longest(names, chunk, fillvalue=chunk[-1]))
+        names, named = _list(1 << (len(part) - 1).bit_length())
+        yield named, dict(zip_longest(names, part, fillvalue=part[-1]))
 
 
 @cache
