@@ -63,7 +63,7 @@ def threads() -> list[str]:
     Name the threads that recorders have started since the test began.
     """
     started = {thread.name for thread in threading.enumerate() if thread not in _others}
-    return sorted(started & {"remotion-usage-writer", "remotion-usage-delivery"})
+    return sorted(started & {"remotion-usage-writer", "remotion-usage-delivery", "remotion-usage-spill"})
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -34,6 +34,7 @@ TABLE = [
     ("is_production", "REMOTION_LICENSING_IS_PRODUCTION", True),
     ("base_url", "REMOTION_LICENSING_BASE_URL", "https://www.remotion.pro"),
     ("outbox", "REMOTION_LICENSING_OUTBOX", "sqlite:///remotion-usage.sqlite3"),
+    ("spill", "REMOTION_LICENSING_SPILL", "sqlite:///remotion-usage-spill.sqlite3"),
     ("delivery", "REMOTION_LICENSING_DELIVERY", "worker"),
     ("report_failures", "REMOTION_LICENSING_REPORT_FAILURES", True),
     ("report_aborted", "REMOTION_LICENSING_REPORT_ABORTED", False),

@@ -10,7 +10,7 @@ from contextlib import closing
 from .._support.signals import stop_signals
 from ..delivery import Deliverer, Worker
 from ..errors import ConfigurationError
-from ..recording import UsageRecorder
+from ..recording import Spill, UsageRecorder
 from ..settings import SECONDS_PER_DAY
 from .command import argument, command, plural, write
 
@@ -32,6 +32,8 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         raise ConfigurationError(msg)
     with closing(Deliverer(recorder.outbox, recorder.settings)) as deliverer:
         if arguments.once:
+            if recorder.spill is not None:
+                Spill(recorder.outbox, recorder.spill).move()
             write(f"{plural(deliverer.deliver(), 'usage point')} registered.")
         else:
             _deliver_until_stopped(recorder, deliverer)
@@ -43,8 +45,13 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 def _deliver_until_stopped(recorder: UsageRecorder, deliverer: Deliverer) -> None:
     worker = Worker(recorder.outbox, deliverer, retention=recorder.settings.retention * SECONDS_PER_DAY)
+    spill = None if recorder.spill is None else Spill(recorder.outbox, recorder.spill, on_move=worker.wake)
     with stop_signals() as wait:
         worker.start()
+        if spill is not None:
+            spill.start()
         write(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
         wait()
+        if spill is not None:
+            spill.stop(recorder.settings.shutdown_timeout)
         worker.stop(recorder.settings.shutdown_timeout)

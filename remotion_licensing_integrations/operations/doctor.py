@@ -45,6 +45,7 @@ def examine(recorder: UsageRecorder) -> list[Finding]:
         *_examine_key(settings),
         *_examine_host(recorder),
         *_examine_outbox(recorder),
+        *_examine_spill(recorder),
         _examine_api(settings.base_url),
         *_examine_packages(),
     ]
@@ -101,6 +102,26 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
             "warning", "Some points have been deferred for more than a day; see `status`. Has their work ended?"
         )
     yield from findings
+
+
+def _examine_spill(recorder: UsageRecorder) -> Iterable[Finding]:
+    spill = recorder.spill
+    if recorder.settings.spill == "off":
+        yield Finding(
+            "warning",
+            'spill is "off": while the outbox refuses points, they are in memory only, and a process that is killed '
+            "loses them.",
+        )
+    if spill is None:
+        return
+    try:
+        spilled = recorder.count_spilled()
+    except OutboxError as error:
+        yield Finding("error", f"The spill cannot be used: {error}")
+        return
+    yield from spill.examine()
+    if spilled:
+        yield Finding("warning", f"{plural(spilled, 'point')} in the spill {spill!r} until the outbox accepts them.")
 
 
 def _missing(outbox: Outbox) -> Finding:

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..outbox import Counts, Pause, State, StoredPoint
 from ..recording import UsageRecorder
-from .command import argument, command, describe_pause, describe_point, write
+from .command import argument, command, describe_pause, describe_point, plural, write
 
 #: The longest time that deferred work is expected to take.
 OVERDUE: Final = timedelta(days=1)
@@ -31,18 +31,22 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Print counts, paused deliverers and overdue points; status 1 when a person must act.
     """
-    outbox = recorder.outbox
+    outbox, spilled = recorder.outbox, recorder.count_spilled()
     counts, pauses = outbox.counts(), outbox.pauses()
     overdue = outbox.list(State.DEFERRED, before=datetime.now(UTC) - OVERDUE, limit=_MAX_OVERDUE)
     if arguments.json:
         keys = [stored.point.idempotency_key for stored in overdue]
-        facts = {**asdict(counts), "overdue": keys, "pauses": [asdict(pause) for pause in pauses]}
+        facts = {**asdict(counts), "spilled": spilled, "overdue": keys, "pauses": [asdict(pause) for pause in pauses]}
         write(json.dumps(facts, default=datetime.isoformat))
     else:
         write(f"Outbox    {outbox!r}")
         write(f"Delivery  {recorder.settings.delivery} to {recorder.settings.base_url}")
         _write_status(counts, pauses, overdue)
-    return 1 if counts.rejected or counts.held or pauses or overdue else 0
+        if spilled:
+            write(
+                f"Spilled: {plural(spilled, 'point')} in {recorder.spill!r}, to be moved when the outbox accepts them"
+            )
+    return 1 if counts.rejected or counts.held or spilled or pauses or overdue else 0
 
 
 def _write_status(counts: Counts, pauses: Sequence[Pause], overdue: Sequence[StoredPoint]) -> None:

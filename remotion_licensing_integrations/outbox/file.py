@@ -248,7 +248,7 @@ class File(Connection):
         self._wal = self._beside("-wal")
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         free = os.statvfs(self._file.parent)
-        if free.f_bavail * free.f_frsize < _MIN_FREE:
+        if free.f_blocks and free.f_bavail * free.f_frsize < _MIN_FREE:  # a file system such as /proc has no blocks
             msg = f"outbox {self.path}: the disk is full, less than 1 MB is free"
             raise OutboxError(msg)
         with self._alone():

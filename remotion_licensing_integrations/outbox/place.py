@@ -17,6 +17,8 @@ from .values import Finding
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "ceph", "fuse.glusterfs"}
 )
+# File systems that end with their container or machine.
+_PASSING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 
@@ -27,8 +29,16 @@ def examine_place(path: Path) -> Iterable[Finding]:
     path = path.resolve()  # SQLite, too, follows links before it names the files beside it
     folder = next(parent for parent in path.parents if parent.exists())
     if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("error", f"The outbox {path} cannot be created: this user cannot write to {folder}.")
+        yield Finding("error", f"{path} cannot be created: this user cannot write to {folder}.")
     file_system = _file_system(path)
+    if not os.statvfs(folder).f_blocks:
+        yield Finding("error", f"{path} cannot be created: {file_system} keeps no files.")
+    if file_system in _PASSING:
+        yield Finding(
+            "warning",
+            f"{path} is on {file_system}, which ends with its container or machine, and its usage points with it: use "
+            "a volume or a database server.",
+        )
     if file_system in _NETWORK:
         yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
     for suffix in ("", "-wal", "-shm", "-lock"):

@@ -13,9 +13,10 @@ from .default import (
     provide_default_recorder,
     set_default_recorder,
 )
+from .entries import Entry, Forget, store_now
 from .keeper import Keeper
 from .recorder import UsageRecorder
-from .writer import Entry, Forget, store_now
+from .spill import Spill
 
 __all__ = [
     "OFF",
@@ -24,6 +25,7 @@ __all__ = [
     "Keeper",
     "RecorderCounts",
     "SharedRecorder",
+    "Spill",
     "UsageRecorder",
     "default_recorder",
     "offer_default_recorder",

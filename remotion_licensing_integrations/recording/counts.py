@@ -17,6 +17,7 @@ class RecorderCounts:
 
     Attributes:
         stored: Points in the outbox, of all processes that share it.
+        spilled: Points of this machine that wait in the spill until the outbox accepts them.
         waiting: Points of this process that are not committed yet.
         late: Points whose request stopped waiting before the commit.
         logged: Points that only the log has, for `remotion-licensing import`.
@@ -25,6 +26,7 @@ class RecorderCounts:
     """
 
     stored: Counts
+    spilled: int
     waiting: int
     late: int
     logged: int

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .writer import Entry
+from .entries import Entry
 
 
 class Keeper:

@@ -17,16 +17,16 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from .._support.log import logger
-from .._support.testrun import is_test_run
 from ..errors import OutboxError
-from ..outbox import MemoryOutbox, Outbox, open_outbox
+from ..outbox import Outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
-from ..settings import DEFAULT_OUTBOX, Settings
+from ..settings import Settings
 from .counts import RecorderCounts
+from .entries import Entry, Forget, Wake, ended, store_now
 from .keeper import NOTHING, Keeper
+from .stores import open_default, open_spill
 from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
-from .writer import Entry, Forget, Wake, ended, store_now
 
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
@@ -46,6 +46,7 @@ class UsageRecorder:
         keeper: Keeps the points instead of threads that commit and deliver.
 
     Attributes:
+        spill: The file that keeps points while the outbox refuses; `None` for none.
         keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.
         enabled: Whether points are recorded; false without a licence key.
@@ -66,11 +67,12 @@ class UsageRecorder:
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.enabled = self.settings.license_key is not None
-        self.outbox = _default_outbox(self.settings) if outbox is None else outbox
+        self.outbox = open_default(self.settings) if outbox is None else outbox
+        self.spill = open_spill(self.settings, self.outbox)
         listed = self.settings.allowed_hosts
         self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
         self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
-        self._make_threads = partial(Threads, self.outbox, self.settings, transport, on_commit)
+        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, transport, on_commit)
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
         self._late = 0
@@ -115,7 +117,7 @@ class UsageRecorder:
         keeper = self._find_substitute()
         if keeper is not None:
             return keeper.keep(point)
-        return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait))
+        return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait, self._relieve))
 
     async def arecord(self, point: Entry, *, wait: float | None = None) -> bool:
         """
@@ -127,7 +129,9 @@ class UsageRecorder:
         waiter = find_waiter()
         if waiter is None:
             return self.record(point, wait=wait)  # the loop of another library
-        return self._noted(await waiter.record(self._submit, point, COMMIT_WAIT if wait is None else wait))
+        return self._noted(
+            await waiter.record(self._submit, point, COMMIT_WAIT if wait is None else wait, self._relieve)
+        )
 
     def complete(self, token: str, *, succeeded: bool, wait: float | None = None) -> bool:
         """
@@ -202,12 +206,25 @@ class UsageRecorder:
         threads = self._own_threads()
         return RecorderCounts(
             stored=self.outbox.counts(),
+            spilled=self.count_spilled(),
             waiting=threads.writer.waiting if threads else 0,
             late=self._late,
             logged=threads.writer.logged if threads else 0,
             hosts=dict(self._hosts),
             paused=threads.deliverer.pause_reason if threads else None,
         )
+
+    def count_spilled(self) -> int:
+        """
+        Count the points of this machine that wait for the outbox in the spill.
+
+        Raises:
+            OutboxError: The file cannot be read.
+        """
+        if self.spill is None or not self.spill.exists():
+            return 0
+        counts = self.spill.counts()
+        return counts.pending + counts.deferred
 
     def count_host(self, host: ResolvedHost) -> None:
         """
@@ -259,8 +276,12 @@ class UsageRecorder:
                 pass  # the writer was stopped just now; the next one is new
         except Exception:  # noqa: BLE001 - a coroutine that waits for it must not wait in vain
             # At the interpreter's end no thread can start: tests/recording/test_recorder_life.py::test_record_at_exit
-            future = ended(wake, committed=store_now(self.outbox, entry))
+            future = ended(wake, committed=store_now(self.outbox, entry, spill=self.spill))
         return future
+
+    def _relieve(self) -> None:
+        if (threads := self._own_threads()) is not None:
+            threads.writer.relieve()
 
     def _running(self) -> Threads:
         if (threads := self._own_threads()) is None:
@@ -272,8 +293,3 @@ class UsageRecorder:
         # After a fork the parent's threads are still noted, but do not run here.
         threads = self._threads
         return threads if threads is not None and threads.pid == os.getpid() else None
-
-
-def _default_outbox(settings: Settings) -> Outbox:
-    # Points of tests must not stay in the developer's directory until an app delivers them.
-    return MemoryOutbox() if settings.outbox == DEFAULT_OUTBOX and is_test_run() else open_outbox(settings.outbox)

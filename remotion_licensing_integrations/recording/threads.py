@@ -14,6 +14,7 @@ from .._support.log import logger
 from ..delivery import Deliverer, Worker
 from ..outbox import Outbox
 from ..settings import SECONDS_PER_DAY, Settings
+from .spill import Spill
 from .writer import Writer
 
 #: Guards what each process creates once; it is free in a forked child
@@ -23,19 +24,29 @@ START_LOCK: Final = ForkLock()
 
 class Threads:
     """
-    A writer and, with `delivery="worker"`, a worker; a fork leaves the child with neither.
+    A writer, a spill and, with `delivery="worker"`, a worker; a fork leaves the child with none of them.
     """
 
-    def __init__(self, outbox: Outbox, settings: Settings, transport: Any, on_commit: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        spill_file: Outbox | None,
+        settings: Settings,
+        transport: Any,
+        on_commit: Callable[[], object],
+    ) -> None:
         self.pid = os.getpid()
         self.deliverer = Deliverer(outbox, settings, transport=transport)
         retention = settings.retention * SECONDS_PER_DAY
         self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
-        self.writer = Writer(outbox, on_commit=self.worker.wake if self.worker else on_commit)
+        on_commit = self.worker.wake if self.worker else on_commit
+        self.spill = None if spill_file is None else Spill(outbox, spill_file, on_move=on_commit)
+        self.writer = Writer(outbox, spill=self.spill, on_commit=on_commit)
         self.writer.start()
         try:
-            if self.worker:
-                self.worker.start()
+            for thread in (self.worker, self.spill):
+                if thread is not None:
+                    thread.start()
         except RuntimeError as error:
             # The system allows no more threads. The points are safe; other processes or the next start deliver them.
             self.worker = None
@@ -47,6 +58,8 @@ class Threads:
         """
         try:
             self.writer.stop(stop_at - time.monotonic())
+            if self.spill:
+                self.spill.stop(max(0.0, stop_at - time.monotonic()))
             left = max(0.0, stop_at - time.monotonic())
             if self.worker:
                 self.worker.stop(left)

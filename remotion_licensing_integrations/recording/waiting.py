@@ -6,24 +6,34 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 from weakref import WeakKeyDictionary, ref
 
-from .writer import Entry, Wake
+from .entries import Entry, Wake
 
 Submit = Callable[[Entry, Wake], "Future[bool]"]
 
 
-def wait_for(future: Future[bool], seconds: float) -> bool | None:
+#: Seconds after which, again and again, something is done about a commit that is waited for.
+ALARM: Final = 0.1
+
+
+def wait_for(future: Future[bool], seconds: float, alarm: Callable[[], object]) -> bool | None:
     """
-    Return the result of *future*, or `None` when there is none after *seconds*.
+    Return the result of *future*, or `None` when there is none after *seconds*; call *alarm* every `ALARM` seconds.
     """
-    try:
-        return future.result(seconds)
-    except TimeoutError:
-        return None
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic()
+        with suppress(TimeoutError):
+            return future.result(min(ALARM, max(0.0, left)))
+        if left <= ALARM:
+            return None
+        alarm()
 
 
 class _Waiting:
@@ -31,11 +41,14 @@ class _Waiting:
     A coroutine that waits for the commit of its entry.
     """
 
-    __slots__ = ("_entry", "_submit", "done", "end", "future")
+    __slots__ = ("_entry", "_submit", "alarm", "done", "end", "future")
 
-    def __init__(self, submit: Submit, entry: Entry, end: float, done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, submit: Submit, alarm: Callable[[], object], entry: Entry, end: float, done: asyncio.Future[None]
+    ) -> None:
         self._submit = submit
         self._entry = entry
+        self.alarm = alarm
         self.end = end
         self.done = done
         self.future: Future[bool] | None = None
@@ -71,15 +84,16 @@ class LoopWaiter:
         self._waiting: list[_Waiting] = []
         self._rings_at = math.inf
 
-    async def record(self, submit: Submit, entry: Entry, seconds: float) -> bool | None:
+    async def record(self, submit: Submit, entry: Entry, seconds: float, alarm: Callable[[], object]) -> bool | None:
         """
         Return whether *entry* is committed; `None` when that is still open after *seconds*.
 
-        *submit* takes the entry over; it calls what it is passed when the future that it returns has ended.
+        *submit* takes the entry over; it calls what it is passed when the future that it returns has ended. *alarm* is
+        called every `ALARM` seconds until then.
         """
         loop = asyncio.get_running_loop()
         # Not `asyncio.wrap_future`: a request that is cancelled would cancel the writer's future.
-        waiting = _Waiting(submit, entry, loop.time() + seconds, loop.create_future())
+        waiting = _Waiting(submit, alarm, entry, loop.time() + seconds, loop.create_future())
         if not self._fresh:
             loop.call_soon(self._hand_over, loop)
         self._fresh.append(waiting)
@@ -118,14 +132,17 @@ class LoopWaiter:
                 waiting.done.set_result(None)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, waiting: list[_Waiting]) -> None:
-        end = min((each.end for each in waiting), default=math.inf)
-        if end < self._rings_at:
-            self._rings_at = end
-            loop.call_at(end, self._ring, loop)
+        if waiting:
+            rings_at = min(loop.time() + ALARM, *(each.end for each in waiting))
+            if rings_at < self._rings_at:
+                self._rings_at = rings_at
+                loop.call_at(rings_at, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._rings_at = math.inf
         self._resolve()
+        for alarm in {waiting.alarm for waiting in self._waiting}:
+            alarm()
         self._set_timer(loop, self._waiting)
 
 

@@ -2,45 +2,38 @@
 The one thread of a process that commits usage points, in batches of those that are waiting.
 
 Requests hand a point over and wait for its commit, but never longer than a bound. While the store refuses, the points
-stay in memory and are tried again (tests/recording/test_writer.py::test_refused_points_are_stored_later). When memory
-has no room for a point, or when the process ends before it is stored, it becomes a log line that `remotion-licensing
-import` reads back (…::test_overflow_goes_to_the_log, …::test_stop_with_a_store_that_hangs).
+go to the spill. When the store is silent, another thread takes over, with the spill for its store
+(tests/recording/test_spill.py). Where neither takes them, the points stay in memory and are tried again
+(tests/recording/test_writer.py::test_refused_points_are_stored_later). When memory has no room for a point, or when the
+process ends before it is stored, it becomes a log line that `remotion-licensing import` reads back
+(…::test_overflow_goes_to_the_log, …::test_stop_with_a_store_that_hangs).
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, cast
 
 from .._support.log import logger
-from ..outbox import Outbox, State
-from ..points import UsagePoint, log_point
+from ..errors import OutboxError
+from ..outbox import Outbox
+from ..points import UsagePoint
+from .entries import Entry, Forget, Wake, ended, log_entry, store_entries
+from .spill import Spill
 
 MAX_BATCH: Final = 256  # entries in one transaction
 MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses
 RETRY_AFTER: Final = 1.0  # seconds between tries of a refusing store
+SILENCE: Final = 0.1  # seconds without an answer, after which a store counts as silent
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """
-    A request to delete a deferred point whose work has ended without an outcome to record.
-    """
-
-    idempotency_key: str
-
-
-#: What a recorder takes.
-Entry = UsagePoint | Forget
-#: Called after futures have ended, once for all that end together.
-Wake = Callable[[], object]
 _Item = tuple[Entry, "Future[bool]", Wake | None]
 
 
@@ -49,11 +42,15 @@ class Writer:
     Commits entries to *outbox* from a thread, in the order of their arrival.
 
     Args:
+        spill: Keeps points that the outbox does not take.
         on_commit: Called from the thread after each commit of points.
     """
 
-    def __init__(self, outbox: Outbox, *, on_commit: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, outbox: Outbox, *, spill: Spill | None = None, on_commit: Callable[[], object] = lambda: None
+    ) -> None:
         self._outbox = outbox
+        self._spill = spill
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._backlog: list[_Item] = []
@@ -62,7 +59,10 @@ class Writer:
         self._retry_at = 0.0
         self._stop_at: float | None = None
         self._stopping = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="remotion-usage-writer", daemon=True)
+        # Which thread is on duty, and when it asked the outbox for what that has not answered yet.
+        self._duty = threading.Lock()
+        self._asked_at = math.inf
+        self._thread = self._make_thread()
         #: Points that only the log has, because they could be neither stored nor kept.
         self.logged = 0
 
@@ -93,6 +93,24 @@ class Writer:
         self._give_up([entry])
         return ended(wake, committed=False)
 
+    def relieve(self) -> None:
+        """
+        When the outbox is silent, have a new thread spill what it was asked to store, and go on with what comes.
+
+        The old thread ends when the outbox answers. While the outbox is away already, there is nothing better to do.
+        """
+        with self._duty:
+            if self._spill is None or self._spill.is_away or time.monotonic() - self._asked_at < SILENCE:
+                return
+            thread = self._make_thread()
+            with suppress(RuntimeError):  # the system allows no more threads
+                thread.start()
+                self._spill.begin(f"no answer for {SILENCE} s")
+                self._asked_at = math.inf
+                self._thread = thread
+                if self._stop_at is not None:
+                    self._queue.put(None)  # the old thread may have taken the mark
+
     def stop(self, timeout: float) -> None:
         """
         Commit waiting entries within *timeout* seconds and end the thread; the rest goes to the log.
@@ -100,7 +118,9 @@ class Writer:
         with self._stopping:
             self._stop_at = time.monotonic() + timeout
             self._queue.put(None)
-        self._thread.join(timeout)
+        while self._thread.is_alive() and (left := self._stop_at - time.monotonic()) > 0:
+            self._thread.join(min(left, SILENCE))
+            self.relieve()
         if self._thread.is_alive():
             self._log_waiting()
 
@@ -111,17 +131,27 @@ class Writer:
         """
         return self._queue.qsize() + len(self._backlog)
 
+    def _make_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="remotion-usage-writer", daemon=True)
+
+    @property
+    def _is_on_duty(self) -> bool:
+        return self._thread is threading.current_thread()
+
     def _run(self) -> None:
+        with self._duty:
+            pass  # `relieve` has noted this thread
         stopping = False
-        while not stopping:
+        while self._is_on_duty and not stopping:
             items, stopping = self._take()
             # An error outside the store, in a log handler for instance, must not end the thread.
             with suppress(Exception):
                 self._serve(items, stopping=stopping)
-        while self._backlog and self._stop_at is not None and time.monotonic() + RETRY_AFTER < self._stop_at:
+        while self._is_on_duty and self._backlog and time.monotonic() + RETRY_AFTER < (self._stop_at or 0.0):
             time.sleep(RETRY_AFTER)
             self._commit()
-        self._give_up(entry for entry, *_ in self._backlog)
+        if self._is_on_duty:
+            self._give_up(entry for entry, *_ in self._backlog)
 
     def _take(self) -> tuple[list[_Item], bool]:
         items: list[_Item] = []
@@ -142,10 +172,12 @@ class Writer:
             # While the store refuses, requests need not wait for its next try.
             if stopping or not self._blocked or time.monotonic() >= self._retry_at:
                 self._commit()
-            self._give_up(entry for entry, *_ in self._backlog[MAX_BACKLOG:])
-            del self._backlog[MAX_BACKLOG:]
+            if self._is_on_duty:
+                self._give_up(entry for entry, *_ in self._backlog[MAX_BACKLOG:])
+                del self._backlog[MAX_BACKLOG:]
         finally:
-            _end(items, committed=False)
+            if self._is_on_duty:
+                _end(items, committed=False)
 
     def _commit(self) -> None:
         kept: list[_Item] = []
@@ -156,6 +188,8 @@ class Writer:
             if self._blocked or not self._store(items):
                 kept += items
                 self._blocked |= not forgets
+            if not self._is_on_duty:
+                return  # the backlog is another thread's now
         if self._refused and not kept:
             logger.warning(
                 "The outbox accepts usage points again; %d points kept in memory are now stored.",
@@ -166,13 +200,44 @@ class Writer:
         self._backlog = kept
 
     def _store(self, items: Sequence[_Item]) -> bool:
+        entries = [entry for entry, *_ in items]
+        points = [entry for entry in entries if isinstance(entry, UsagePoint)]
+        if self._spill is not None and self._spill.is_away and (not points or self._spilled(items, points)):
+            return bool(points)  # a deferral is forgotten when the outbox is back
         try:
-            _store_entries(self._outbox, [entry for entry, *_ in items])
+            self._ask(entries)
         except Exception as error:  # noqa: BLE001 - the entries must survive all that a store may do
-            self._refuse(error)
-            return False
-        if isinstance(items[0][0], UsagePoint):
+            return self._is_on_duty and self._evade(items, points, error)
+        if points:
             self._on_commit()
+        _end(items, committed=True)
+        if self._spill is not None and not self._is_on_duty:
+            with suppress(OutboxError):  # a point in both is still one point
+                self._spill.forget(points)
+        return True
+
+    def _ask(self, entries: Sequence[Entry]) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            store_entries(self._outbox, entries)
+        finally:
+            with self._duty:
+                if self._is_on_duty:
+                    self._asked_at = math.inf
+
+    def _evade(self, items: Sequence[_Item], points: Sequence[UsagePoint], error: Exception) -> bool:
+        if self._spill is not None and points:
+            self._spill.begin(error)
+            if self._spilled(items, points):
+                return True
+        self._refuse(error)
+        return False
+
+    def _spilled(self, items: Sequence[_Item], points: Sequence[UsagePoint]) -> bool:
+        try:
+            cast("Spill", self._spill).keep(points)
+        except Exception:  # noqa: BLE001 - as for the outbox
+            return False
         _end(items, committed=True)
         return True
 
@@ -190,7 +255,7 @@ class Writer:
     def _give_up(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             self.logged += isinstance(entry, UsagePoint)
-            _log_entry(entry)
+            log_entry(entry)
 
     def _log_waiting(self) -> None:
         # The store hangs, and the process may end before it answers. If it stores a point after all, the import of the
@@ -204,7 +269,7 @@ class Writer:
             self._queue.put(item)
 
 
-def _end(items: Sequence[tuple[object, Future[bool], Wake | None]], *, committed: bool) -> None:
+def _end(items: Sequence[_Item], *, committed: bool) -> None:
     wakes: set[Wake] = set()
     for _, future, wake in items:
         if not future.done():
@@ -213,42 +278,3 @@ def _end(items: Sequence[tuple[object, Future[bool], Wake | None]], *, committed
                 wakes.add(wake)
     for wake in wakes:
         wake()
-
-
-def ended(wake: Wake | None, *, committed: bool) -> Future[bool]:
-    """
-    Return a future that has ended already, as `Writer.submit` does.
-    """
-    future: Future[bool] = Future()
-    _end([(None, future, wake)], committed=committed)
-    return future
-
-
-def store_now(outbox: Outbox, entry: Entry) -> bool:
-    """
-    Commit *entry* from the calling thread, or leave it to the log; return whether it is committed.
-    """
-    try:
-        _store_entries(outbox, [entry])
-    except Exception:  # noqa: BLE001 - the entry must survive all that a store may do
-        _log_entry(entry)
-        return False
-    return True
-
-
-def _store_entries(outbox: Outbox, entries: Sequence[Entry]) -> None:
-    points = [entry for entry in entries if isinstance(entry, UsagePoint)]
-    if points:
-        outbox.add(points)
-    else:
-        outbox.discard([entry.idempotency_key for entry in entries], {State.DEFERRED})
-
-
-def _log_entry(entry: Entry) -> None:
-    if isinstance(entry, UsagePoint):
-        log_point(entry)
-    else:
-        # It stays visible as deferred, until a person decides.
-        logger.error(
-            "Deferred usage point %s could not be removed.", entry.idempotency_key, extra={"action": "outbox_refused"}
-        )

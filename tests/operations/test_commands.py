@@ -8,7 +8,8 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -223,6 +224,7 @@ def test_status_json(run, outbox) -> None:
         "held": 0,
         "oldest_pending": "2023-11-14T22:13:20+00:00",
         "oldest_deferred": None,
+        "spilled": 0,
         "overdue": [],
         "pauses": [],
     }
@@ -363,12 +365,11 @@ def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
     assert (ran.status, api.requests) == (2, 0)
 
 
-def test_deliver_until_a_signal(run, outbox, api) -> None:
+@contextmanager
+def stopped_after_a_point(api) -> Generator[None]:
     """
-    Without `--once` the command works until a signal, in a process that goes on afterwards.
+    Send SIGTERM to the main thread when the API has counted a point.
     """
-    outbox.add([point("a")])
-    before = signal.getsignal(signal.SIGTERM)
 
     def stop() -> None:
         api.wait_for(points=1, timeout=PATIENCE)
@@ -376,8 +377,18 @@ def test_deliver_until_a_signal(run, outbox, api) -> None:
 
     thread = threading.Thread(target=stop)
     thread.start()
-    ran = run("deliver")
+    yield
     thread.join()
+
+
+def test_deliver_until_a_signal(run, outbox, api) -> None:
+    """
+    Without `--once` the command works until a signal, in a process that goes on afterwards.
+    """
+    outbox.add([point("a")])
+    before = signal.getsignal(signal.SIGTERM)
+    with stopped_after_a_point(api):
+        ran = run("deliver")
 
     assert (ran.status, state(outbox, "a"), signal.getsignal(signal.SIGTERM)) == (0, State.REGISTERED, before)
 
@@ -473,3 +484,43 @@ def test_prune_refuses_days_that_are_none(days, run, old) -> None:
 
     assert ran.status == 2
     assert f"expected a number of days, got '{days}'" in ran.err
+
+
+@pytest.fixture
+def spill(tmp_path, monkeypatch) -> SQLiteOutbox:
+    """
+    A spill with one point.
+    """
+    spill = SQLiteOutbox(tmp_path / "spill.sqlite3")
+    spill.add([point("spilled")])
+    spill.close()
+    monkeypatch.setenv("REMOTION_LICENSING_SPILL", f"sqlite:///{spill.path}")
+    return spill
+
+
+def test_status_counts_spilled_points(run, outbox, spill) -> None:
+    """
+    Points that wait in the spill need attention, and status says where they are.
+    """
+    ran, as_json = run("status"), run("status", "--json")
+
+    assert (ran.status, json.loads(as_json.out)["spilled"]) == (1, 1)
+    assert f"Spilled: 1 point in {spill!r}" in ran.out
+
+
+def test_deliver_once_moves_spilled_points(run, api, outbox, spill) -> None:
+    """
+    `deliver --once` moves the points of the spill to the outbox and registers them.
+    """
+    assert run("deliver", "--once").out == "1 usage point registered.\n"
+    assert (state(outbox, "spilled"), spill.list()) == (State.REGISTERED, [])
+
+
+def test_deliver_moves_spilled_points(run, api, outbox, spill) -> None:
+    """
+    `deliver` moves points of the spill to the outbox while it runs.
+    """
+    with stopped_after_a_point(api):
+        run("deliver")
+
+    assert state(outbox, "spilled") is State.REGISTERED

@@ -239,7 +239,7 @@ def test_outbox_that_cannot_be_made(look, file, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
     assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["error"] == [
-        f"The outbox {file.parent}/new/usage.sqlite3 cannot be created: this user cannot write to {file.parent}."
+        f"{file.parent}/new/usage.sqlite3 cannot be created: this user cannot write to {file.parent}."
     ]
 
 
@@ -470,3 +470,55 @@ def test_command_with_an_error(run, mounts, outbox) -> None:
 
     assert ran.status == 1
     assert "error   The licensing API at http://127.0.0.1:" in ran.out
+
+
+@pytest.mark.parametrize("file_system", ["overlay", "tmpfs"])
+def test_outbox_that_ends_with_its_container(look, mounts, file, file_system) -> None:
+    """
+    An outbox inside a container's own layer, or in memory, is named.
+    """
+    mounts(f"30 22 0:30 / {file.parent} rw shared:9 - {file_system} {file_system} rw")
+
+    assert f"{file} is on {file_system}, which ends with its container or machine" in look()["warning"][0]
+
+
+def test_outbox_where_no_file_can_be(look, mounts) -> None:
+    """
+    A place that keeps no files, such as /proc, is an error.
+    """
+    mounts("24 22 0:22 / /proc rw shared:14 - proc proc rw")
+
+    assert look(outbox="sqlite:////proc/usage.sqlite3")["error"] == [
+        "/proc/usage.sqlite3 cannot be created: proc keeps no files."
+    ]
+
+
+def test_points_in_the_spill(look, tmp_path) -> None:
+    """
+    Points that wait in the spill are named, with its place.
+    """
+    spill = SQLiteOutbox(tmp_path / "spill.sqlite3")
+    spill.add([point("spilled")])
+    spill.close()
+
+    assert (
+        f"1 point in the spill {spill!r} until the outbox accepts them."
+        in look(spill=f"sqlite:///{spill.path}")["warning"]
+    )
+
+
+def test_no_spill(look) -> None:
+    """
+    A spill that is switched off is named, with what it costs.
+    """
+    assert any(text.startswith('spill is "off"') for text in look(spill="off")["warning"])
+
+
+def test_spill_that_cannot_be_read(look, tmp_path) -> None:
+    """
+    A spill that is another application's database is an error.
+    """
+    with closing(sqlite3.connect(tmp_path / "spill.sqlite3")) as other:
+        other.execute("CREATE TABLE other (x)")
+
+    assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["error"])

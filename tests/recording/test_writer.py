@@ -20,7 +20,8 @@ from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.points.logline import LOG_MARK
 from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.recording import writer as writer_module
-from remotion_licensing_integrations.recording.writer import Entry, Forget, Writer, store_now
+from remotion_licensing_integrations.recording.entries import Entry, Forget, store_now
+from remotion_licensing_integrations.recording.writer import Writer
 from tests._outboxes import PATIENCE, SlowOutbox, new_point
 
 

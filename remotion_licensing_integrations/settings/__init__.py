@@ -1,0 +1,35 @@
+"""
+Configuration as one frozen, validated value.
+
+In come keywords, a Django dict or the environment, of which the first wins; out goes `Settings`, or an error that names
+the field and the value.
+"""
+
+from .table import ENVIRONMENT, Settings, SettingsFields, check_setting
+from .takes import (
+    DEFAULT_BASE_URL,
+    DEFAULT_OUTBOX,
+    DEFAULT_SPILL,
+    DEFAULT_TIMEOUT,
+    FREE_LICENSE,
+    MAX_SECONDS,
+    SECONDS_PER_DAY,
+    DeliveryMode,
+    Idempotency,
+)
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "DEFAULT_OUTBOX",
+    "DEFAULT_SPILL",
+    "DEFAULT_TIMEOUT",
+    "ENVIRONMENT",
+    "FREE_LICENSE",
+    "MAX_SECONDS",
+    "SECONDS_PER_DAY",
+    "DeliveryMode",
+    "Idempotency",
+    "Settings",
+    "SettingsFields",
+    "check_setting",
+]
