@@ -31,6 +31,7 @@ from .values import (
     Pause,
     State,
     StoredPoint,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ __all__ = [
     "StoredPoint",
     "Tables",
     "Values",
+    "ignore",
     "open_outbox",
 ]
 

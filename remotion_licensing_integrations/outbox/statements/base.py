@@ -104,12 +104,11 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        old = "FROM {points} WHERE state = 'registered' AND due < {now} - %(older_than)s::float8"
+        self.count_old = self._text(f"SELECT COUNT(*) {old}")
         # A derived table, because MySQL allows no LIMIT in an IN subquery.
         self.prune = self._text(f"""
-            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (
-                SELECT id FROM {{points}} WHERE state = 'registered' AND due < {{now}} - %(older_than)s::float8
-                LIMIT {PRUNE_STEP}
-            ) AS old)
+            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (SELECT id {old} LIMIT {PRUNE_STEP}) AS old)
         """)
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
@@ -125,11 +124,11 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
+        Return the statement for the latest rows that meet *conditions*; a row begins with current time and id.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
-            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+            f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
