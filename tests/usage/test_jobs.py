@@ -749,6 +749,52 @@ def test_inline_delivery(how) -> None:
     assert api.keys == ["render-1"]
 
 
+@pytest.mark.parametrize("what", ["block", "job"])
+def test_inline_delivery_blocks_no_event_loop(what) -> None:
+    """
+    Synchronous code in an event loop delivers while the loop goes on, also when the API hangs.
+    """
+    gate, answers = threading.Event(), []
+
+    def hang(body: Any) -> Any:
+        answers.append(gate.wait(PATIENCE))
+        return OK(body)
+
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=Api(hang).transport)
+
+    async def main() -> None:
+        if what == "job":
+            make_job("sync", lambda: None, recorder=recorder)(usage_token=TOKEN)
+        else:
+            with conversion("cloud-render", recorder=recorder):
+                pass
+        gate.set()
+
+    asyncio.run(main())
+    recorder.stop()
+
+    assert answers == [True]
+
+
+def test_inline_delivery_in_a_loop_that_is_about_to_close() -> None:
+    """
+    A block that ends when the loop runs no more threads leaves its point in the outbox.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+
+    async def main() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        with conversion("cloud-render", recorder=recorder):
+            pass
+
+    asyncio.run(main())
+    pending = recorder.counts().stored.pending
+    recorder.stop()
+
+    assert (pending, api.keys) == (1, [])
+
+
 def test_inline_delivery_in_the_loop_of_another_library() -> None:
     """
     A job that no loop of asyncio runs delivers, too.
