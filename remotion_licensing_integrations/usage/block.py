@@ -115,6 +115,7 @@ class Conversion:
     def _ending(self, error: BaseException | None) -> Ending | None:
         if error is None:
             return None if self._again else "whole"
+        error = queues.find_limit(error)
         if queues.is_put_off(error) or self._run.retries(error):
             return None
         if queues.is_interruption(error):

@@ -757,7 +757,7 @@ def test_inline_delivery_blocks_no_event_loop(what) -> None:
     gate, answers = threading.Event(), []
 
     def hang(body: Any) -> Any:
-        answers.append(gate.wait(PATIENCE))
+        answers.append(gate.wait(PATIENCE / 2))  # less than the delivery has
         return OK(body)
 
     recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=Api(hang).transport)
