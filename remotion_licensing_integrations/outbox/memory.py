@@ -17,9 +17,9 @@ from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .rows import to_moment, to_wait
 from .values import (
+    DISCARDABLE,
     MAX_DELAY,
     PAUSE_GRACE,
-    UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
@@ -93,7 +93,7 @@ class MemoryOutbox(Outbox):
                 ClaimedPoint(row.id, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
             ]
 
-    def settle(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         now = self._clock()
         with _lock:
             applied = [change for change in changes if self._apply(change, now)]
@@ -152,12 +152,12 @@ class MemoryOutbox(Outbox):
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
 
-    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         with _lock:
-            unsettled = self._keys(idempotency_keys, *states)
-            for key in unsettled:
+            found = self._keys(idempotency_keys, *states)
+            for key in found:
                 del self._rows[key]
-            return len(unsettled)
+            return len(found)
 
     def prune(self, older_than: float) -> int:
         limit = self._clock() - older_than

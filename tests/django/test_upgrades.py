@@ -64,7 +64,7 @@ def test_process_of_the_older_version(alias):
     claimed = claim(outbox)
 
     assert sorted(keys(claimed)) == ["after", "before"]
-    assert outbox.settle([each.register(REGISTRATION) for each in claimed]) == 2
+    assert outbox.update([each.register(REGISTRATION) for each in claimed]) == 2
     outbox.close()
 
 

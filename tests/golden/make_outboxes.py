@@ -52,7 +52,7 @@ def fill(outbox: Any) -> None:
     }
     for key, way in ways.items():
         outbox.add([point(key, host="https://myapp.com", is_production=key != "development")])
-        outbox.settle([way(claimed) for claimed in outbox.claim(1, lease=LEASE)])
+        outbox.update([way(claimed) for claimed in outbox.claim(1, lease=LEASE)])
     outbox.add([point("claimed", event="web-render", is_still=True)])
     outbox.claim(1, lease=LEASE)
     outbox.add([point("pending", host="https://myapp.com", succeeded=False)])

@@ -117,7 +117,7 @@ def add_and_claim(path, writers, each):
         taken = []
         while len(taken) < total:
             claimed = outbox.claim(50, lease=600)
-            outbox.settle([entry.register(Registration(billable=True, classification=None)) for entry in claimed])
+            outbox.update([entry.register(Registration(billable=True, classification=None)) for entry in claimed])
             taken += [entry.point.idempotency_key for entry in claimed]
         say(taken)
 
@@ -148,7 +148,7 @@ def claim_and_wait(place, lease):
     claimed = outbox.claim(100, lease=float(lease))
     say([entry.point.idempotency_key for entry in claimed])
     sys.stdin.readline()
-    say(outbox.settle([entry.reject("no") for entry in claimed]))
+    say(outbox.update([entry.reject("no") for entry in claimed]))
     outbox.close()
 
 

@@ -23,7 +23,7 @@ from tests.outbox._versions import COLUMN
 
 pytest.importorskip("pymysql")
 
-from remotion_licensing_integrations.outbox import mysql
+from remotion_licensing_integrations.outbox.drivers import mysql
 
 ISOLATION = {
     "postgresql": "SELECT current_setting('transaction_isolation')",
@@ -208,7 +208,7 @@ def test_user_who_may_make_no_tables(limited_url, outbox):
     outbox.open()
     with closing(open_outbox(limited_url)) as limited:
         limited.add(points(2))
-        limited.settle([claimed.reject("no") for claimed in claim(limited)])
+        limited.update([claimed.reject("no") for claimed in claim(limited)])
 
         assert limited.retry() == 2
         assert limited.counts().pending == 2
@@ -276,7 +276,7 @@ def test_claims_where_the_server_is_serializable(postgresql):
 
         def deliver(_):
             with closing(open_outbox(url)) as outbox:
-                return sum(outbox.settle([each.reject("no") for each in claim(outbox, 5)]) for _ in range(40))
+                return sum(outbox.update([each.reject("no") for each in claim(outbox, 5)]) for _ in range(40))
 
         with ThreadPoolExecutor(8) as executor:
             assert sum(executor.map(deliver, range(8))) == 400

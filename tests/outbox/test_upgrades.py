@@ -23,7 +23,7 @@ from tests.outbox._values import keys, point
 pytest.importorskip("pymysql")
 pytest.importorskip("psycopg")
 
-from remotion_licensing_integrations.outbox import postgresql as driver
+from remotion_licensing_integrations.outbox.drivers import postgresql as driver
 
 NEWEST = len(MIGRATIONS["sqlite"])
 #: What a migration that has seen the light may consist of.

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, unquote
 
 import pymysql  # type: ignore[import-untyped] # PyMySQL has no types
 
-from ..errors import OutboxError
-from .connection import Session
-from .driver import MAX_SILENCE, Driver, refused_url, split_url
+from ...errors import OutboxError
+from ..connection import Session
+from .base import MAX_SILENCE, Driver, refused_url, split_url
 
 _LOCK: Final = "remotion_usage_point"
 _LOCK_WAIT: Final = 5  # seconds
@@ -45,7 +45,7 @@ _READ: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-class MySQL(Driver):
+class PyMySQLDriver(Driver):
     """
     The database of *url*, whose query has options of PyMySQL.
     """

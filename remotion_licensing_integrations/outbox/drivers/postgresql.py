@@ -16,8 +16,8 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready, Wait
 
-from .connection import Session
-from .driver import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
+from ..connection import Session
+from .base import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
 
 _T = TypeVar("_T")
 
@@ -44,7 +44,7 @@ _SESSION: Final = """
 """
 
 
-class PostgreSQL(Driver):
+class PsycopgDriver(Driver):
     """
     The database of *url*, whose query has options of libpq and `prepare_threshold`.
     """

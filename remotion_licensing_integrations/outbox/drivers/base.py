@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
 
-from .._support.masking import mask, mask_url
-from ..errors import ConfigurationError
-from .connection import Database, Session
+from ..._support.masking import mask, mask_url
+from ...errors import ConfigurationError
+from ..connection import Database, Session
 
 #: Seconds that a server may be silent; a frozen one would be silent forever.
 MAX_SILENCE: Final = 10
