@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from remotion_licensing_integrations import Settings, UsageRecorder, usage_point
 from remotion_licensing_integrations.asgi import UsageMiddleware
 
-from .common import report
+from .common import differences, report
 
 ROUNDS = 200
+COUNTED_ROUNDS = 20
 AT_ONCE = 50  # requests
 
 
@@ -87,16 +88,16 @@ async def serve_together(app: Any, requests: int) -> float:
     return (time.perf_counter() - start) / requests * 1e6
 
 
-def compare(apps: dict[str, Any], requests: int) -> dict[str, float]:
+def compare(apps: dict[str, Any], requests: int) -> dict[str, list[float]]:
     """
-    Return the median microseconds of each app, taken in turns.
+    Return the microseconds that each app takes in each round, taken in turns.
     """
     samples: dict[str, list[float]] = {name: [] for name in apps}
     with asyncio.Runner() as runner:
         for _ in range(ROUNDS):
             for name, app in apps.items():
                 samples[name].append(runner.run(serve(app, requests)))
-    return {name: statistics.median(values) for name, values in samples.items()}
+    return samples
 
 
 def bench_other_routes(folder: Path) -> None:
@@ -106,9 +107,12 @@ def bench_other_routes(folder: Path) -> None:
     for messages, requests in ((1, 50), (64, 10)):
         app = app_of(messages)
         recorder = UsageRecorder(Settings(license_key="rm_pub_bench", outbox=f"sqlite:///{folder}/other.sqlite3"))
-        times = compare({"bare": app, "no-op": no_op(app), "ours": UsageMiddleware(app, recorder=recorder)}, requests)
-        added, reference = times["ours"] - times["bare"], times["no-op"] - times["bare"]
-        report(f"other route, {messages} body messages: added", added, "us", reference, "no-op middleware")
+        ours = UsageMiddleware(app, recorder=recorder)
+        samples = compare({"no-op": no_op(app), "bare": app, "ours": ours, "bare again": app}, requests)
+        reference = differences(samples["no-op"], samples["bare"])
+        for name in ("bare again", "no-op", "ours"):
+            added = differences(samples[name], samples["bare"])
+            report(f"other route, {messages} body messages, added: {name}", added, "us", reference, "no-op")
 
 
 def bench_counted_route(folder: Path) -> None:
@@ -124,21 +128,49 @@ def bench_counted_route(folder: Path) -> None:
     recorder = UsageRecorder(settings)
     recorder.start()
     app = UsageMiddleware(app_of(1, endpoint), recorder=recorder)
+    appends: list[float] = []
+    again: list[float] = []
+    alone: list[Cost] = []
+    together: list[Cost] = []
     with asyncio.Runner() as runner, (folder / "log").open("ab", buffering=0) as log:
         runner.run(serve(app, 200))
-        wall, cpu, cpu_together, append = [], [], [], []
-        for _ in range(20):
-            before = time.thread_time()
-            wall.append(runner.run(serve(app, AT_ONCE)))
-            between = time.thread_time()
-            runner.run(serve_together(app, AT_ONCE))
-            cpu.append((between - before) / AT_ONCE * 1e6)
-            cpu_together.append((time.thread_time() - between) / AT_ONCE * 1e6)
-            append.append(time_append(log.fileno(), AT_ONCE))
+        for _ in range(COUNTED_ROUNDS):
+            appends.append(time_append(log.fileno(), AT_ONCE))
+            alone.append(cost_of(lambda: runner.run(serve(app, AT_ONCE))))
+            together.append(cost_of(lambda: runner.run(serve_together(app, AT_ONCE))))
+            again.append(time_append(log.fileno(), AT_ONCE))
     recorder.stop()
-    report("counted route: wall time", statistics.median(wall), "us", statistics.median(append), "append + fdatasync")
-    report("counted route: CPU of the event loop's thread", statistics.median(cpu), "us")
-    report(f"counted route: the same, {AT_ONCE} requests at once", statistics.median(cpu_together), "us")
+    report("counted route: append + fdatasync again", again, "us", appends, "append + fdatasync")
+    report("counted route: wall time", [cost.wall for cost in alone], "us", appends, "append + fdatasync")
+    for name, costs in (("", alone), (f", {AT_ONCE} requests at once", together)):
+        report(f"counted route{name}: CPU of the event loop's thread", [cost.loop for cost in costs], "us")
+        report(f"counted route{name}: CPU of all threads", [cost.cpu for cost in costs], "us")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    Microseconds of a request.
+
+    Attributes:
+        wall: Of time.
+        loop: Of CPU, in the thread of the event loop.
+        cpu: Of CPU, in all threads.
+    """
+
+    wall: float
+    loop: float
+    cpu: float
+
+
+def cost_of(serve_all: Callable[[], object]) -> Cost:
+    """
+    Return what each of `AT_ONCE` requests costs.
+    """
+    clocks = (time.perf_counter, time.thread_time, time.process_time)
+    before = [clock() for clock in clocks]
+    serve_all()
+    return Cost(*((clock() - start) / AT_ONCE * 1e6 for clock, start in zip(clocks, before, strict=True)))
 
 
 def time_append(descriptor: int, count: int) -> float:

@@ -4,8 +4,9 @@ What all sections share.
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from remotion_licensing_integrations import UsagePoint
@@ -41,12 +42,33 @@ def _cpu_times() -> tuple[int, int]:
     return sum(figures) - figures[3] - figures[4], sum(figures)
 
 
-def report(name: str, value: float, unit: str, reference: float | None = None, of: str = "") -> None:
+def report(name: str, values: Sequence[float], unit: str, references: Sequence[float] = (), of: str = "") -> None:
     """
-    Print one figure and its ratio to the reference.
+    Print the median of what the rounds measured, its spread, and its ratio to the median of the reference.
     """
-    ratio = "" if reference is None else f"   {value / reference:5.2f} x {of} ({reference:,.1f})"
-    print(f"  {name:<44}{value:>12,.1f} {unit:<9}{ratio}", flush=True)
+    median = statistics.median(values)
+    ratio = ""
+    if references:
+        reference = statistics.median(references)
+        ratio = f"   {median / reference:6.2f} x {of} ({reference:,.1f})"
+    print(f"  {name:<64}{median:>10,.1f} {unit:<3}{spread(values):>24}{ratio}".rstrip(), flush=True)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """
+    Return between which values the inner half of the rounds is; nothing for a single round.
+    """
+    if len(values) == 1:
+        return ""
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def differences(values: Sequence[float], references: Sequence[float]) -> list[float]:
+    """
+    Return by how much each value is larger than the reference of the same round.
+    """
+    return [value - reference for value, reference in zip(values, references, strict=True)]
 
 
 def rate(times: int, work: Callable[[], object]) -> float:

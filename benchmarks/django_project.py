@@ -62,6 +62,7 @@ VARIANTS = {
     "ours": Variant("ours", middleware=OURS, on_connect=DURABLE),
     "ours, Django's SQLite": Variant("ours", middleware=OURS),
     "create()": Variant("create", on_connect=DURABLE),
+    "create() again": Variant("create", on_connect=DURABLE),
     "create(), Django's SQLite": Variant("create"),
     "OpenTelemetry": Variant("opentelemetry"),
     "Sentry, no traces": Variant("sentry", {"sample_rate": 0.0}),

@@ -1,6 +1,9 @@
 """
 Timings, each beside a reference taken in the same run: ratios travel between machines, absolute figures do not.
 
+A figure is the median of several rounds; in brackets behind it are the quartiles, between which half of the rounds are.
+Each section measures something twice as if it were two variants ("again"): less than they differ is noise.
+
 Run it with `scripts/bench [SECTION …]`; it needs a quiet machine and some minutes.
 """
 
@@ -12,9 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .asgi import bench_counted_route, bench_other_routes
+from .backlog import bench_backlog
 from .common import MAX_BUSY, share_of_others
 from .delivery import bench_delivery
 from .django import bench_django
+from .imports import bench_imports
 from .server import bench_server
 from .store import bench_store
 
@@ -24,6 +29,8 @@ SECTIONS = {
     "django": bench_django,
     "store": bench_store,
     "delivery": bench_delivery,
+    "backlog": bench_backlog,
+    "imports": bench_imports,
     "server": bench_server,
 }
 

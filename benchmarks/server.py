@@ -73,7 +73,7 @@ def bench_server(folder: Path) -> None:
 
 
 def _print(rounds: list[dict[str, dict[str, float]]]) -> None:
-    heads = "".join(f"{head:>9}" for head in ("p50", "p99", "light", "lag p99", "points", "drained"))
+    heads = "".join(f"{head:>9}" for head in ("p50", "p99", "light", "lag p99", "CPU", "points", "drained"))
     print(f"  {'':<32}{'throughput x bare':>24}{heads}")
     for name in VARIANTS:
         ratios = [each[name]["rate"] / each["bare"]["rate"] for each in rounds]
@@ -83,7 +83,7 @@ def _print(rounds: list[dict[str, dict[str, float]]]) -> None:
         drained = f"{median['drained']:.1f} s" if median["drained"] else "-"
         print(
             f"  {name:<32}{spread:>24}{median['p50']:>6.2f} ms{median['p99']:>6.2f} ms{median['light p50']:>6.2f} ms"
-            f"{median['lag']:>6.2f} ms{points:>9}{drained:>9}",
+            f"{median['lag']:>6.2f} ms{median['cpu']:>6.0f} us{points:>9}{drained:>9}",
             flush=True,
         )
 
@@ -92,22 +92,36 @@ def _measure(name: str, folder: Path) -> dict[str, float]:
     app, api = VARIANTS[name]
     folder.mkdir()
     workers = 4 if "workers" in name else 1
-    with _api(api), _server(app, folder, workers):
+    delivers = app == "worker" and api in {"0", "50"}
+    with _api(api), _server(app, folder, workers) as pid:
         _load(folder.parent / "saturate.lua", 1, CONNECTIONS)
+        if delivers:
+            _drain()
         light = _load(folder.parent / "light.lua", SECONDS, 10)
         _ask("/lag")
         _load(folder.parent / "steady.lua", SECONDS, CONNECTIONS)
         lag = _ask("/lag")["p99"]
-        before = _ask("/points")["stored"]
+        stored, cpu = _ask("/points")["stored"], _cpu_seconds(pid)
         saturated = _load(folder.parent / "saturate.lua", SECONDS, CONNECTIONS)
-        stored = _ask("/points")["stored"] - before
-        start, drained = time.monotonic(), 0.0
-        if app == "worker" and api in {"0", "50"}:
-            while _ask("/points")["pending"] and time.monotonic() - start < DRAIN:
-                time.sleep(0.1)
-            drained = time.monotonic() - start
+        cpu, stored = _cpu_seconds(pid) - cpu, _ask("/points")["stored"] - stored
+        drained = _drain() if delivers else 0.0
     points = stored / saturated["responses"] if app in {"off", "worker"} else 0.0
-    return {**saturated, "light p50": light["p50"], "lag": lag, "points": points, "drained": drained}
+    figures = {"light p50": light["p50"], "lag": lag, "points": points, "drained": drained}
+    return {**saturated, **figures, "cpu": 1e6 * cpu / saturated["responses"]}
+
+
+def _drain() -> float:
+    start = time.monotonic()
+    while _ask("/points")["pending"] and time.monotonic() - start < DRAIN:
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+def _cpu_seconds(pid: int) -> float:
+    # proc_pid_stat(5): user and system time, of the process and of its children, which are uvicorn's workers.
+    family = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    ticks = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:13] for each in family]
+    return sum(int(tick) for pair in ticks for tick in pair) / os.sysconf("SC_CLK_TCK")
 
 
 def _load(script: Path, seconds: int, connections: int) -> dict[str, float]:
@@ -133,18 +147,21 @@ def _ask(path: str) -> Any:
 
 
 @contextmanager
-def _server(app: str, folder: Path, workers: int) -> Generator[None]:
+def _server(app: str, folder: Path, workers: int) -> Generator[int]:
+    """
+    Run the app, and yield the server's process id.
+    """
     command = [sys.executable, "-m", "uvicorn", "benchmarks.server_app:make", "--factory", "--port", str(PORT)]
     command += ["--workers", str(workers), "--no-access-log", "--log-level", "critical"]
     environment = {**os.environ, "BENCH_APP": app, "BENCH_FOLDER": str(folder), "BENCH_API": str(API_PORT)}
-    with _running(_pinned(1, command), environment):
+    with _running(_pinned(1, command), environment) as pid:
         for _ in range(200):
             try:
                 _ask("/points")
                 break
             except OSError:
                 time.sleep(0.05)
-        yield
+        yield pid
 
 
 @contextmanager
@@ -158,10 +175,10 @@ def _api(behaviour: str) -> Generator[None]:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str]) -> Generator[None]:
+def _running(command: list[str], environment: dict[str, str]) -> Generator[int]:
     process = subprocess.Popen(command, env=environment)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:

@@ -6,14 +6,14 @@ A usage point goes through the folders in this order; each `__init__.py` says wh
     usage/       a request, job or block has ended: does it count, and how?             settlement.py
     recording/   one writer thread has it committed; a response waits 0.25 s at most    recorder.py, writer.py
     outbox/      it is durable: in a file, a server, Django's database or memory        contract.py, sql.py
-    delivery/    it is claimed, sent, and settled by its answer; or delivery pauses     deliverer.py, verdicts.py
+    delivery/    it is claimed, sent, and updated by its answer; or delivery pauses     deliverer.py, verdicts.py
     api/         one HTTP call of the licensing API, and what its answer means          protocol.py, http.py
 
 Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhooks.py (Remotion Lambda), operations/
 (the command line), testing/ (the sandbox, a pytest plugin), _support/ (a cellar).
 
     a new web framework    a file like asgi.py, or a package like django/, over `usage.Settlement`
-    a new database         its SQL in outbox/statements/, and a driver or a connection beside it
+    a new database         its SQL in outbox/statements/, and its driver in outbox/drivers/
     a new job queue        usage/queues.py when it runs jobs that count; django/enqueuer.py is for one that delivers
     a new setting          settings/table.py, twice: `SettingsFields` and `Settings`; and its row in docs/settings.md
     a new command          a `@command` function in operations/, listed in `cli.COMMANDS`

@@ -196,7 +196,7 @@ class WebhookReceiver:
     def _settlement(self, webhook: Webhook) -> Settlement:
         settlement = Settlement(find_recorder(self._recorder))
         settings = settlement.recorder.settings
-        settlement.resume(
+        settlement.take_deferred(
             webhook.point
             or UsagePoint(
                 event=self._event,

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from remotion_licensing_integrations.api import http as _http
 from remotion_licensing_integrations.delivery.deliverer import Deliverer
@@ -130,9 +128,9 @@ class RefusingOutbox(MemoryOutbox):
         self._check("claim")
         return super().claim(limit, lease=lease)
 
-    def settle(self, changes: Any) -> int:
-        self._check("settle")
-        return super().settle(changes)
+    def update(self, changes: Any) -> int:
+        self._check("update")
+        return super().update(changes)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         self._check("pause")
@@ -199,19 +197,3 @@ class Rig:
     def states(self) -> dict[str, int]:
         counts = self.outbox.counts()
         return {state: count for state in State if (count := getattr(counts, state))}
-
-
-@pytest.fixture
-def rig() -> Iterator[Callable[..., Rig]]:
-    """
-    Makes rigs and closes their deliverers.
-    """
-    rigs: list[Rig] = []
-
-    def make(*replies: Reply, **options: Any) -> Rig:
-        rigs.append(Rig(*replies, **options))
-        return rigs[-1]
-
-    yield make
-    for made in rigs:
-        made.deliverer.close()

@@ -22,24 +22,24 @@ Make = Callable[..., UsageRecorder]
 
 
 @pytest.fixture
-def outbox() -> SlowOutbox:
+def slow_outbox() -> SlowOutbox:
     return SlowOutbox()
 
 
 @pytest.fixture
-def make(outbox) -> Iterator[Make]:
+def make_recorder(slow_outbox) -> Iterator[Make]:
     recorders: list[UsageRecorder] = []
     _others.clear()
     _others.update(threading.enumerate())
 
-    def make(*, store: Any = outbox, transport: Any = None, **settings: Any) -> UsageRecorder:
+    def make(*, store: Any = slow_outbox, transport: Any = None, **settings: Any) -> UsageRecorder:
         options = {"license_key": KEY, "base_url": "http://api.test", "delivery": "external", **settings}
         recorders.append(UsageRecorder(Settings(**options), outbox=store, transport=transport))
         return recorders[-1]
 
     yield make
-    outbox.gate.set()
-    outbox.refuses = False
+    slow_outbox.gate.set()
+    slow_outbox.refuses = False
     for recorder in recorders:
         recorder.stop(PATIENCE)
 

@@ -266,6 +266,37 @@ def test_import_loads_no_http_library(name: str, probe) -> None:
     assert set() == heavy & set(probe[name]["modules"])
 
 
+DJANGO = f"""
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["{PACKAGE}.django"])
+import django
+django.setup()
+import {PACKAGE}.django.middleware
+"""
+FIRST_POINT = f"""
+from {PACKAGE} import Settings, UsagePoint, UsageRecorder
+recorder = UsageRecorder(Settings(license_key="rm_pub_0", delivery="off"))
+recorder.start()
+assert recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True), wait=60)
+recorder.stop()
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [f"import {PACKAGE}.starlette", f"import {PACKAGE}.fastapi", DJANGO, FIRST_POINT],
+    ids=["starlette", "fastapi", "django", "first point"],
+)
+def test_no_http_library_before_the_first_delivery(code: str, tmp_path) -> None:
+    """
+    Neither the adapters of frameworks nor a point that is recorded, but not delivered, load an HTTP library.
+    """
+    code += "\nimport sys; print(*{'httpx', 'httpx2', 'httpcore', 'httpcore2'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_starts_no_thread(name: str, probe) -> None:
     """

@@ -2,7 +2,7 @@
 What becomes of a webhook of Remotion Lambda, whatever framework has received it.
 """
 
-# ruff: noqa: F811, FBT001 - fixtures are imported, and pytest passes parameters by name
+# ruff: noqa: FBT001 - pytest passes parameters by name
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from remotion_licensing_integrations.usage import CURRENT, Settlement
 from remotion_licensing_integrations.webhooks import Webhook, WebhookAnswer, WebhookReceiver
 
 from ._asgi import ORIGIN, PATIENCE, QUIET
-from ._recorders import actions, make, outbox  # noqa: F401 - fixtures
+from ._recorders import actions
 from ._webhooks import DEFERRED, GOLDEN, SECRET, SIGNED, TOKEN, golden, payload, sign, signed, with_token
 
 RECEIVER = WebhookReceiver(SECRET)
@@ -334,11 +334,11 @@ def test_secret_is_not_shown(secret: str, caplog) -> None:
 
 @BOTH
 @pytest.mark.parametrize(("kind", "succeeded"), [("success", True), ("error", False), ("timeout", False)])
-def test_deferred_point(how: str, kind: str, succeeded: bool, make) -> None:
+def test_deferred_point(how: str, kind: str, succeeded: bool, make_recorder) -> None:
     """
     With a token the deferred point gets its outcome.
     """
-    recorder = make()
+    recorder = make_recorder()
     recorder.record(DEFERRED, wait=PATIENCE)
 
     assert record(how, with_token(kind), recorder=recorder) == WebhookAnswer(200)
@@ -347,11 +347,11 @@ def test_deferred_point(how: str, kind: str, succeeded: bool, make) -> None:
 
 @BOTH
 @pytest.mark.parametrize(("kind", "succeeded"), [("success", True), ("error", False), ("timeout", False)])
-def test_own_point(how: str, kind: str, succeeded: bool, make) -> None:
+def test_own_point(how: str, kind: str, succeeded: bool, make_recorder) -> None:
     """
     Without a token the render gives a point of its own, with the key of its id.
     """
-    recorder = make()
+    recorder = make_recorder()
 
     assert record(how, payload(kind), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == [(KEY, succeeded, State.PENDING)]
@@ -400,11 +400,11 @@ def test_fields_of_a_token(remotion_usage) -> None:
 
 
 @BOTH
-def test_failures_are_not_reported(how: str, make) -> None:
+def test_failures_are_not_reported(how: str, make_recorder) -> None:
     """
     Where failures are not reported, the deferral of a failed render goes, and the webhook need not come again.
     """
-    recorder = make(report_failures=False)
+    recorder = make_recorder(report_failures=False)
     recorder.record(DEFERRED, wait=PATIENCE)
 
     assert record(how, with_token("error"), recorder=recorder) == WebhookAnswer(200)
@@ -413,25 +413,25 @@ def test_failures_are_not_reported(how: str, make) -> None:
 
 
 @BOTH
-def test_no_licence_key(how: str, make) -> None:
+def test_no_licence_key(how: str, make_recorder) -> None:
     """
     Without a licence key nothing is recorded, and the webhook need not come again.
     """
-    recorder = make(license_key=None, delivery="inline")
+    recorder = make_recorder(license_key=None, delivery="inline")
 
     assert record(how, payload(), recorder=recorder) == WebhookAnswer(200)
     assert stored(recorder) == []
 
 
 @BOTH
-def test_store_that_refuses(how: str, make, outbox) -> None:
+def test_store_that_refuses(how: str, make_recorder, slow_outbox) -> None:
     """
     While the store refuses, the webhook shall come again; then it counts once all the same.
     """
-    recorder = make()
-    outbox.refuses = True
+    recorder = make_recorder()
+    slow_outbox.refuses = True
     first = record(how, payload(), recorder=recorder)
-    outbox.refuses = False
+    slow_outbox.refuses = False
     recorder.stop(PATIENCE)
 
     assert first == WebhookAnswer(503, "the usage point is not recorded yet")
@@ -440,37 +440,37 @@ def test_store_that_refuses(how: str, make, outbox) -> None:
 
 
 @BOTH
-def test_store_that_hangs(how: str, make, outbox, monkeypatch) -> None:
+def test_store_that_hangs(how: str, make_recorder, slow_outbox, monkeypatch) -> None:
     """
     The wait for a commit is bounded, and the webhook shall come again.
     """
     monkeypatch.setattr(webhooks, "WEBHOOK_COMMIT_WAIT", 0.01)
-    outbox.gate.clear()
+    slow_outbox.gate.clear()
 
-    assert record(how, payload(), recorder=make()).status == 503
+    assert record(how, payload(), recorder=make_recorder()).status == 503
 
 
 @BOTH
-def test_patience(how: str, make, outbox, monkeypatch) -> None:
+def test_patience(how: str, make_recorder, slow_outbox, monkeypatch) -> None:
     """
     No user waits for the answer, so a commit may take longer than in a request.
     """
     monkeypatch.setattr(recorder_module, "COMMIT_WAIT", 0)
-    outbox.gate.clear()
+    slow_outbox.gate.clear()
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(record, how, payload(), recorder=make())
-        outbox.wait_entered()
-        outbox.gate.set()
+        answer = pool.submit(record, how, payload(), recorder=make_recorder())
+        slow_outbox.wait_entered()
+        slow_outbox.gate.set()
 
     assert answer.result() == WebhookAnswer(200)
 
 
 @BOTH
-def test_crash(how: str, make, monkeypatch, caplog) -> None:
+def test_crash(how: str, make_recorder, monkeypatch, caplog) -> None:
     """
     An error of ours is logged, and the webhook shall come again.
     """
-    recorder = make()
+    recorder = make_recorder()
     monkeypatch.setattr(recorder, "_submit", None)
 
     assert record(how, payload(), recorder=recorder).status == 503
@@ -489,11 +489,11 @@ def test_unusable_settings(how: str, monkeypatch, caplog) -> None:
 
 
 @pytest.mark.parametrize("used", ["given", "request", "default"])
-def test_recorder(used: str, make) -> None:
+def test_recorder(used: str, make_recorder) -> None:
     """
     The given recorder goes before the request's, and that one before the default.
     """
-    three = {name: make(store=MemoryOutbox()) for name in ("given", "request", "default")}
+    three = {name: make_recorder(store=MemoryOutbox()) for name in ("given", "request", "default")}
     set_default_recorder(three["default"])
     around = CURRENT.set(Settlement(three["request"]) if used != "default" else None)
     try:
@@ -507,12 +507,12 @@ def test_recorder(used: str, make) -> None:
 
 @BOTH
 @pytest.mark.parametrize("delivery", ["inline", "external"])
-def test_inline(how: str, delivery: str, make, monkeypatch) -> None:
+def test_inline(how: str, delivery: str, make_recorder, monkeypatch) -> None:
     """
     With delivery "inline" the answer carries the delivery, for when it has gone out.
     """
     delivered: list[float | None] = []
-    recorder = make(delivery=delivery, timeout=3)
+    recorder = make_recorder(delivery=delivery, timeout=3)
     monkeypatch.setattr(recorder, "deliver", delivered.append)
     after = record(how, payload(), recorder=recorder).after
     if after:
@@ -522,11 +522,11 @@ def test_inline(how: str, delivery: str, make, monkeypatch) -> None:
     assert delivered == ([3] if delivery == "inline" else [])
 
 
-def test_inline_that_fails(make, outbox, monkeypatch, caplog) -> None:
+def test_inline_that_fails(make_recorder, slow_outbox, monkeypatch, caplog) -> None:
     """
     A delivery after the answer that meets an error is logged.
     """
-    recorder = make(delivery="inline")
+    recorder = make_recorder(delivery="inline")
     after = record("record", payload(), recorder=recorder).after
     monkeypatch.setattr(recorder, "_running", None)
     assert after is not None

@@ -2,7 +2,7 @@
 The endpoint for webhooks in real Starlette and FastAPI apps, once behind a real uvicorn.
 """
 
-# ruff: noqa: D102, F811, FBT001 - what tests define explains itself, fixtures are imported and given by name
+# ruff: noqa: D102, FBT001 - what tests define explains itself, fixtures are imported and given by name
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.starlette import UsageMiddleware, current_usage, remotion_webhook, usage_point
 
 from ._asgi import BASE_HTTP, KEY, ORIGIN, PATIENCE, QUIET, exchange, request, serving
-from ._recorders import actions, make, outbox  # noqa: F401 - fixtures
 from ._webhooks import PATH, SECRET, SIGNED, golden, payload, signed, with_token
 
 App = Any
@@ -191,11 +190,11 @@ def test_client_that_leaves(caplog) -> None:
 
 @APPS
 @pytest.mark.parametrize("inside", [[], [BASE_HTTP]], ids=["", "base"])
-def test_middleware(build: Build, inside: list[Middleware], make) -> None:
+def test_middleware(build: Build, inside: list[Middleware], make_recorder) -> None:
     """
     The middleware's recorder is used, and the request itself is not counted.
     """
-    recorder, other = make(), make()
+    recorder, other = make_recorder(), make_recorder()
     set_default_recorder(other)
     post(build(Middleware(UsageMiddleware, recorder=recorder), *inside, recorder=None), payload())
 
@@ -203,13 +202,13 @@ def test_middleware(build: Build, inside: list[Middleware], make) -> None:
 
 
 @APPS
-def test_refusing_store(build: Build, make, outbox) -> None:
+def test_refusing_store(build: Build, make_recorder, slow_outbox) -> None:
     """
     While the store refuses, the webhook shall come again; the app still learns of its render.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     seen: list[dict[str, Any]] = []
-    response = post(build(recorder=make(), on_webhook=seen.append), payload())
+    response = post(build(recorder=make_recorder(), on_webhook=seen.append), payload())
 
     assert (response.status_code, seen) == (503, [payload()])
 
@@ -286,11 +285,11 @@ def test_no_work(content: Any) -> None:
 
 
 @APPS
-def test_deferred_by_a_request(build: Build, make) -> None:
+def test_deferred_by_a_request(build: Build, make_recorder) -> None:
     """
     A point that a request defers waits in the outbox until the webhook brings its outcome.
     """
-    recorder = make()
+    recorder = make_recorder()
     app = build(Middleware(UsageMiddleware, recorder=recorder), recorder=None)
     tokens: list[str] = []
 
@@ -310,11 +309,11 @@ def test_deferred_by_a_request(build: Build, make) -> None:
 
 
 @APPS
-def test_inline(build: Build, make, monkeypatch) -> None:
+def test_inline(build: Build, make_recorder, monkeypatch) -> None:
     """
     With delivery "inline" what is due is delivered once the answer has gone out.
     """
-    recorder = make(delivery="inline")
+    recorder = make_recorder(delivery="inline")
     events: list[str] = []
     monkeypatch.setattr(recorder, "deliver", lambda _: events.append("delivered"))
     app = build(recorder=recorder)

@@ -1,8 +1,8 @@
 """
-Deliver what is due: claim points, have them registered, settle each by its result.
+Deliver what is due: claim points, have them registered, store what each result means.
 
-What a result means is in `verdicts`, whether delivery goes on in `pace`, and how much of a busy process it takes in
-`courtesy`.
+What a result means is in `verdicts`, whether delivery goes on in `pace`, how many points it claims in `stock`, and how
+much of a busy process it takes in `courtesy`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..errors import OutboxError
 from ..outbox import Change, Outbox, State
@@ -24,7 +24,10 @@ from ..settings import Settings
 from .courtesy import Courtesy
 from .pace import Pace
 from .senders import SenderPool
+from .stock import Stock
 from .verdicts import Judge
+
+_MOMENT: Final = 0.01  # seconds
 
 
 class Deliverer:
@@ -62,10 +65,11 @@ class Deliverer:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._noted_pause: tuple[str, float] | None = None
         self._courtesy = Courtesy()
+        self._stock = Stock(monotonic=monotonic)
         self._own_cpu = 0.0
         self._oldest = math.inf
         self._in_flight = 0
-        self._unsettled: list[Change] = []
+        self._changes: list[Change] = []
         self._pass_ends = math.inf
         self._finish_at = math.inf
         self._finishing = threading.Event()
@@ -134,11 +138,12 @@ class Deliverer:
             self._turn.release()
 
     def _pass(self, *, gives_way: bool) -> int:
-        # First settle what an earlier pass has left, before another deliverer claims these points.
-        registered = self._settle(0)
+        # First store what an earlier pass has left, before another deliverer claims these points.
+        registered = self._store(0)
+        self._stock.begin()
         began = time.thread_time() - self._own_cpu
         while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):
-            registered += self._settle(self._remaining() if self._in_flight else 0)
+            registered += self._store(self._remaining() if self._in_flight else 0)
         self._own_cpu = time.thread_time() - began
         return registered
 
@@ -151,40 +156,46 @@ class Deliverer:
         return not (wait and self._in_flight)
 
     def _claim(self) -> bool:
-        ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
-        if not ready or self._pace.seconds:
+        # A probe is a single point.
+        stock = 1 if self._pace.is_paused else self._stock.size(self._pace.window, is_busy=self._courtesy.is_busy)
+        if self._in_flight > stock // 2 or self._pace.seconds:
             return False
-        # Twice the number of senders, so that none waits for the store. A probe is a single point.
-        limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
-        claimed = self._outbox.claim(limit, lease=self._settings.lease)
+        claimed = self._outbox.claim(stock - self._in_flight, lease=self._settings.lease)
         unsafe = {point: change for point in claimed if (change := self._judge.hold_unsafe(point)) is not None}
-        self._unsettled += unsafe.values()
+        self._changes += unsafe.values()
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)
         safe = [point for point in claimed if point not in unsafe]
         threads = min(self._pace.window, self._in_flight + len(safe))
+        if self._pace.reason is not None and safe:
+            self._renew_note(self._pace.reason)
         self._senders.send(safe, begin_by=begin_by, threads=threads)
         self._in_flight += len(safe)
         return bool(claimed)
 
-    def _settle(self, timeout: float) -> int:
+    def _store(self, timeout: float) -> int:
         self._collect(timeout)
+        if self._in_flight and self._changes:
+            # One commit for all results of a moment: each keeps the store from requests that record.
+            self._finishing.wait(_MOMENT)
+            self._collect(0)
         # Kept until the store takes them: a point whose result is lost is sent again.
-        if self._unsettled:
-            self._outbox.settle(self._unsettled)
-        registered = sum(change.state is State.REGISTERED for change in self._unsettled)
-        self._unsettled.clear()
+        if self._changes:
+            self._outbox.update(self._changes)
+        registered = sum(change.state is State.REGISTERED for change in self._changes)
+        self._changes.clear()
         self._note_pause()
         return registered
 
     def _collect(self, timeout: float) -> None:
-        for claimed, result in self._senders.results(timeout):
-            self._in_flight -= 1
-            self._unsettled.append(self._judge.judge(claimed, result))
+        results = self._senders.results(timeout)
+        self._in_flight -= len(results)
+        self._stock.note(len(results))
+        self._changes += [self._judge.judge(claimed, result) for claimed, result in results]
         if self._pace.is_paused or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
-            self._unsettled.extend(claimed.release() for claimed in unsent)
+            self._changes.extend(claimed.release() for claimed in unsent)
 
     def _note_pause(self) -> None:
         # An operator may ask another process, which does not know about this pause.
@@ -198,6 +209,12 @@ class Deliverer:
             else:
                 self._outbox.pause(self._name, pause[0], self._pace.seconds)
             self._noted_pause = pause
+
+    def _renew_note(self, reason: str) -> None:
+        # A probe may take longer than `PAUSE_GRACE`; until it is answered, the pause lasts
+        # (tests/delivery/test_pauses.py::test_slow_probe).
+        with suppress(OutboxError):
+            self._outbox.pause(self._name, reason, self._settings.timeout)
 
     def _remaining(self) -> float:
         return max(0.0, min(self._pass_ends, self._finish_at) - self._monotonic())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -26,7 +26,7 @@ from .models import DUE_INDEX, PauseRecord, UsagePointRecord
 
 _T = TypeVar("_T")
 
-_KINDS: Final = frozenset({"sqlite", "postgresql", "mysql"})
+_KINDS: Final = frozenset(get_args(Database))  # as Django calls them, too
 _lock: Final = ForkLock()
 
 

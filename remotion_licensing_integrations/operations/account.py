@@ -66,7 +66,7 @@ def _write_usage(counts: Usage) -> None:
 
 @command(
     "reconcile",
-    "compare this outbox with the licensing API and settle held points",
+    "compare this outbox with the licensing API and resolve held points",
     argument("--counted", nargs="+", metavar="KEY", help="forget these held points: the API has counted them"),
     needs_outbox=True,
 )

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
-from .values import UNSETTLED, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
 
 
 class Outbox(ABC):
@@ -64,7 +64,7 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def settle(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         """
         Apply *changes*, all or none, and return how many took effect: those whose claim still stands.
         """
@@ -106,7 +106,7 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         """
         Delete for good, in one step, the points with these keys that are in one of *states*.
 
@@ -128,7 +128,7 @@ class Outbox(ABC):
         Note that *deliverer*, a name that no other has, delivers nothing for *reason* and tries again in *seconds*.
 
         A pause that is noted again keeps its beginning. One that is not renewed within `PAUSE_GRACE` seconds after its
-        end is void: its deliverer is gone.
+        end is void: its deliverer is gone. A deliverer that tries again therefore renews it for as long as that takes.
         """
 
     @abstractmethod

@@ -18,9 +18,9 @@ from .contract import Outbox
 from .forgotten import Forgotten
 from .rows import to_moment, to_wait
 from .values import (
+    DISCARDABLE,
     MAX_DELAY,
     PAUSE_GRACE,
-    UNSETTLED,
     Change,
     ClaimedPoint,
     Counts,
@@ -96,7 +96,7 @@ class MemoryOutbox(Outbox):
                 ClaimedPoint(row.id, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
             ]
 
-    def settle(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         now = self._clock()
         with _lock:
             applied = [change for change in changes if self._apply(change, now)]
@@ -155,13 +155,13 @@ class MemoryOutbox(Outbox):
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
 
-    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         with _lock:
-            unsettled = self._keys(idempotency_keys, *states)
-            for key in unsettled:
+            found = self._keys(idempotency_keys, *states)
+            for key in found:
                 del self._rows[key]
-            self._forgotten.note(idempotency_keys, states, len(unsettled))
-            return len(unsettled)
+            self._forgotten.note(idempotency_keys, states, len(found))
+            return len(found)
 
     def prune(self, older_than: float) -> int:
         limit = self._clock() - older_than

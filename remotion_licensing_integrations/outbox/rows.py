@@ -46,7 +46,7 @@ def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, An
 
 def to_change(change: Change) -> dict[str, Any]:
     """
-    Return the values of *change* for the statement that settles points.
+    Return the values of *change* for the statement that updates claimed points.
     """
     answer = change.registration
     return {

@@ -29,7 +29,7 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .values import MAX_DELAY, UNSETTLED, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
+from .values import DISCARDABLE, MAX_DELAY, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
 
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
@@ -81,14 +81,14 @@ class SQLOutbox(Outbox):
             self._connection.change(self._statements.reject, values)
             return None
 
-    def settle(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         if not changes:
             return 0
         # One statement writes each row once: of several changes of one claim the first.
         first: dict[ClaimedPoint, Change] = {}
         for change in changes:
             first.setdefault(change.claimed, change)
-        return self._statements.settle_rows(self._connection, [*map(to_change, first.values())], self._now())
+        return self._statements.update_rows(self._connection, [*map(to_change, first.values())], self._now())
 
     def next_due(self) -> float | None:
         [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())
@@ -127,7 +127,7 @@ class SQLOutbox(Outbox):
             return self._connection.change(self._statements.retry, self._now())
         return self._change_keys(self._statements.retry, idempotency_keys)
 
-    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = UNSETTLED) -> int:
+    def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         discarded = self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
         self._forgotten.note(idempotency_keys, states, discarded)
         return discarded

@@ -18,7 +18,7 @@ MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept
 MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
 MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
 
-#: Seconds after which a pause that was not renewed is void; more than one attempt to register a point takes.
+#: Seconds for which a pause that was not renewed stands after its end; its deliverer has so long to begin a probe.
 PAUSE_GRACE: Final = 60.0
 
 
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 
 #: The states of points that are not delivered, so that a person may delete them.
-UNSETTLED: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
+DISCARDABLE: Final = frozenset({State.DEFERRED, State.REJECTED, State.HELD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class StoredPoint:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    The change to a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.settle`.
+    The change to a claimed point; made by the methods of `ClaimedPoint`, applied by `Outbox.update`.
 
     Attributes:
         delay: Seconds until the point is due again; 0 unless it stays pending.

@@ -190,15 +190,22 @@ class ResolvedHost:
     source: HostSource
 
 
-def is_local(origin: str) -> bool:
+def is_local(host: str) -> bool:
     """
-    Whether *origin* is on this machine or in a private network, where no public page is.
+    Whether *host*, an origin or its name and port, is on this machine or in a private network, where no public page is.
+
+    The licensing API documents that "`localhost` or similar" counts as development, without a list; this is our reading
+    of it. A text that is neither is not local.
     """
-    name = (urlsplit(origin).hostname or "").removesuffix(".")
+    try:
+        name = urlsplit(host if "://" in host else f"//{host}").hostname
+    except ValueError:
+        return False
+    name = (name or "").removesuffix(".")
     try:
         return not ipaddress.ip_address(name).is_global
     except ValueError:
-        return "." not in name or name.endswith(_LOCAL_SUFFIXES)
+        return bool(name) and ("." not in name or name.endswith(_LOCAL_SUFFIXES))
 
 
 def own_origin(scheme: str, host: str | None) -> str | None:

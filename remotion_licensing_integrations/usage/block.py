@@ -191,15 +191,15 @@ def begin(
     if key is not None:
         usage.idempotency_key = key
     if token is not None:
-        _resume(settlement, token)
+        _take_deferred(settlement, token)
     return Conversion(settlement, run)
 
 
-def _resume(settlement: Settlement, token: str) -> None:
+def _take_deferred(settlement: Settlement, token: str) -> None:
     try:
         point = decode_token(token)
         if is_known(token):
-            settlement.resume(point)
+            settlement.take_deferred(point)
         else:
             settlement.key = point.idempotency_key
     except InvalidTokenError as error:

@@ -90,7 +90,7 @@ class PendingUsage:
     @idempotency_key.setter
     def idempotency_key(self, value: str) -> None:
         with logged_mistake():
-            if self._settlement.resumed and value != self._settlement.key:
+            if self._settlement.completes and value != self._settlement.key:
                 msg = "idempotency_key: cannot be changed after defer()"
                 raise ConfigurationError(msg)
             self._settlement.key = check_idempotency_key(value)

@@ -70,8 +70,8 @@ class Settlement:
     streaming = failed = aborted = False
     #: Whether this belongs to a block or job: its own end decides, not the end of a stream inside.
     is_block = False
-    #: Whether this settles a deferred point.
-    resumed = False
+    #: Whether this completes a deferred point.
+    completes = False
     #: Whether the outcome is decided, and whether it was a point.
     settled = recorded = False
     #: Whether blocks within the request have recorded points.
@@ -130,11 +130,11 @@ class Settlement:
         if options.host is not None:
             self.host = ResolvedHost(options.host, "configured")
 
-    def resume(self, point: UsagePoint) -> None:
+    def take_deferred(self, point: UsagePoint) -> None:
         """
-        Settle the deferred *point*; decorators no longer change it.
+        Complete the deferred *point*; decorators no longer change it.
         """
-        self.entered = self.resumed = True
+        self.entered = self.completes = True
         self.event, self.is_still, self.is_production = point.event, point.is_still, point.is_production
         self.host, self.key = ResolvedHost(point.host, "configured"), point.idempotency_key
 
@@ -204,7 +204,7 @@ class Settlement:
         self.settled = True
         point = self._outcome(ending, status)
         self.recorded = point is not None
-        if point is None and self.resumed and ending != "aborted":
+        if point is None and self.completes and ending != "aborted":
             # The point was skipped, or the work failed and failures are not reported: no outcome will come.
             return Forget(self.idempotency_key)
         return point
@@ -220,7 +220,7 @@ class Settlement:
         if self.deferred is not None:
             # Recorded without an outcome, so that work which never ends can be seen; a job that fails to pass its work
             # on leaves it deferred.
-            return self.deferred if succeeded or ending == "aborted" or self.resumed else None
+            return self.deferred if succeeded or ending == "aborted" or self.completes else None
         if self.succeeded is None and not self._tells(ending, status):
             return None
         if status in _NEVER_COUNTED or self.method in {"HEAD", "OPTIONS"}:
@@ -248,7 +248,7 @@ class Settlement:
             is_production=is_production,
             idempotency_key=self.idempotency_key,
         )
-        if not self.resumed:
+        if not self.completes:
             self.recorder.count_host(self.resolved_host)
         return point
 

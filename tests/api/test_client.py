@@ -40,7 +40,7 @@ from remotion_licensing_integrations.errors import (
     UnavailableError,
 )
 from remotion_licensing_integrations.points.point import EventCount, Registration, Usage
-from tests._servers import HTTP_MODULE, LIBRARIES, SUCCESS, answer, load_http, raw_server, reset, send, silence
+from tests._servers import LIBRARIES, SUCCESS, answer, load_http, raw_server, reset, send, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,16 +54,6 @@ USAGE = (
 )
 TIMEOUT = 0.15  # seconds, where a test waits for it
 PATIENCE = 5.0  # seconds, where none should be waited
-
-
-@pytest.fixture(params=LIBRARIES)
-def http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """
-    The HTTP module over each library.
-    """
-    module = load_http(request.param)
-    monkeypatch.setitem(sys.modules, HTTP_MODULE, module)
-    return module
 
 
 @pytest.fixture(autouse=True)

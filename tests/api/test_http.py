@@ -32,7 +32,6 @@ from remotion_licensing_integrations.errors import (
     UnavailableError,
 )
 from tests._servers import (
-    HTTP_MODULE,
     LIBRARIES,
     SUCCESS,
     answer,
@@ -55,16 +54,6 @@ REQUEST = Request("/api/track/register-usage-point", b'{"apiKey":"%s"}' % KEY.en
 TIMEOUT = 0.15  # seconds
 SLACK = 2.0  # seconds a slow machine may add
 POINT: dict[str, Any] = {"event": "cloud-render", "host": None, "succeeded": True}
-
-
-@pytest.fixture(params=LIBRARIES)
-def http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """
-    The HTTP module over each library.
-    """
-    module = load_http(request.param)
-    monkeypatch.setitem(sys.modules, HTTP_MODULE, module)
-    return module
 
 
 def send_sync(http: ModuleType, url: str, *, timeout: float = 5, times: int = 1, last: float | None = None) -> Answer:

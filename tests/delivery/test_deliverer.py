@@ -2,8 +2,6 @@
 What becomes of a usage point, outcome by outcome.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import logging
@@ -16,7 +14,7 @@ from remotion_licensing_integrations.delivery.verdicts import KEY_MEMORY
 from remotion_licensing_integrations.errors import NoAnswerError
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.points.point import Registration
-from tests._delivery import DOWN, KEY, NO_ANSWER, OK, REFUSAL, SUCCESS, Rig, answer, failure, rig  # noqa: F401 - a fixture
+from tests._delivery import DOWN, KEY, NO_ANSWER, OK, REFUSAL, SUCCESS, Rig, answer, failure
 from tests._servers import answer as raw_answer
 from tests._servers import raw_server, reset, silence, tls_context
 

@@ -2,8 +2,6 @@
 Delivery of many points: pauses, concurrency, time limits, and a store that refuses.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import threading
@@ -19,7 +17,7 @@ from remotion_licensing_integrations.api.protocol import MAX_RETRY_AFTER
 from remotion_licensing_integrations.delivery.pace import FIRST_PROBE, LAST_PROBE
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import State
-from tests._delivery import DOWN, NO_ANSWER, OK, PATIENCE, REFUSAL, Rig, answer, rig  # noqa: F401 - a fixture
+from tests._delivery import DOWN, NO_ANSWER, OK, PATIENCE, REFUSAL, Rig, answer
 
 DAY = 86_400.0  # seconds
 
@@ -387,7 +385,7 @@ def test_refused_write_back(rig, *, lease_over: bool) -> None:
     An answer that the store refuses is kept until it takes it, and its point is not sent again.
     """
     it = rig()
-    it.outbox.refuses = frozenset({"settle"})
+    it.outbox.refuses = frozenset({"update"})
     with pytest.raises(OutboxError):
         it.deliver()
     it.clock.now += lease_over * (it.settings.lease + 1)

@@ -2,15 +2,13 @@
 Pauses in the outbox, where every process sees why another one delivers nothing.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import os
 import socket
 from typing import Any
 
-from tests._delivery import OK, Rig, answer, rig  # noqa: F401 - a fixture
+from tests._delivery import OK, Rig, answer
 
 BAD_KEY = answer(401, b'{"error":"Invalid API key"}')
 
@@ -95,6 +93,38 @@ def test_killed_deliverer(rig) -> None:
     it.clock.now += it.deliverer.pause_seconds + 60
 
     assert pauses(it) == []
+
+
+def test_slow_probe(rig) -> None:
+    """
+    While a probe takes as long as `timeout` allows, the pause is still noted, since its beginning.
+    """
+    it = rig(BAD_KEY, timeout=600, lease=1_800, uniform=lambda *_: 1.0)
+    it.deliver()
+    it.clock.now += it.deliverer.pause_seconds
+    seen = []
+
+    def answer_late(body: dict[str, Any]) -> Any:
+        it.clock.now += 600
+        seen.extend(pauses(it))
+        return BAD_KEY(body)
+
+    it.api.replies = [answer_late]
+    it.deliver()
+
+    assert [since for _, since, _ in seen] == [630]
+
+
+def test_refused_note_of_a_probe(rig) -> None:
+    """
+    A store that refuses to renew the note stops no probe.
+    """
+    it = rig(BAD_KEY, OK)
+    it.deliver()
+    it.clock.now += it.deliverer.pause_seconds
+    it.outbox.refuses = frozenset({"pause"})
+
+    assert it.deliver() == 1
 
 
 def test_close_waits_for_no_store(rig) -> None:

@@ -18,7 +18,7 @@ from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._django import add_database, emptied
-from tests.outbox._values import claim, keys, moment, point, points
+from tests.outbox._values import CALLS, claim, keys, moment, point
 from tests.processes.servers import eventually
 
 SQLITE = {"ENGINE": "django.db.backends.sqlite3"}
@@ -87,18 +87,6 @@ def _end_other_sessions(alias):
     connections[alias].close()
 
 
-CALLS = {
-    "add": lambda outbox: outbox.add(points(2)),
-    "claim": claim,
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(),
-    "prune": lambda outbox: outbox.prune(0),
-    "open": lambda outbox: outbox.open(),
-}
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_call_after_the_session_has_ended(server_outbox, call):
     """
@@ -119,7 +107,7 @@ def test_settle_after_the_session_has_ended(server_outbox):
     [claimed] = claim(server_outbox)
     end_sessions(server_outbox.alias)
 
-    assert server_outbox.settle([claimed.reject("no")]) == 1
+    assert server_outbox.update([claimed.reject("no")]) == 1
 
 
 def open_connections(outbox):
@@ -135,7 +123,7 @@ def test_recorder_leaves_no_connection(outbox):
     """
     settings = Settings(license_key="rm_pub_test", base_url="http://127.0.0.1:9", delivery="external")
     recorder = UsageRecorder(settings, outbox=outbox)
-    recorder.record(point())
+    recorder.record(point(), wait=10)
     during = len(open_connections(outbox))
     recorder.stop(10)
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.recording.writer import MAX_BATCH
 from tests._django import emptied
-from tests.outbox._values import claim, keys, point, points
+from tests.outbox._values import BATCH_CALLS, claim, keys, point, points
 
 
 @pytest.fixture(params=["sqlite_alias", "postgresql_alias", "mariadb_alias"])
@@ -42,19 +42,7 @@ def test_one_statement(outbox, key):
     assert outbox.get(key).point.succeeded is True
 
 
-CALLS = {
-    "claim": claim,
-    "settle": lambda outbox: outbox.settle([claimed.release() for claimed in outbox.claimed]),
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "get": lambda outbox: outbox.get("key-0"),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
-    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", BATCH_CALLS)
 def test_one_statement_for_a_batch(postgresql_outbox, call):
     """
     Every call takes one statement in PostgreSQL, for any number of points.
@@ -62,7 +50,7 @@ def test_one_statement_for_a_batch(postgresql_outbox, call):
     postgresql_outbox.add(points(50))
     postgresql_outbox.claimed = claim(postgresql_outbox, 25)
     with CaptureQueriesContext(connections[postgresql_outbox.alias]) as statements:
-        CALLS[call](postgresql_outbox)
+        BATCH_CALLS[call](postgresql_outbox)
 
     assert len(statements) == 1
 
@@ -79,14 +67,14 @@ def test_add_of_a_batch(outbox):
 
 
 @pytest.mark.parametrize("outbox", ["postgresql_alias", "mariadb_alias"], indirect=True)
-def test_settle_of_a_batch(outbox):
+def test_update_of_a_batch(outbox):
     """
-    And so does to settle many, each in its own way.
+    So does an update of many, each in its own way.
     """
     outbox.add(points(50))
     changes = [each.reschedule(delay, f"error {delay}") for delay, each in enumerate(claim(outbox))]
     with CaptureQueriesContext(connections[outbox.alias]) as statements:
-        outbox.settle(changes)
+        outbox.update(changes)
 
     assert len(statements) == 1
 

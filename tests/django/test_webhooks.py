@@ -2,8 +2,6 @@
 The views for webhooks in a Django project, synchronous and asynchronous.
 """
 
-# ruff: noqa: F811 - fixtures are imported
-
 from __future__ import annotations
 
 import threading
@@ -26,7 +24,6 @@ from remotion_licensing_integrations.django.models import UsagePointRecord
 from remotion_licensing_integrations.django.webhooks import aremotion_webhook, remotion_webhook
 from remotion_licensing_integrations.errors import ConfigurationError
 from tests._asgi import exchange
-from tests._recorders import make, outbox  # noqa: F401 - fixtures
 from tests._webhooks import DEFERRED, PATH, SECRET, SIGNED, golden, payload, signed, with_token
 from tests.django._kinds import CLIENTS, outcomes
 
@@ -259,22 +256,22 @@ def test_atomic_requests(production, post, monkeypatch):
     assert [row.idempotency_key for row in UsagePointRecord.objects.all()] == ["remotion-lambda-abcdefghij"]
 
 
-def test_refusing_store(post, make, outbox):
+def test_refusing_store(post, make_recorder, slow_outbox):
     """
     While the store refuses, the webhook shall come again; the project still learns of its render.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     seen = []
-    response = post(*signed(payload()), recorder=make(), on_webhook=seen.append)
+    response = post(*signed(payload()), recorder=make_recorder(), on_webhook=seen.append)
 
     assert (response.status_code, seen) == (503, [payload()])
 
 
-def test_inline(post, make, monkeypatch):
+def test_inline(post, make_recorder, monkeypatch):
     """
     With delivery "inline" what is due is delivered when the server closes the response.
     """
-    recorder, delivered = make(delivery="inline", timeout=3), threading.Event()
+    recorder, delivered = make_recorder(delivery="inline", timeout=3), threading.Event()
     monkeypatch.setattr(recorder, "deliver", lambda _: delivered.set())
     seen = []
     close = HttpResponse.close

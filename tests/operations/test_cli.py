@@ -2,8 +2,6 @@
 The command line as a whole: what it reads, how it fails, what it never shows; and points that come back from logs.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import os
@@ -15,7 +13,7 @@ import sys
 import pytest
 
 from remotion_licensing_integrations import __version__
-from tests._command_line import KEY, SECRETS, api, file, outbox, refused, run, server  # noqa: F401 - a fixture
+from tests.operations._keys import KEY, SECRETS
 from tests.outbox._values import point
 
 PROGRAM = [sys.executable, "-m", "remotion_licensing_integrations"]

@@ -2,8 +2,6 @@
 Each command against a real outbox file and, where it calls it, a real licensing server.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import json
@@ -21,7 +19,6 @@ from remotion_licensing_integrations.operations import cli
 from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording import UsageRecorder
-from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
 
 PATIENCE = 20  # seconds for what must happen sooner or later
@@ -239,7 +236,7 @@ def test_list_shows_the_facts_of_a_point(run, outbox) -> None:
     """
     outbox.add([point("render-1", host="https://myapp.com", succeeded=False)])
     [claimed] = outbox.claim(1, lease=60)
-    outbox.settle([claimed.reject("RefusedError: no such host")])
+    outbox.update([claimed.reject("RefusedError: no such host")])
 
     assert run("list").out.split() == [
         *("2023-11-14", "22:13:20Z", "rejected", "render-1", "cloud-render", "https://myapp.com", "failed"),

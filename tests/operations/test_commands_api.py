@@ -2,8 +2,6 @@
 The commands that compare with the licensing API or register with it directly.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import json
@@ -13,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
-from tests._command_line import api, file, outbox, refused, run, server  # noqa: F401 - a fixture
 from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
@@ -129,7 +126,7 @@ def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> 
 @pytest.mark.parametrize(("held", "said"), [(["a"], True), ([], False)])
 def test_reconcile_says_how_to_settle(held, said, run, outbox, api) -> None:
     """
-    How to settle held points is said when there are some.
+    How to resolve held points is said when there are some.
     """
     if held:
         bring(outbox, State.HELD, *held)

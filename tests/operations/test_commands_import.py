@@ -2,8 +2,6 @@
 Points that come back from logs.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,6 @@ import pytest
 
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.points.logline import LOG_MARK, log_point
-from tests._command_line import file, outbox, refused, run  # noqa: F401 - a fixture
 from tests.outbox._values import bring, point
 
 

@@ -2,8 +2,6 @@
 What the doctor finds, and what it leaves alone.
 """
 
-# ruff: noqa: F811 - a fixture is imported, and asked for by its name
-
 from __future__ import annotations
 
 import importlib.util
@@ -22,7 +20,7 @@ from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import Finding, MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
-from tests._command_line import KEY, file, outbox, refused, run  # noqa: F401 - a fixture
+from tests.operations._keys import KEY
 from tests.outbox._values import bring, point
 
 ROOT_MOUNT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"

@@ -4,7 +4,7 @@ Points and clocks for the tests of the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -90,4 +90,31 @@ def bring(outbox: Outbox, state: State, *keys: str) -> None:
         outbox.add([point(key, succeeded=None) for key in keys])
         return
     outbox.add([point(key) for key in keys])
-    assert outbox.settle([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
+    assert outbox.update([WAYS[state](claimed) for claimed in claim(outbox)]) == len(keys)
+
+
+#: A call of each verb that needs no claim.
+CALLS: dict[str, Callable[[Outbox], object]] = {
+    "add": lambda outbox: outbox.add(points(2)),
+    "claim": claim,
+    "next_due": lambda outbox: outbox.next_due(),
+    "counts": lambda outbox: outbox.counts(),
+    "list": lambda outbox: outbox.list(),
+    "retry": lambda outbox: outbox.retry(),
+    "prune": lambda outbox: outbox.prune(0),
+    "open": lambda outbox: outbox.open(),
+}
+
+#: A call of each verb that one statement of PostgreSQL answers, for points `"key-0"`, `"key-1"`, … some of which a test
+#: has claimed and left in `claimed`.
+BATCH_CALLS: dict[str, Callable[[Any], object]] = {
+    "claim": claim,
+    "update": lambda outbox: outbox.update([claimed.release() for claimed in outbox.claimed]),
+    "next_due": lambda outbox: outbox.next_due(),
+    "counts": lambda outbox: outbox.counts(),
+    "get": lambda outbox: outbox.get("key-0"),
+    "list": lambda outbox: outbox.list(State.PENDING),
+    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
+    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
+    "pauses": lambda outbox: outbox.pauses(),
+}

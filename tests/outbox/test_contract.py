@@ -11,7 +11,7 @@ import pytest
 
 from remotion_licensing_integrations.outbox import MAX_DELAY, MAX_ERROR_LENGTH, Counts, State
 from remotion_licensing_integrations.outbox.forgotten import MAX_REMEMBERED
-from remotion_licensing_integrations.outbox.values import UNSETTLED
+from remotion_licensing_integrations.outbox.values import DISCARDABLE
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import FINISHED, REGISTRATION, bring, claim, keys, moment, point, points
 
@@ -166,7 +166,7 @@ def test_known_key_of_a_claimed_point(outbox):
     [claimed] = claim(outbox)
     outbox.add([point()])
 
-    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
+    assert outbox.update([claimed.register(REGISTRATION)]) == 1
 
 
 def test_nothing_to_add(outbox):
@@ -183,7 +183,7 @@ def test_longest_due_comes_first(outbox, clock):
     Claims follow the due time, not the order of arrival.
     """
     outbox.add(points(3))
-    outbox.settle([claimed.release(delay=30 - 10 * index) for index, claimed in enumerate(claim(outbox))])
+    outbox.update([claimed.release(delay=30 - 10 * index) for index, claimed in enumerate(claim(outbox))])
     clock.now += 30
 
     assert keys(claim(outbox)) == ["key-2", "key-1", "key-0"]
@@ -251,9 +251,9 @@ def test_late_write_changes_nothing(outbox, clock):
     clock.now += 60
     [current] = claim(outbox)
 
-    assert outbox.settle([late.register(REGISTRATION)]) == 0
+    assert outbox.update([late.register(REGISTRATION)]) == 0
     assert outbox.get("key").claimed
-    assert outbox.settle([current.register(REGISTRATION)]) == 1
+    assert outbox.update([current.register(REGISTRATION)]) == 1
 
 
 def test_write_after_an_unclaimed_lease(outbox, clock):
@@ -264,7 +264,7 @@ def test_write_after_an_unclaimed_lease(outbox, clock):
     [claimed] = claim(outbox)
     clock.now += 3600
 
-    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
+    assert outbox.update([claimed.register(REGISTRATION)]) == 1
 
 
 def test_write_twice(outbox):
@@ -274,7 +274,7 @@ def test_write_twice(outbox):
     outbox.add([point()])
     [claimed] = claim(outbox)
 
-    assert [outbox.settle([claimed.release()]) for _ in range(2)] == [1, 0]
+    assert [outbox.update([claimed.release()]) for _ in range(2)] == [1, 0]
 
 
 def test_first_change_of_a_claim_stands(outbox):
@@ -285,7 +285,7 @@ def test_first_change_of_a_claim_stands(outbox):
     first, second = claim(outbox)
     changes = [first.reject("no"), second.release(), first.register(REGISTRATION), second.hold("?", unanswered=True)]
 
-    assert outbox.settle(changes) == 2
+    assert outbox.update(changes) == 2
     assert [stored.state for stored in outbox.list()] == [State.PENDING, State.REJECTED]
 
 
@@ -295,20 +295,20 @@ def test_write_counts_what_took_effect(outbox):
     """
     outbox.add(points(3))
     first, second, third = claim(outbox)
-    outbox.settle([second.release()])
+    outbox.update([second.release()])
 
-    assert outbox.settle([first.reject("no"), second.reject("no"), third.register(REGISTRATION)]) == 2
-    assert outbox.settle([]) == 0
+    assert outbox.update([first.reject("no"), second.reject("no"), third.register(REGISTRATION)]) == 2
+    assert outbox.update([]) == 0
 
 
-def test_settled_point(outbox, clock):
+def test_updated_point(outbox, clock):
     """
     A registered point has the API's answer and the moment of it.
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
     clock.now += 2
-    outbox.settle([claimed.register(Registration(billable=None, classification=None))])
+    outbox.update([claimed.register(Registration(billable=None, classification=None))])
     stored = outbox.get("key")
 
     assert (State.REGISTERED, moment(2), False, 1) == (stored.state, stored.due, stored.claimed, stored.attempts)
@@ -317,11 +317,11 @@ def test_settled_point(outbox, clock):
 
 def test_points_settled_together(outbox):
     """
-    Each of several claims that are settled together gets its own change.
+    Each of several claims that are updated together gets its own change.
     """
     outbox.add(points(4))
     first, second, third, fourth = claim(outbox)
-    outbox.settle(
+    outbox.update(
         [
             first.release(),
             second.register(REGISTRATION),
@@ -345,7 +345,7 @@ def test_release_hands_the_attempt_back(outbox):
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
-    outbox.settle([claimed.release("delivery is paused")])
+    outbox.update([claimed.release("delivery is paused")])
     stored = outbox.get("key")
 
     assert (0, moment(), "delivery is paused") == (stored.attempts, stored.due, stored.last_error)
@@ -359,7 +359,7 @@ def test_reschedule(outbox, delay, later):
     """
     outbox.add([point()])
     [claimed] = claim(outbox)
-    outbox.settle([claimed.reschedule(delay, "HTTP 500")])
+    outbox.update([claimed.reschedule(delay, "HTTP 500")])
     stored = outbox.get("key")
 
     assert (moment(later), 1, "HTTP 500", False) == (stored.due, stored.attempts, stored.last_error, stored.claimed)
@@ -462,7 +462,7 @@ def test_forgotten_deferrals_are_bounded(outbox):
     assert [stored.point.idempotency_key for stored in outbox.list()] == ["key-0"]
 
 
-@pytest.mark.parametrize("states", [UNSETTLED, {State.HELD}])
+@pytest.mark.parametrize("states", [DISCARDABLE, {State.HELD}])
 def test_other_discards_are_not_remembered(outbox, states):
     """
     A person who discards a point that is not there keeps no later deferral out.
@@ -479,7 +479,7 @@ def test_unanswered_since_is_set_once(outbox, clock):
     """
     outbox.add([point()])
     for _ in range(3):
-        outbox.settle([claimed.reschedule(0, "timeout", unanswered=True) for claimed in claim(outbox)])
+        outbox.update([claimed.reschedule(0, "timeout", unanswered=True) for claimed in claim(outbox)])
         clock.now += 10
 
     assert moment() == outbox.get("key").unanswered_since
@@ -494,7 +494,7 @@ def test_any_error_text_can_be_kept(outbox, error):
     outbox.add(points(2))
     first, second = claim(outbox)
 
-    assert outbox.settle([first.reject(error), second.register(Registration(billable=True, classification=error))]) == 2
+    assert outbox.update([first.reject(error), second.register(Registration(billable=True, classification=error))]) == 2
     assert len(outbox.get("key-0").last_error) == MAX_ERROR_LENGTH
     assert len(outbox.get("key-1").registration.classification) == MAX_ERROR_LENGTH
 
@@ -533,7 +533,7 @@ def test_released_claim_is_not_unanswered(outbox):
     A point that was given back unsent is claimed as if nothing had been.
     """
     outbox.add([point()])
-    outbox.settle([claimed.release() for claimed in claim(outbox)])
+    outbox.update([claimed.release() for claimed in claim(outbox)])
     [again] = claim(outbox)
 
     assert again.unanswered_since is None

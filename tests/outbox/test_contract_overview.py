@@ -100,12 +100,12 @@ def test_pruned_key_is_forgotten(outbox):
     """
     outbox.add([point()])
     [old] = claim(outbox)
-    outbox.settle([old.register(REGISTRATION)])
+    outbox.update([old.register(REGISTRATION)])
     outbox.prune(-1)
     outbox.add([point()])
     claim(outbox)
 
-    assert outbox.settle([old.register(REGISTRATION)]) == 0
+    assert outbox.update([old.register(REGISTRATION)]) == 0
 
 
 def test_next_due(outbox, clock):
@@ -116,11 +116,11 @@ def test_next_due(outbox, clock):
     outbox.add(points(2))
     waits.append(outbox.next_due())
     first, _ = claim(outbox, lease=60)
-    outbox.settle([first.reschedule(20, "HTTP 500")])
+    outbox.update([first.reschedule(20, "HTTP 500")])
     waits.append(outbox.next_due())
     clock.now += 25
     waits.append(outbox.next_due())
-    outbox.settle([claimed.register(REGISTRATION) for claimed in claim(outbox, lease=60)])
+    outbox.update([claimed.register(REGISTRATION) for claimed in claim(outbox, lease=60)])
 
     assert [*waits, outbox.next_due()] == [None, 0, 20, 0, 35]
 
@@ -145,7 +145,7 @@ def test_points_from_the_future_among_others(outbox, clock):
     clock.now -= DAY
     outbox.add(points(2))
     [first] = claim(outbox, 1)
-    outbox.settle([first.reschedule(30, "HTTP 500")])
+    outbox.update([first.reschedule(30, "HTTP 500")])
 
     assert keys(claim(outbox)) == ["key-1", "future"]
     assert outbox.next_due() == 30
@@ -186,7 +186,7 @@ def test_texts_stay_as_they_are(outbox, text):
     host = "".join(character for character in text if character.isprintable())
     outbox.add([point("a", host=host), point("b", host=host)])
     first, second = claim(outbox)
-    outbox.settle([first.reject(text), second.register(Registration(billable=None, classification=text))])
+    outbox.update([first.reject(text), second.register(Registration(billable=None, classification=text))])
     outbox.pause(text, text, 60)
 
     assert outbox.get("a").point.host == host

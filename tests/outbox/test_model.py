@@ -90,8 +90,8 @@ class Stores(RuleBasedStateMachine):
         """
         claims = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
         changes = [(data.draw(CHANGES), pair) for pair in claims]
-        expected = self.model.settle([change(pair[0], delay) for change, pair in changes])
-        assert expected == self.store.settle([change(pair[1], delay) for change, pair in changes])
+        expected = self.model.update([change(pair[0], delay) for change, pair in changes])
+        assert expected == self.store.update([change(pair[1], delay) for change, pair in changes])
 
     @rule(keys=st.none() | KEYS)
     def retry(self, keys):

@@ -18,7 +18,7 @@ from remotion_licensing_integrations.settings import Settings as AppSettings
 from remotion_licensing_integrations.testing import Sandbox
 from tests._server_outbox import emptied, execute, need_skip_locked, to_url
 from tests.outbox import _programs
-from tests.outbox._values import DAY, claim, keys, point, points
+from tests.outbox._values import BATCH_CALLS, DAY, claim, keys, point, points
 
 SESSIONS = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'remotion-licensing'"
 
@@ -198,20 +198,7 @@ def test_add_is_one_statement(postgresql_outbox, number, sent):
     assert postgresql_outbox.counts().pending == number
 
 
-CALLS = {
-    "claim": claim,
-    "settle": lambda outbox: outbox.settle([claimed.release() for claimed in outbox.claimed]),
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "get": lambda outbox: outbox.get("key-0"),
-    "list": lambda outbox: outbox.list(State.PENDING),
-    "retry": lambda outbox: outbox.retry(["key-0", "key-1"]),
-    "discard": lambda outbox: outbox.discard(["key-0", "key-1"]),
-    "pauses": lambda outbox: outbox.pauses(),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", BATCH_CALLS)
 def test_one_statement(postgresql_outbox, call, sent):
     """
     Every other call takes one round trip to PostgreSQL, too.
@@ -219,7 +206,7 @@ def test_one_statement(postgresql_outbox, call, sent):
     postgresql_outbox.add(points(50))
     postgresql_outbox.claimed = claim(postgresql_outbox, 25)
     sent.clear()
-    CALLS[call](postgresql_outbox)
+    BATCH_CALLS[call](postgresql_outbox)
 
     assert len(sent) == 1
 
@@ -272,7 +259,7 @@ def test_write_looks_rows_up(full):
     """
     execute(full, "UPDATE remotion_usage_point SET state = 'registered' WHERE id > 10")
     execute(full, "ANALYZE remotion_usage_point")
-    found = plan(full, full._statements.settle, rows='[{"id": 1}]')
+    found = plan(full, full._statements.update, rows='[{"id": 1}]')
 
     assert "Index Scan using remotion_usage_point_pkey" in found
     assert "Seq Scan" not in found
@@ -283,7 +270,7 @@ def test_prune_in_steps(outbox, sent):
     Old points are deleted a thousand at a time, so that no step keeps many rows locked.
     """
     outbox.add(points(2500))
-    outbox.settle(
+    outbox.update(
         [claimed.register(Registration(billable=True, classification=None)) for claimed in claim(outbox, 2500)]
     )
     sent.clear()

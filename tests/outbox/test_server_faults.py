@@ -19,14 +19,14 @@ from remotion_licensing_integrations.outbox import open_outbox
 from tests._postgresql import wait_stopped
 from tests._server_outbox import connected, emptied, execute, to_url
 from tests.outbox import _programs
-from tests.outbox._values import REGISTRATION, claim, keys, point, points
+from tests.outbox._values import CALLS, REGISTRATION, claim, keys, point, points
 
 pytest.importorskip("psycopg")
 
 from psycopg import capabilities
 
-from remotion_licensing_integrations.outbox import mysql, postgresql
 from remotion_licensing_integrations.outbox import server as module
+from remotion_licensing_integrations.outbox.drivers import mysql, postgresql
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 SOON = 5  # seconds within which a call must have ended, whatever the server does
@@ -121,18 +121,6 @@ def end_sessions(admin):
     admin(f"SELECT pg_terminate_backend(pid, 5000) {OURS}")
 
 
-CALLS = {
-    "add": lambda outbox: outbox.add([point("after")]),
-    "claim": claim,
-    "next_due": lambda outbox: outbox.next_due(),
-    "counts": lambda outbox: outbox.counts(),
-    "list": lambda outbox: outbox.list(),
-    "retry": lambda outbox: outbox.retry(),
-    "prune": lambda outbox: outbox.prune(0),
-    "open": lambda outbox: outbox.open(),
-}
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_session_that_the_server_has_ended(outbox, admin, call):
     """
@@ -153,7 +141,7 @@ def test_write_after_the_session_has_ended(outbox, admin):
     [claimed] = claim(outbox)
     end_sessions(admin)
 
-    assert outbox.settle([claimed.register(REGISTRATION)]) == 1
+    assert outbox.update([claimed.register(REGISTRATION)]) == 1
 
 
 def test_session_that_ends_in_a_call(outbox, admin):
@@ -303,7 +291,7 @@ def test_deadlock(server, outbox, admin):
     admin("BEGIN")
     admin(touch, ("key-1",))
     with ThreadPoolExecutor(1) as executor:
-        writing = executor.submit(outbox.settle, changes)
+        writing = executor.submit(outbox.update, changes)
         wait_until(lambda: waiting_for_locks(admin))
         admin(touch, ("key-0",))
         admin("COMMIT")
@@ -409,7 +397,7 @@ def test_claimer_frozen_past_its_lease(url, outbox):
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: outbox.next_due() == 0)
         [claimed] = claim(outbox)
-        outbox.settle([claimed.register(REGISTRATION)])
+        outbox.update([claimed.register(REGISTRATION)])
         process.send_signal(signal.SIGCONT)
         out, _ = process.communicate("\n", timeout=PATIENCE)
 

@@ -216,9 +216,9 @@ def test_missing_package(scheme, missing):
 
 def test_missing_driver(monkeypatch):
     """
-    The same in a process that has what else is installed.
+    The error is the same in a process that has every other package.
     """
-    monkeypatch.setitem(sys.modules, f"{PACKAGE}.outbox.server", None)
+    monkeypatch.setitem(sys.modules, f"{PACKAGE}.outbox.drivers.postgresql", None)
 
     with pytest.raises(ConfigurationError, match=r"remotion-licensing-integrations\[postgresql\]"):
         open_outbox("postgresql://u@h/d")

@@ -366,6 +366,35 @@ def test_local(origin: str, *, local: bool) -> None:
     assert is_local(origin) is local
 
 
+#: The recorded origins of pages that are not public.
+LOCAL = {
+    *("http://0.0.0.0", "http://127.0.0.1", "http://[::1]", "https://[::1]", "http://[::]"),
+    "http://[2001:db8::1:0:0:1]",  # for documentation, RFC 3849
+    *("http://localhost", "http://foo.localhost:3000", "https://tauri.localhost"),
+    *("http://myhost", "http://1e3", "https://c"),
+}
+
+
+def test_recorded_local_origins() -> None:
+    """
+    Of the recorded origins those without a public page are local.
+    """
+    origins = {case["origin"] for case in INPUTS if case["origin"] and is_origin(case["origin"])}
+
+    assert {origin for origin in origins if is_local(origin)} == LOCAL
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost:3000", True), ("myapp.com:3000", False), ("", False), ("http://[::1", False), ("file://", False)],
+)
+def test_local_text(host: str, *, local: bool) -> None:
+    """
+    A host may come without its scheme; what is no host is not local.
+    """
+    assert is_local(host) is local
+
+
 @pytest.mark.parametrize("host", [None, "", "Example.com", "example.com/", "a@b", "example.com:80", "a,b"])
 def test_bad_own_host(host: str | None) -> None:
     """

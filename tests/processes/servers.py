@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 _GUNICORN = ("gunicorn", "conversion_app:app", "-k", "uvicorn_worker.UvicornWorker", "--graceful-timeout=10")
 _UVICORN = ("uvicorn", "conversion_app:app")
 
-#: The command line of each server; the last word goes before host and port.
+#: The command line of each server; its port comes last.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "uvicorn": _UVICORN,
     "uvicorn-4": (*_UVICORN, "--workers=4"),
@@ -40,45 +40,27 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "hypercorn": ("hypercorn", "conversion_app:app"),
     "granian": ("granian", "--interface=asgi", "conversion_app:app"),
 }
+#: How these programs are told their port; the others bind an address.
+_LISTEN = {"uvicorn": "--port={}", "granian": "--port={}"}
 
 
-class Server:
+class ServerProcess:
     """
-    One server over *outbox*, with its own process group; used as a context manager it is ready, and killed at the end.
+    A server with its own process group; used as a context manager it is ready, and killed at the end.
 
     Args:
-        name: Which of `COMMANDS`.
-        base_url: Where the licensing API is.
-        options: Further words of the command line.
-        environment: Further environment variables.
+        command: Returns the words after `python -m` for a port.
+        environment: All of its environment variables, but `HOME`.
+        folder: Where its log goes, and where its home is.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        base_url: str,
-        outbox: Path,
-        options: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, command: Callable[[int], tuple[str, ...]], environment: Mapping[str, str], folder: Path) -> None:
         self.port = free_port()
-        listen = {
-            "uvicorn": (f"--port={self.port}",),
-            "granian": (f"--port={self.port}",),
-        }.get(name.partition("-")[0], (f"--bind=127.0.0.1:{self.port}",))
-        self._command = [sys.executable, "-m", *COMMANDS[name], *listen, *options]
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            # gunicorn keeps a socket there, which servers of other tests would share.
-            "HOME": str(outbox.parent),
-            "REMOTION_LICENSE_KEY": KEY,
-            "REMOTION_LICENSING_BASE_URL": base_url,
-            "REMOTION_LICENSING_OUTBOX": f"sqlite:///{outbox}",
-            **(environment or {}),
-        }
-        self._log = outbox.with_name(f"server-{self.port}.log")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [sys.executable, "-m", *command(self.port)]
+        # gunicorn keeps a socket at home, which servers of other tests would share.
+        self._environment = {**environment, "HOME": str(folder)}
+        self._log = folder / f"server-{self.port}.log"
 
     @property
     def pid(self) -> int:
@@ -122,20 +104,15 @@ class Server:
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, "the server ended instead of starting"
         with suppress(OSError):
-            return self.get("/health") is not None
+            return self.call("/health", "GET") is not None
         return False
 
-    def get(self, path: str) -> Any:
+    def call(self, path: str, method: str = "POST") -> dict[str, Any]:
         """
-        Return the JSON answer to a GET request.
+        Return the JSON answer of *path* as soon as its last byte is here.
         """
-        return json.loads(self.request("GET", path)[1])
-
-    def convert(self) -> dict[str, Any]:
-        """
-        Call the conversion, and return which usage point it has and which process answered.
-        """
-        return json.loads(self.request("POST", "/convert")[1])
+        answer: dict[str, Any] = json.loads(self.request(method, path)[1])
+        return answer
 
     def request(self, method: str, path: str) -> tuple[Mapping[str, str], bytes]:
         """
@@ -170,6 +147,44 @@ class Server:
         self.send(number)
         code = self._process.wait(DEADLINE)
         return code, time.monotonic() - started
+
+
+class Server(ServerProcess):
+    """
+    The conversion app over *outbox* in one of `COMMANDS`.
+
+    Args:
+        name: Which of them.
+        base_url: Where the licensing API is.
+        options: Further words of the command line.
+        environment: Further environment variables.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        outbox: Path,
+        options: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        listen = _LISTEN.get(name.partition("-")[0], "--bind=127.0.0.1:{}")
+        settings = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "REMOTION_LICENSE_KEY": KEY,
+            "REMOTION_LICENSING_BASE_URL": base_url,
+            "REMOTION_LICENSING_OUTBOX": f"sqlite:///{outbox}",
+            **(environment or {}),
+        }
+        super().__init__(lambda port: (*COMMANDS[name], listen.format(port), *options), settings, outbox.parent)
+
+    def convert(self) -> dict[str, Any]:
+        """
+        Call the conversion, and return which usage point it has and which process answered.
+        """
+        return self.call("/convert")
 
 
 def eventually(condition: Callable[[], Any], *, within: float = DEADLINE) -> Any:

@@ -26,7 +26,7 @@ def test_loading_the_app_starts_no_thread(serve, sandbox):
     The master that has imported the app has no thread of ours.
     """
     with serve("gunicorn-4-preload", base_url=sandbox.url) as server:
-        assert server.get("/health")["threads_at_import"] == ["MainThread"]
+        assert server.call("/health", "GET")["threads_at_import"] == ["MainThread"]
 
 
 def test_every_forked_worker_delivers(serve, sandbox):
@@ -44,7 +44,7 @@ def test_a_forked_worker_has_threads_of_its_own(serve, sandbox):
     A worker runs a writer and a delivery thread, started after the fork.
     """
     with serve("gunicorn-4-preload", base_url=sandbox.url) as server:
-        assert {"remotion-usage-writer", "remotion-usage-delivery"} <= set(server.get("/health")["threads"])
+        assert {"remotion-usage-writer", "remotion-usage-delivery"} <= set(server.call("/health", "GET")["threads"])
 
 
 @pytest.mark.parametrize("name", ["gunicorn-preload", "gunicorn-4-preload"])

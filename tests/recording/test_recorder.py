@@ -2,8 +2,6 @@
 Recording: the bounded wait for the commit, who delivers, tokens and counts.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import asyncio
@@ -22,33 +20,33 @@ from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._delivery import OK, Api, answer
 from tests._outboxes import PATIENCE, new_point
-from tests._recorders import BOTH, actions, hasty, make, outbox, patient, record, threads  # noqa: F401 - fixtures among them
+from tests._recorders import BOTH, actions, record, threads
 
 
 @BOTH
 @pytest.mark.usefixtures("patient")
-def test_committed(make, outbox, how: str) -> None:
+def test_committed(make_recorder, slow_outbox, how: str) -> None:
     """
     Recording returns true once the point is in the store.
     """
-    assert record(make(), how)
-    assert outbox.keys == ["0"]
+    assert record(make_recorder(), how)
+    assert slow_outbox.keys == ["0"]
 
 
 @BOTH
 @pytest.mark.usefixtures("hasty")
-def test_slow_store(make, outbox, how: str, caplog) -> None:
+def test_slow_store(make_recorder, slow_outbox, how: str, caplog) -> None:
     """
     A store that hangs holds nobody up: false after the bound, counted and said once, the point stored later.
     """
-    outbox.gate.clear()
-    recorder = make()
+    slow_outbox.gate.clear()
+    recorder = make_recorder()
 
     assert (record(recorder, how, "0"), record(recorder, how, "1")) == (False, False)
     assert (recorder.counts().late, recorder.counts().waiting, actions(caplog)) == (2, 2, ["commit_late"])
-    outbox.gate.set()
-    outbox.wait_stored(2)
-    assert outbox.keys == ["0", "1"]
+    slow_outbox.gate.set()
+    slow_outbox.wait_stored(2)
+    assert slow_outbox.keys == ["0", "1"]
 
 
 def test_bound() -> None:
@@ -60,32 +58,32 @@ def test_bound() -> None:
 
 @BOTH
 @pytest.mark.usefixtures("patient")
-def test_refusing_store(make, outbox, how: str, caplog) -> None:
+def test_refusing_store(make_recorder, slow_outbox, how: str, caplog) -> None:
     """
     A store that refuses gives false at once, and nothing is raised.
     """
-    outbox.refuses = True
-    recorder = make()
+    slow_outbox.refuses = True
+    recorder = make_recorder()
 
     assert not record(recorder, how)
     assert (recorder.counts().waiting, recorder.counts().late, actions(caplog)) == (1, 0, ["outbox_refused"])
 
 
 @BOTH
-def test_no_licence_key(make, outbox, how: str, caplog) -> None:
+def test_no_licence_key(make_recorder, slow_outbox, how: str, caplog) -> None:
     """
     Without a licence key nothing is recorded and no thread starts; that is said once.
     """
-    recorder = make(license_key=None)
+    recorder = make_recorder(license_key=None)
     recorder.start()
 
     assert not record(recorder, how)
     assert not record(recorder, how, "1")
-    assert (outbox.keys, threads(), actions(caplog)) == ([], [], ["no_license_key"])
+    assert (slow_outbox.keys, threads(), actions(caplog)) == ([], [], ["no_license_key"])
 
 
 @pytest.mark.usefixtures("patient")
-def test_arecord_lets_the_loop_run(make, outbox) -> None:
+def test_arecord_lets_the_loop_run(make_recorder, slow_outbox) -> None:
     """
     Other coroutines go on while a commit is waited for.
     """
@@ -94,16 +92,16 @@ def test_arecord_lets_the_loop_run(make, outbox) -> None:
         recording = asyncio.ensure_future(recorder.arecord(new_point()))
         await asyncio.sleep(0)
         assert not recording.done()
-        outbox.gate.set()
+        slow_outbox.gate.set()
         return await recording
 
-    outbox.gate.clear()
-    recorder = make()
+    slow_outbox.gate.clear()
+    recorder = make_recorder()
     assert asyncio.run(main())
 
 
 @pytest.mark.usefixtures("patient")
-def test_cancelled_arecord(make, outbox) -> None:
+def test_cancelled_arecord(make_recorder, slow_outbox) -> None:
     """
     A request that is cancelled meanwhile still has its point stored.
     """
@@ -114,17 +112,17 @@ def test_cancelled_arecord(make, outbox) -> None:
         recording.cancel()
         with pytest.raises(asyncio.CancelledError):
             await recording
-        outbox.gate.set()
-        await asyncio.to_thread(outbox.wait_stored)
+        slow_outbox.gate.set()
+        await asyncio.to_thread(slow_outbox.wait_stored)
         await asyncio.to_thread(recorder.stop)
 
-    outbox.gate.clear()
-    recorder = make()
+    slow_outbox.gate.clear()
+    recorder = make_recorder()
     asyncio.run(main())
-    assert outbox.keys == ["0"]
+    assert slow_outbox.keys == ["0"]
 
 
-def test_loop_that_has_closed(make, outbox) -> None:
+def test_loop_that_has_closed(make_recorder, slow_outbox) -> None:
     """
     An event loop that ends before the commit neither loses the point nor stops the writer.
     """
@@ -134,49 +132,49 @@ def test_loop_that_has_closed(make, outbox) -> None:
         await asyncio.sleep(0)
         recording.cancel()
 
-    outbox.gate.clear()
-    recorder = make()
+    slow_outbox.gate.clear()
+    recorder = make_recorder()
     asyncio.run(leave())
-    outbox.gate.set()
+    slow_outbox.gate.set()
 
     assert recorder.record(new_point("1"))
-    assert outbox.keys == ["0", "1"]
+    assert slow_outbox.keys == ["0", "1"]
 
 
 @pytest.mark.parametrize("delivery", ["external", "inline", "off"])
 @pytest.mark.usefixtures("patient")
-def test_no_delivery_by_itself(make, outbox, delivery: str) -> None:
+def test_no_delivery_by_itself(make_recorder, slow_outbox, delivery: str) -> None:
     """
     Where another one delivers, or nobody, points stay in the store untouched.
     """
     api = Api(OK)
-    recorder = make(delivery=delivery, transport=api.transport)
+    recorder = make_recorder(delivery=delivery, transport=api.transport)
     recorder.record(new_point())
     recorder.stop(PATIENCE)
 
-    assert (api.bodies, outbox.counts().pending, outbox.get("0").attempts) == ([], 1, 0)
+    assert (api.bodies, slow_outbox.counts().pending, slow_outbox.get("0").attempts) == ([], 1, 0)
 
 
 @pytest.mark.usefixtures("patient")
-def test_worker_delivers(make, outbox) -> None:
+def test_worker_delivers(make_recorder, slow_outbox) -> None:
     """
     With a worker, a recorded point is registered by the time the recorder has stopped.
     """
     api = Api(OK)
-    recorder = make(delivery="worker", transport=api.transport)
+    recorder = make_recorder(delivery="worker", transport=api.transport)
     recorder.record(new_point())
     recorder.stop(PATIENCE)
 
-    assert (api.keys, outbox.get("0").state) == (["0"], State.REGISTERED)
+    assert (api.keys, slow_outbox.get("0").state) == (["0"], State.REGISTERED)
 
 
 @pytest.mark.usefixtures("patient")
-def test_deliver(make) -> None:
+def test_deliver(make_recorder) -> None:
     """
     A caller can deliver from its own thread.
     """
     api = Api(OK)
-    recorder = make(delivery="inline", transport=api.transport)
+    recorder = make_recorder(delivery="inline", transport=api.transport)
     recorder.record(new_point())
 
     assert recorder.deliver(PATIENCE) == 1
@@ -184,12 +182,12 @@ def test_deliver(make) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_deliver_from_many_requests(make) -> None:
+def test_deliver_from_many_requests(make_recorder) -> None:
     """
     Requests that deliver inline at the same time send every point once, and none waits for another's answer.
     """
     api = Api(OK)
-    recorder = make(delivery="inline", transport=api.transport)
+    recorder = make_recorder(delivery="inline", transport=api.transport)
 
     def handle(number: int) -> int:
         recorder.record(new_point(str(number)))
@@ -203,15 +201,15 @@ def test_deliver_from_many_requests(make) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_loop_of_another_library(make, outbox) -> None:
+def test_loop_of_another_library(make_recorder, slow_outbox) -> None:
     """
     A coroutine that no asyncio loop runs stores its point all the same.
     """
-    coroutine = make().arecord(new_point())
+    coroutine = make_recorder().arecord(new_point())
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
 
-    assert (ended.value.value, outbox.keys) == (True, ["0"])
+    assert (ended.value.value, slow_outbox.keys) == (True, ["0"])
 
 
 TOKEN = encode_token(new_point("deferred"))
@@ -219,38 +217,38 @@ TOKEN = encode_token(new_point("deferred"))
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("succeeded", [True, False])
-def test_complete(make, outbox, *, succeeded: bool) -> None:
+def test_complete(make_recorder, slow_outbox, *, succeeded: bool) -> None:
     """
     Completing a token records its point with the outcome; the first completion stands.
     """
-    recorder = make()
+    recorder = make_recorder()
 
     assert recorder.complete(TOKEN, succeeded=succeeded)
     assert asyncio.run(recorder.acomplete(TOKEN, succeeded=not succeeded))
-    assert outbox.keys == ["deferred"]
-    assert outbox.get("deferred").point.succeeded is succeeded
+    assert slow_outbox.keys == ["deferred"]
+    assert slow_outbox.get("deferred").point.succeeded is succeeded
 
 
 @pytest.mark.parametrize("token", ["", "ru1.", TOKEN[:-1], f"{TOKEN}A", TOKEN.replace("ru1", "ru2"), None, 5])
-def test_bad_token(make, outbox, token: Any) -> None:
+def test_bad_token(make_recorder, slow_outbox, token: Any) -> None:
     """
     A damaged or foreign token is refused, and nothing is recorded.
     """
-    recorder = make()
+    recorder = make_recorder()
     with pytest.raises(InvalidTokenError):
         recorder.complete(token, succeeded=True)
     with pytest.raises(InvalidTokenError):
         asyncio.run(recorder.acomplete(token, succeeded=True))
 
-    assert (outbox.keys, threads()) == ([], [])
+    assert (slow_outbox.keys, threads()) == ([], [])
 
 
 @pytest.mark.usefixtures("patient")
-def test_counts(make) -> None:
+def test_counts(make_recorder) -> None:
     """
     The counts tell what is stored, how hosts were chosen, and why delivery is paused.
     """
-    recorder = make(transport=Api(answer(401, b"")).transport)
+    recorder = make_recorder(transport=Api(answer(401, b"")).transport)
     for source in ("origin", "origin", "refused", "refused"):
         recorder.count_host(ResolvedHost(None, source))
     recorder.record(new_point())
@@ -262,11 +260,11 @@ def test_counts(make) -> None:
     assert counts.paused.startswith("the API refused the licence key")
 
 
-def test_next_due(make) -> None:
+def test_next_due(make_recorder) -> None:
     """
     A recorder knows when its outbox has something to deliver, and waits for a pause of its own.
     """
-    recorder = make(transport=Api(answer(429, b"", retry_after="60")).transport)
+    recorder = make_recorder(transport=Api(answer(429, b"", retry_after="60")).transport)
     waits = [recorder.next_due()]
     recorder.record(new_point(), wait=PATIENCE)
     waits.append(recorder.next_due())
@@ -276,14 +274,14 @@ def test_next_due(make) -> None:
     assert 50 < recorder.next_due() <= 60
 
 
-def test_counts_before_the_first_use(make) -> None:
+def test_counts_before_the_first_use(make_recorder) -> None:
     """
     Counting starts nothing.
     """
-    assert (make().counts().paused, threads()) == (None, [])
+    assert (make_recorder().counts().paused, threads()) == (None, [])
 
 
-def test_counts_of_a_refusing_store(make, outbox, monkeypatch) -> None:
+def test_counts_of_a_refusing_store(make_recorder, slow_outbox, monkeypatch) -> None:
     """
     Counting raises what the store does.
     """
@@ -292,27 +290,27 @@ def test_counts_of_a_refusing_store(make, outbox, monkeypatch) -> None:
         msg = "the disk is full"
         raise OutboxError(msg)
 
-    monkeypatch.setattr(outbox, "counts", refuse)
+    monkeypatch.setattr(slow_outbox, "counts", refuse)
     with pytest.raises(OutboxError):
-        make().counts()
+        make_recorder().counts()
 
 
-def test_refused_host_is_said_once(make, caplog) -> None:
+def test_refused_host_is_said_once(make_recorder, caplog) -> None:
     """
     The first origin that is not allowed is logged, further ones are counted.
     """
-    recorder = make()
+    recorder = make_recorder()
     for _ in range(3):
         recorder.count_host(ResolvedHost(None, "refused"))
 
     assert actions(caplog) == ["host_refused"]
 
 
-def test_repr(make) -> None:
+def test_repr(make_recorder) -> None:
     """
     A recorder shows its store and no secret.
     """
-    assert repr(make()) == "UsageRecorder(outbox=MemoryOutbox(), delivery='external')"
+    assert repr(make_recorder()) == "UsageRecorder(outbox=MemoryOutbox(), delivery='external')"
 
 
 def test_defaults(monkeypatch, tmp_path) -> None:
@@ -325,11 +323,11 @@ def test_defaults(monkeypatch, tmp_path) -> None:
     assert (recorder.enabled, type(recorder.outbox), recorder.allows_host) == (False, SQLiteOutbox, None)
 
 
-def test_allowed_hosts(make) -> None:
+def test_allowed_hosts(make_recorder) -> None:
     """
     The recorder knows which hosts a request may name.
     """
-    recorder = make(allowed_hosts=["https://myapp.com"])
+    recorder = make_recorder(allowed_hosts=["https://myapp.com"])
 
     assert (recorder.allows_host("https://myapp.com"), recorder.allows_host("https://b.example")) == (True, False)
 

@@ -2,8 +2,6 @@
 The life of a recorder: its threads, the stop, forks, and the end of the interpreter.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import json
@@ -27,16 +25,16 @@ from remotion_licensing_integrations.recording import threads as threads_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
-from tests._recorders import BOTH, actions, hasty, make, outbox, patient, record, threads  # noqa: F401 - fixtures among them
+from tests._recorders import BOTH, actions, record, threads
 
 
-def test_nothing_before_the_first_use(make, outbox) -> None:
+def test_nothing_before_the_first_use(make_recorder, slow_outbox) -> None:
     """
     Making a recorder starts and opens nothing.
     """
-    make(delivery="worker")
+    make_recorder(delivery="worker")
 
-    assert (threads(), outbox.batches) == ([], [])
+    assert (threads(), slow_outbox.batches) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -44,67 +42,67 @@ def test_nothing_before_the_first_use(make, outbox) -> None:
     [("worker", ["remotion-usage-delivery", "remotion-usage-writer"])]
     + [(delivery, ["remotion-usage-writer"]) for delivery in ("external", "inline", "off")],
 )
-def test_threads(make, delivery: str, running: list[str]) -> None:
+def test_threads(make_recorder, delivery: str, running: list[str]) -> None:
     """
     There is one writer, and one delivery thread only where this process delivers by itself.
     """
-    recorder = make(delivery=delivery)
+    recorder = make_recorder(delivery=delivery)
     recorder.start()
     recorder.start()
 
     assert threads() == running
 
 
-def test_start_with_a_refusing_store(make, outbox, caplog) -> None:
+def test_start_with_a_refusing_store(make_recorder, slow_outbox, caplog) -> None:
     """
     An app starts although its store cannot be opened.
     """
-    outbox.refuses = True
-    make().start()
+    slow_outbox.refuses = True
+    make_recorder().start()
 
     assert (threads(), actions(caplog)) == (["remotion-usage-writer"], ["outbox_refused"])
 
 
 @pytest.mark.usefixtures("hasty")
-def test_stop_commits_what_waits(make, outbox) -> None:
+def test_stop_commits_what_waits(make_recorder, slow_outbox) -> None:
     """
     Points that are not committed yet are committed by the stop.
     """
-    outbox.gate.clear()
-    recorder = make()
+    slow_outbox.gate.clear()
+    recorder = make_recorder()
     recorder.record(new_point())
-    outbox.gate.set()
+    slow_outbox.gate.set()
     recorder.stop(PATIENCE)
 
-    assert (outbox.keys, threads()) == (["0"], [])
+    assert (slow_outbox.keys, threads()) == (["0"], [])
 
 
 @pytest.mark.usefixtures("hasty")
-def test_stop_is_bounded(make, outbox) -> None:
+def test_stop_is_bounded(make_recorder, slow_outbox) -> None:
     """
     A store that hangs delays the stop by its time limit, here the setting's.
     """
-    outbox.gate.clear()
-    recorder = make(delivery="worker", shutdown_timeout=0.05)
+    slow_outbox.gate.clear()
+    recorder = make_recorder(delivery="worker", shutdown_timeout=0.05)
     recorder.record(new_point())
     left_behind = recorder._threads
     began = time.monotonic()
     recorder.stop()
 
     assert 0.05 <= time.monotonic() - began < PATIENCE / 2
-    outbox.gate.set()
+    slow_outbox.gate.set()
     left_behind.writer._thread.join(PATIENCE)
     left_behind.worker._thread.join(PATIENCE)
-    assert outbox.keys == ["0"]
+    assert slow_outbox.keys == ["0"]
 
 
 @pytest.mark.usefixtures("patient")
-def test_no_room_for_a_worker(make, monkeypatch, caplog) -> None:
+def test_no_room_for_a_worker(make_recorder, monkeypatch, caplog) -> None:
     """
     Where the thread that delivers cannot start, points are committed all the same, and left to other processes.
     """
     monkeypatch.setattr(Worker, "start", fail_to_start)
-    recorder = make(delivery="worker")
+    recorder = make_recorder(delivery="worker")
 
     assert recorder.record(new_point())
     assert (threads(), actions(caplog)) == (["remotion-usage-writer"], ["delivery_crashed"])
@@ -115,11 +113,11 @@ def fail_to_start(_: Worker) -> None:
     raise RuntimeError(msg)
 
 
-def test_stop_without_start(make) -> None:
+def test_stop_without_start(make_recorder) -> None:
     """
     Stopping what never ran, or twice, does nothing.
     """
-    recorder = make()
+    recorder = make_recorder()
     recorder.stop()
     recorder.stop()
 
@@ -127,24 +125,24 @@ def test_stop_without_start(make) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_record_after_stop(make, outbox) -> None:
+def test_record_after_stop(make_recorder, slow_outbox) -> None:
     """
     A point that comes after the stop starts the threads again.
     """
-    recorder = make()
+    recorder = make_recorder()
     recorder.record(new_point("before"))
     recorder.stop(PATIENCE)
 
     assert recorder.record(new_point("after"))
-    assert outbox.keys == ["before", "after"]
+    assert slow_outbox.keys == ["before", "after"]
 
 
 @pytest.mark.usefixtures("patient")
-def test_record_while_stopping(make, outbox, monkeypatch) -> None:
+def test_record_while_stopping(make_recorder, slow_outbox, monkeypatch) -> None:
     """
     A point that is handed to a writer just stopped goes to the next one.
     """
-    recorder = make()
+    recorder = make_recorder()
     recorder.start()
     running = recorder._running
 
@@ -158,29 +156,29 @@ def test_record_while_stopping(make, outbox, monkeypatch) -> None:
     monkeypatch.setattr(recorder, "_running", stop_and_run)
 
     assert recorder.record(new_point())
-    assert outbox.keys == ["0"]
+    assert slow_outbox.keys == ["0"]
 
 
 @pytest.mark.usefixtures("patient")
-def test_stops_and_records_at_the_same_time(make, outbox) -> None:
+def test_stops_and_records_at_the_same_time(make_recorder, slow_outbox) -> None:
     """
     However stops and requests interleave, no point is lost.
     """
-    recorder = make()
+    recorder = make_recorder()
     with ThreadPoolExecutor(8) as requests:
         recorded = [requests.submit(recorder.record, new_point(str(number))) for number in range(400)]
         stops = [requests.submit(recorder.stop, PATIENCE) for _ in range(20)]
         assert [future.result() for future in (*recorded, *stops)] == [True] * 400 + [None] * 20
 
-    assert len(outbox.keys) == 400
+    assert len(slow_outbox.keys) == 400
 
 
 @pytest.mark.usefixtures("patient")
-def test_first_points_at_the_same_time(make, monkeypatch) -> None:
+def test_first_points_at_the_same_time(make_recorder, monkeypatch) -> None:
     """
     Two threads that record the first points share one writer.
     """
-    recorder = make()
+    recorder = make_recorder()
     looked = threading.Semaphore(0)
     own_threads = recorder._own_threads
 
@@ -200,7 +198,7 @@ def test_first_points_at_the_same_time(make, monkeypatch) -> None:
 
 
 @BOTH
-def test_no_thread_can_start(make, outbox, how: str, monkeypatch) -> None:
+def test_no_thread_can_start(make_recorder, slow_outbox, how: str, monkeypatch) -> None:
     """
     Where no thread can start any more, the caller's commits the point.
     """
@@ -209,12 +207,12 @@ def test_no_thread_can_start(make, outbox, how: str, monkeypatch) -> None:
         msg = "can't create new thread at interpreter shutdown"
         raise RuntimeError(msg)
 
-    recorder = make()
+    recorder = make_recorder()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         assert record(recorder, how)
 
-    assert (outbox.keys, threads()) == (["0"], [])
+    assert (slow_outbox.keys, threads()) == (["0"], [])
 
 
 def record_in_child(recorder: UsageRecorder, pipe: Any) -> None:
@@ -226,11 +224,11 @@ def record_in_child(recorder: UsageRecorder, pipe: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 @pytest.mark.usefixtures("patient")
-def test_fork_during_the_first_use(make, tmp_path) -> None:
+def test_fork_during_the_first_use(make_recorder, tmp_path) -> None:
     """
     A child that is forked while another thread starts the writer is not stuck at that thread's lock.
     """
-    recorder = make(store=SQLiteOutbox(tmp_path / "usage.sqlite3"))
+    recorder = make_recorder(store=SQLiteOutbox(tmp_path / "usage.sqlite3"))
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(target=record_in_child, args=(recorder, theirs))
     holding, forking = threading.Event(), threading.Event()
@@ -255,12 +253,12 @@ def test_fork_during_the_first_use(make, tmp_path) -> None:
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
-def test_fork(make, tmp_path) -> None:
+def test_fork(make_recorder, tmp_path) -> None:
     """
     A forked child has threads of its own, and what waits in the parent is recorded by the parent alone, once.
     """
     store = SQLiteOutbox(tmp_path / "usage.sqlite3")
-    recorder = make(store=store)
+    recorder = make_recorder(store=store)
     recorder.record(new_point("parent"))
     recorder._threads.writer._backlog.append((new_point("waiting"), Future(), None))
     ours, theirs = multiprocessing.get_context("fork").Pipe()

@@ -4,8 +4,10 @@ The spill: a file that keeps points while the outbox refuses them or is silent.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -19,7 +21,7 @@ from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.recording.spill import Spill
 from remotion_licensing_integrations.settings import Settings
 from tests._outboxes import PATIENCE, SlowOutbox, new_point
-from tests._recorders import BOTH, actions, make, outbox, patient, record, threads  # noqa: F401 - fixtures
+from tests._recorders import BOTH, actions, record, threads
 
 
 @pytest.fixture
@@ -28,11 +30,11 @@ def file(tmp_path) -> SQLiteOutbox:
 
 
 @pytest.fixture
-def spilling(make, file) -> Callable[..., UsageRecorder]:
+def spilling(make_recorder, file) -> Callable[..., UsageRecorder]:
     """
     Make recorders with the spill *file*.
     """
-    return lambda **settings: make(spill=f"sqlite:///{file.path}", **settings)
+    return lambda **settings: make_recorder(spill=f"sqlite:///{file.path}", **settings)
 
 
 @pytest.fixture
@@ -63,59 +65,59 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @BOTH
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_refused(spilling, outbox, file, how) -> None:
+def test_refused(spilling, slow_outbox, file, how) -> None:
     """
     A point that the outbox refuses is committed to the spill, and reported as committed.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     recorder = spilling()
 
     assert record(recorder, how)
-    assert (keys(file), keys(outbox), recorder.counts().spilled) == (["0"], [], 1)
+    assert (keys(file), keys(slow_outbox), recorder.counts().spilled) == (["0"], [], 1)
 
 
 @BOTH
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_silent(spilling, outbox, file, how) -> None:
+def test_silent(spilling, slow_outbox, file, how) -> None:
     """
     A point for which the outbox does not answer is committed to the spill while its request waits.
     """
-    outbox.gate.clear()
+    slow_outbox.gate.clear()
 
     assert record(spilling(), how)
     assert keys(file) == ["0"]
 
 
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_away(spilling, outbox, file) -> None:
+def test_away(spilling, slow_outbox, file) -> None:
     """
     While the outbox is away, points go to the spill at once, without asking the outbox.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     recorder = spilling()
     record(recorder, "record", "first")
-    outbox.wait_entered(2)  # for the point, and to move it
+    slow_outbox.wait_entered(2)  # for the point, and to move it
 
     assert [record(recorder, "record", key) for key in ("second", "third")] == [True, True]
-    assert (keys(file), outbox.batches) == (["first", "second", "third"], [1, 1])
+    assert (keys(file), slow_outbox.batches) == (["first", "second", "third"], [1, 1])
 
 
 @pytest.mark.usefixtures("patient", "retry_soon")
-def test_recovery(spilling, outbox, file, caplog) -> None:
+def test_recovery(spilling, slow_outbox, file, caplog) -> None:
     """
     Points move to the outbox when it accepts them again, later ones go there directly, and the log says both once.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     recorder = spilling()
     record(recorder, "record", "first")
     record(recorder, "record", "second")
-    outbox.refuses = False
-    outbox.wait_stored(2)
+    slow_outbox.refuses = False
+    slow_outbox.wait_stored(2)
     wait_until(lambda: not keys(file))
     wait_until(lambda: "outbox_recovered" in actions(caplog))
     record(recorder, "record", "third")
 
-    assert (keys(outbox), keys(file)) == (["first", "second", "third"], [])
+    assert (keys(slow_outbox), keys(file)) == (["first", "second", "third"], [])
     assert [action for action in actions(caplog) if action.startswith("outbox")] == [
         "outbox_refused",
         "outbox_recovered",
@@ -123,79 +125,93 @@ def test_recovery(spilling, outbox, file, caplog) -> None:
 
 
 @pytest.mark.usefixtures("patient", "retry_soon")
-def test_silence_ends(spilling, outbox, file) -> None:
+def test_silence_ends(spilling, slow_outbox, file) -> None:
     """
     A point that a silent outbox takes after all is one point, and leaves the spill.
     """
-    outbox.gate.clear()
+    slow_outbox.gate.clear()
     recorder = spilling()
     record(recorder, "record")
-    outbox.gate.set()
-    wait_until(lambda: keys(outbox) and not keys(file))
+    slow_outbox.gate.set()
+    wait_until(lambda: keys(slow_outbox) and not keys(file))
 
     assert record(recorder, "record", "1")
-    wait_until(lambda: keys(outbox) == ["0", "1"])
+    wait_until(lambda: keys(slow_outbox) == ["0", "1"])
     assert keys(file) == []
 
 
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_next_process(spilling, outbox, file) -> None:
+def test_next_process(spilling, slow_outbox, file) -> None:
     """
     What a recorder leaves in the spill, the next one moves when it starts.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     first = spilling()
     record(first, "record")
     first.stop(PATIENCE)
-    outbox.refuses = False
+    slow_outbox.refuses = False
     spilling().start()
-    outbox.wait_stored()
+    slow_outbox.wait_stored()
     wait_until(lambda: not keys(file))
 
-    assert keys(outbox) == ["0"]
+    assert keys(slow_outbox) == ["0"]
 
 
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_points_of_others(spilling, outbox, file, monkeypatch) -> None:
+def test_points_of_others(spilling, slow_outbox, file, monkeypatch) -> None:
     """
     A recorder looks for points that another process leaves in the spill later.
     """
     monkeypatch.setattr(spill_module, "LOOK_AFTER", 0.01)
     spilling().start()
     file.add([new_point("other")])
-    outbox.wait_stored()
+    slow_outbox.wait_stored()
     wait_until(lambda: not keys(file))
 
-    assert keys(outbox) == ["other"]
+    assert keys(slow_outbox) == ["other"]
 
 
-def test_two_movers(outbox, file) -> None:
+def test_two_movers(slow_outbox, file) -> None:
     """
     Points that two processes move at the same time are each in the outbox once.
     """
     file.add([new_point(str(number)) for number in range(600)])
-    movers = [threading.Thread(target=Spill(outbox, file).move) for _ in range(2)]
+    movers = [threading.Thread(target=Spill(slow_outbox, file).move) for _ in range(2)]
     for mover in movers:
         mover.start()
     for mover in movers:
         mover.join(PATIENCE)
 
-    assert (outbox.counts().pending, keys(file)) == (600, [])
+    assert (slow_outbox.counts().pending, keys(file)) == (600, [])
+
+
+def test_unreadable_point(slow_outbox, file, caplog) -> None:
+    """
+    A damaged point in the spill does not keep the others there, and is named once.
+    """
+    file.add([new_point("damaged"), new_point("sound")])
+    file.close()
+    with closing(sqlite3.connect(file.path)) as connection, connection:
+        connection.execute("UPDATE remotion_usage_point SET event = 'unknown' WHERE idempotency_key = 'damaged'")
+    spill = Spill(slow_outbox, file)
+
+    assert [spill.move() for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert (keys(slow_outbox), caplog.text.count("damaged")) == (["sound"], 2)  # with the sound one, and alone
 
 
 @pytest.mark.parametrize("reached", ["outbox", "neither"])
-def test_broken_move(outbox, file, monkeypatch, reached) -> None:
+def test_broken_move(slow_outbox, file, monkeypatch, reached) -> None:
     """
     A move that ends before or after the outbox has the points is done again, and each point is there once.
     """
     file.add([new_point()])
     with monkeypatch.context() as broken:
-        broken.setattr(*((file, "discard") if reached == "outbox" else (outbox, "add")), refuse)
+        broken.setattr(*((file, "discard") if reached == "outbox" else (slow_outbox, "add")), refuse)
         with pytest.raises(OutboxError):
-            Spill(outbox, file).move()
+            Spill(slow_outbox, file).move()
 
-    assert Spill(outbox, file).move() == 1
-    assert (keys(outbox), keys(file)) == (["0"], [])
+    assert Spill(slow_outbox, file).move() == 1
+    assert (keys(slow_outbox), keys(file)) == (["0"], [])
 
 
 def refuse(*_: object) -> None:
@@ -204,27 +220,27 @@ def refuse(*_: object) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_neither(spilling, outbox, file, monkeypatch, caplog) -> None:
+def test_neither(spilling, slow_outbox, file, monkeypatch, caplog) -> None:
     """
     A point that neither the outbox nor the spill takes stays in memory until one of them does.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     monkeypatch.setattr(SQLiteOutbox, "add", refuse)
     recorder = spilling()
 
     assert not record(recorder, "record")
     assert recorder.counts().waiting == 1
-    outbox.refuses = False
-    outbox.wait_stored()
-    assert keys(outbox) == ["0"]
+    slow_outbox.refuses = False
+    slow_outbox.wait_stored()
+    assert keys(slow_outbox) == ["0"]
 
 
 @pytest.mark.usefixtures("patient", "retry_never")
-def test_stop(spilling, outbox, file, caplog) -> None:
+def test_stop(spilling, slow_outbox, file, caplog) -> None:
     """
     A recorder that stops while its outbox is silent leaves the points in the spill, not in the log.
     """
-    outbox.gate.clear()
+    slow_outbox.gate.clear()
     recorder = spilling()
     assert not recorder.record(new_point(), wait=0.0)
     recorder.stop(PATIENCE)
@@ -234,20 +250,20 @@ def test_stop(spilling, outbox, file, caplog) -> None:
 
 
 @pytest.mark.usefixtures("patient", "retry_soon")
-def test_deferred(spilling, outbox, file) -> None:
+def test_deferred(spilling, slow_outbox, file) -> None:
     """
     A deferred point and its outcome, both spilled, become one point with the outcome.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     recorder = spilling()
     key = new_idempotency_key()
     for succeeded in (None, True):
         recorder.record(new_point(key) if succeeded else deferred(key))
     [spilled] = file.list()
-    outbox.refuses = False
-    wait_until(lambda: keys(outbox))
+    slow_outbox.refuses = False
+    wait_until(lambda: keys(slow_outbox))
 
-    assert (spilled.state, outbox.get(key).state) == (State.PENDING, State.PENDING)
+    assert (spilled.state, slow_outbox.get(key).state) == (State.PENDING, State.PENDING)
 
 
 def deferred(key: str) -> UsagePoint:
@@ -255,25 +271,25 @@ def deferred(key: str) -> UsagePoint:
 
 
 @pytest.mark.usefixtures("patient", "retry_soon")
-def test_forgotten(spilling, outbox, file) -> None:
+def test_forgotten(spilling, slow_outbox, file) -> None:
     """
     A deferral that is forgotten while the outbox is away is gone when the outbox is back.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     recorder = spilling()
     recorder.record(deferred("0"))
     assert not recorder.record(Forget("0"))
-    outbox.refuses = False
+    slow_outbox.refuses = False
     wait_until(lambda: recorder.counts().waiting == 0 and not keys(file))
 
-    assert keys(outbox) == []
+    assert keys(slow_outbox) == []
 
 
-def test_at_exit(spilling, outbox, file, monkeypatch) -> None:
+def test_at_exit(spilling, slow_outbox, file, monkeypatch) -> None:
     """
     When no thread can start any more, a point that the outbox refuses goes to the spill.
     """
-    outbox.refuses = True
+    slow_outbox.refuses = True
     monkeypatch.setattr(threading.Thread, "start", lambda _: refuse_thread())
 
     assert spilling().record(new_point())
@@ -286,11 +302,11 @@ def refuse_thread() -> None:
 
 
 @pytest.mark.parametrize("options", [{"spill": "off"}, {}], ids=["off", "test run"])
-def test_no_spill(make, outbox, options) -> None:
+def test_no_spill(make_recorder, slow_outbox, options) -> None:
     """
     Without a spill there is no thread for it; in a test run the default one is off.
     """
-    recorder = make(**options)
+    recorder = make_recorder(**options)
     recorder.start()
 
     assert (recorder.spill, threads()) == (None, ["remotion-usage-writer"])

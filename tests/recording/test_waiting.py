@@ -2,8 +2,6 @@
 How coroutines wait for the commit of their points.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests._outboxes import PATIENCE, new_point
-from tests._recorders import make, outbox, patient  # noqa: F401 - fixtures
 
 
 def count_wakes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -39,46 +36,46 @@ async def pass_turns() -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_batch_wakes_its_loop_once(make, outbox, monkeypatch) -> None:
+def test_a_batch_wakes_its_loop_once(make_recorder, slow_outbox, monkeypatch) -> None:
     """
     Points that one transaction commits wake their event loop once.
     """
-    recorder = make()
+    recorder = make_recorder()
 
     async def record_together() -> tuple[list[bool], int]:
-        outbox.gate.clear()
+        slow_outbox.gate.clear()
         tasks = [asyncio.create_task(recorder.arecord(new_point("first")))]
         await pass_turns()
-        outbox.wait_entered()
+        slow_outbox.wait_entered()
         tasks += [asyncio.create_task(recorder.arecord(new_point(str(number)))) for number in range(10)]
         await pass_turns()
         wakes = count_wakes(monkeypatch)
-        outbox.gate.set()
+        slow_outbox.gate.set()
         return await asyncio.gather(*tasks), len(wakes)
 
     assert asyncio.run(record_together()) == ([True] * 11, 2)
-    assert outbox.batches == [1, 10]
+    assert slow_outbox.batches == [1, 10]
 
 
-def test_the_points_of_a_turn_are_one_batch(make, outbox) -> None:
+def test_the_points_of_a_turn_are_one_batch(make_recorder, slow_outbox) -> None:
     """
     Points that coroutines record in one turn of their event loop are committed together, also by an idle writer.
     """
-    recorder = make()
+    recorder = make_recorder()
 
     async def record_together() -> list[bool]:
         return await asyncio.gather(*(recorder.arecord(new_point(str(number))) for number in range(10)))
 
     assert asyncio.run(record_together()) == [True] * 10
-    assert outbox.batches == [10]
+    assert slow_outbox.batches == [10]
 
 
-def test_waits_of_different_lengths(make, outbox) -> None:
+def test_waits_of_different_lengths(make_recorder, slow_outbox) -> None:
     """
     Each coroutine waits as long as it was told, whatever the others of its loop wait for.
     """
-    recorder = make()
-    outbox.gate.clear()
+    recorder = make_recorder()
+    slow_outbox.gate.clear()
     ended: list[str] = []
 
     async def record(key: str, wait: float) -> None:
@@ -93,11 +90,11 @@ def test_waits_of_different_lengths(make, outbox) -> None:
     assert ended == ["shortest", "longer", "longest"]
 
 
-def test_a_coroutine_that_is_closed(make, outbox) -> None:
+def test_a_coroutine_that_is_closed(make_recorder, slow_outbox) -> None:
     """
     A coroutine that is closed in the turn in which it records leaves its point to the outbox, once.
     """
-    recorder = make()
+    recorder = make_recorder()
 
     async def leave() -> None:
         recording = recorder.arecord(new_point("left"))
@@ -105,19 +102,19 @@ def test_a_coroutine_that_is_closed(make, outbox) -> None:
         recording.close()
 
     asyncio.run(leave())
-    outbox.wait_stored()
+    slow_outbox.wait_stored()
     recorder.stop()
 
-    assert outbox.batches == [1]
+    assert slow_outbox.batches == [1]
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_loop_that_has_closed(make, outbox) -> None:
+def test_a_loop_that_has_closed(make_recorder, slow_outbox) -> None:
     """
     A commit whose event loop is gone disturbs nobody: the point is stored, and the next one as well.
     """
-    recorder = make()
-    outbox.gate.clear()
+    recorder = make_recorder()
+    slow_outbox.gate.clear()
 
     async def leave() -> None:
         task = asyncio.create_task(recorder.arecord(new_point("left")))
@@ -125,8 +122,8 @@ def test_a_loop_that_has_closed(make, outbox) -> None:
         task.cancel()
 
     asyncio.run(leave())
-    outbox.gate.set()
-    outbox.wait_stored()
+    slow_outbox.gate.set()
+    slow_outbox.wait_stored()
 
     assert recorder.record(new_point("next"), wait=PATIENCE)
-    assert outbox.keys == ["left", "next"]
+    assert slow_outbox.keys == ["left", "next"]

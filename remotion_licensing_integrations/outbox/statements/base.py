@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
-from ..values import MAX_DELAY, PAUSE_GRACE, UNSETTLED, State
+from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
 
 #: Rows; bounds how long one step of pruning keeps them locked.
 PRUNE_STEP: Final = 1_000
@@ -47,15 +47,15 @@ CHANGE: Final = {
 #: assigns from left to right.
 OUTCOME: Final = (*POINT[1:], "due", "state")
 
-#: The columns of a settled row; names in braces are values of the change.
-_SETTLED: Final = {
+#: The columns of an updated row; names in braces are values of the change.
+_UPDATED: Final = {
     **{name: f"{{{name}}}" for name in ("state", "last_error", "billable", "classification")},
     "token": "NULL",
     "due": "{{now}} + {delay}",
     "attempts": "attempts - {handed_back}",
     "unanswered_since": "COALESCE(unanswered_since, CASE WHEN {unanswered} THEN {{now}} END)",
 }
-#: A row that still has a token was claimed and never settled: its point may have been sent.
+#: A row that still has a token was claimed and never updated: its point may have been sent.
 UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
 #: What can be claimed. No delay is as long as in the second, so there the clock was set back.
 DUE: Final = "state = 'pending' AND due <= {now}"
@@ -132,7 +132,7 @@ class Statements(ABC):
             f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
-    def discard(self, states: Iterable[State] = UNSETTLED) -> str:
+    def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
         """
         Return the statement that deletes points in one of *states*.
         """
@@ -146,9 +146,9 @@ class Statements(ABC):
         """
 
     @abstractmethod
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         """
-        Settle claimed points, and return how many; no claim may be in *rows* twice.
+        Apply changes to claimed points, and return how many took effect; no claim may be in *rows* twice.
         """
 
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
@@ -165,10 +165,10 @@ class Statements(ABC):
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
         """
 
-    def _settled(self, value: str, *, prefix: str = "") -> str:
-        # The assignments to a settled row; *value* is the form of a value of its change.
+    def _updated(self, value: str, *, prefix: str = "") -> str:
+        # The assignments to an updated row; *value* is the form of a value of its change.
         values = {name: value.format(name) for name in CHANGE}
-        return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _SETTLED.items())
+        return ", ".join(f"{prefix}{name} = {expression.format(**values)}" for name, expression in _UPDATED.items())
 
     def _text(self, template: str) -> str:
         # Twice, because the words have casts, too.

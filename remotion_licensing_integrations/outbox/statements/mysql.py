@@ -38,12 +38,12 @@ class MySQL(Statements):
         gives_way = "{points}.state = 'deferred' AND fresh.state = 'pending'"
         outcome = ", ".join(f"{name} = IF({gives_way}, fresh.{name}, {{points}}.{name})" for name in OUTCOME)
         self.add = self._text(f"{INSERT} {fresh} ON DUPLICATE KEY UPDATE {outcome}")
-        settled = self._settled("new.{}", prefix="{points}.")
+        updated = self._updated("new.{}", prefix="{points}.")
         # As bytes, because the table's collation need not be that of the session.
-        self.settle = self._text(f"""
+        self.update = self._text(f"""
             UPDATE {{points}} JOIN ({{given}}) AS new
                 ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
-            SET {settled}
+            SET {updated}
         """)
         # Without the index MySQL locks and sorts all rows that could be claimed.
         self._due, self._far = (
@@ -69,8 +69,8 @@ class MySQL(Statements):
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
         _change(connection, self.add, rows, now)
 
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
-        return _change(connection, self.settle, rows, now)
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        return _change(connection, self.update, rows, now)
 
     def claim(self, connection: Connection, values: Values) -> list[Row]:
         return connection.transact(lambda session: self._claimed(session, values))

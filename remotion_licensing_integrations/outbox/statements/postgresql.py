@@ -29,10 +29,10 @@ class PostgreSQL(Statements):
             for types in (NEW, CHANGE)
         )
         self.add = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
-        settled = self._settled("new.{}")
+        updated = self._updated("new.{}")
         # Only pending points have a token; a condition for it would read the index of all pending points.
-        self.settle = self._text(f"""
-            UPDATE {{points}} SET {settled} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
+        self.update = self._text(f"""
+            UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
         due, far = (
             f"(SELECT id, due FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED)"
@@ -51,8 +51,8 @@ class PostgreSQL(Statements):
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
         connection.change(self.add, {"rows": _to_json(rows), **now})
 
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
-        return connection.change(self.settle, {"rows": _to_json(rows), **now})
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+        return connection.change(self.update, {"rows": _to_json(rows), **now})
 
     def claim(self, connection: Connection, values: Values) -> list[Row]:
         return connection.rows(self.claiming, values)

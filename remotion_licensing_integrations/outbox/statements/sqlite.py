@@ -43,7 +43,7 @@ class SQLite(Statements):
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
-        self.settle = self._text(f"UPDATE {{points}} SET {self._settled('%({})s')} WHERE token = %(token)s AND id IN ")
+        self.update = self._text(f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN ")
         due, far = (
             f"SELECT * FROM (SELECT due, id FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
             for rows in (DUE, FAR)
@@ -79,7 +79,7 @@ class SQLite(Statements):
             lambda session, part: session.change(self._store(len(part)), {**to_parameters(part), **now}),
         )
 
-    def settle_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
+    def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         # Equal changes share a statement: most points are registered, with the same answer.
         # `to_change` gives the values in the order of `CHANGE`.
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -88,7 +88,7 @@ class SQLite(Statements):
             groups.setdefault(tuple(change), []).append(identity)
         _, *names = CHANGE
         statements = [
-            (self.settle + named, {**dict(zip(names, group, strict=True)), **keys, **now})
+            (self.update + named, {**dict(zip(names, group, strict=True)), **keys, **now})
             for group, ids in groups.items()
             for named, keys in _named(ids)
         ]

@@ -3,8 +3,7 @@ What the licensing API documents, as pure functions: which requests it takes, an
 
 Status codes are not documented, only some error texts are; the codes here are our choice. So are these readings:
 
-- "localhost or similar" is read as `localhost`, `*.localhost`, `*.local`, `*.test`, and loopback, private,
-  link-local and unspecified IP addresses;
+- "localhost or similar" is what `points.is_local` says, so that the sandbox agrees with the package's warnings;
 - a usage point without a host (`null`) counts as billable, as Remotion's own test expects;
 - the idempotency key may come as the body field `idempotencyKey` or as the header `Idempotency-Key`.
 
@@ -14,21 +13,18 @@ Source: https://www.remotion.dev/docs/licensing
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NoReturn, cast
-from urllib.parse import urlsplit
 
-from ...points import EVENTS, MAX_KEY_LENGTH
+from ...points import EVENTS, MAX_KEY_LENGTH, is_local
+from ...settings import FREE_LICENSE
 
 Classification = Literal["billable", "development", "failed"]
 CLASSIFICATIONS: Final = ("billable", "development", "failed")
 MAX_AGE: Final = timedelta(days=90)
-LOCAL_SUFFIXES: Final = (".localhost", ".local", ".test")
-FREE_LICENSE: Final = "free-license"
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the API, not an error of ours
@@ -173,25 +169,6 @@ def read_since(body: dict[str, Any], *, now: datetime) -> datetime:
         raise Refusal(400, "Cannot query usage older than 90 days")
     # A moment in the future counts nothing, however far away it is.
     return datetime.fromtimestamp(min(since / 1000, now.timestamp() + 1), UTC)
-
-
-def is_local(host: str) -> bool:
-    """
-    Whether *host*, an origin such as `http://localhost:3000`, is "localhost or similar".
-    """
-    try:
-        name = urlsplit(host if "://" in host else f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    name = name.removesuffix(".")
-    if name == "localhost" or name.endswith(LOCAL_SUFFIXES):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_private or address.is_loopback or address.is_unspecified
 
 
 def _api_key(body: dict[str, Any]) -> str | None:

@@ -138,4 +138,4 @@ def test_a_server_ends_when_it_is_asked_to(name, sqlite_file, sandbox):
     """
     with Server(name, sqlite_file, **PATIENT, REMOTION_LICENSING_BASE_URL=sandbox.url) as server:
         server.call("/convert")
-        assert server.stop() == 0
+        assert server.stop()[0] == 0

@@ -79,6 +79,8 @@ def test_the_six_fields_are_stored(client, sandbox):
         ({"host": "http://192.168.1.20"}, "development"),
         ({"host": "http://10.0.0.1"}, "development"),
         ({"host": "http://169.254.1.1"}, "development"),
+        ({"host": "http://myhost"}, "development"),
+        ({"host": "http://ip-10-0-0-5.ec2.internal"}, "development"),
     ],
 )
 def test_classification(client, changes, classification):

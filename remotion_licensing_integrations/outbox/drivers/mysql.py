@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, unquote
 
 import pymysql  # type: ignore[import-untyped] # PyMySQL has no types
 
-from ..errors import OutboxError
-from .connection import Session
-from .driver import MAX_SILENCE, Driver, refused_url, split_url
+from ...errors import OutboxError
+from ..connection import Session
+from .base import MAX_SILENCE, Driver, refused_url, split_url
 
 _LOCK: Final = "remotion_usage_point"
 _LOCK_WAIT: Final = 5  # seconds
@@ -45,7 +45,7 @@ _READ: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-class MySQL(Driver):
+class PyMySQLDriver(Driver):
     """
     The database of *url*, whose query has options of PyMySQL.
     """
@@ -53,6 +53,7 @@ class MySQL(Driver):
     database = "mysql"
     error = pymysql.Error
     passing: ClassVar = frozenset({1205, 1213})  # lock wait timeout, deadlock
+    done: ClassVar = frozenset({1060, 1061})  # duplicate column name, duplicate name of an index
     has_table = """
         SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %(name)s
     """
@@ -101,7 +102,7 @@ class MySQL(Driver):
             raise OutboxError(msg)
 
     @contextmanager
-    def alone(self, session: Session) -> Generator[None]:
+    def alone(self, connection: Any, session: Session) -> Generator[None]:  # noqa: ARG002 - for other drivers
         [(locked,)] = session.rows(f"SELECT GET_LOCK('{_LOCK}', {_LOCK_WAIT})", {})
         if not locked:
             msg = f"outbox: another process has been creating the tables for more than {_LOCK_WAIT} s"

@@ -14,11 +14,7 @@ import pytest
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.testing import Sandbox
-
-#: What follows the prefix of a key must never be seen.
-SECRETS = ("Publicpart1", "Privatepart2")
-KEY = f"rm_pub_{SECRETS[0]}"
-PRIVATE_KEY = f"rm_sec_{SECRETS[1]}"
+from tests.operations._keys import KEY, PRIVATE_KEY
 
 
 class Ran(NamedTuple):
