@@ -78,16 +78,23 @@ class Statements(ABC):
     Attributes:
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
+        unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
         one_of: The condition behind a column that must be one of the parameter `keys`.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
+    unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
-        self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
+        self._words = {
+            **tables._asdict(),
+            "moment": moment,
+            "unindexed": self.unindexed,
+            "now": "%(now)s::float8" if clocked else self.clock,
+        }
         self.next_due = self._text("""
             SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
                 (SELECT MAX(due) FROM {points} WHERE state = 'pending'), {now}
