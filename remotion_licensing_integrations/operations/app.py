@@ -159,7 +159,8 @@ def _call(name: str, work: Callable[[], T]) -> T:
     except (Exception, SystemExit) as error:
         *_, place = traceback.extract_tb(error.__traceback__)
         where = "" if "importlib" in place.filename else f" ({place.filename}:{place.lineno})"
-        msg = f"--app: {name!r} cannot be imported: {type(error).__name__}: {mask(str(error))}{where}"
+        reason = mask(" ".join(str(error).split()))
+        msg = f"--app: {name!r} cannot be imported: {type(error).__name__}: {reason}{where}"
         raise ConfigurationError(msg) from error
 
 
