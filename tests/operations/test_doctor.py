@@ -273,6 +273,16 @@ def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
     assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["warning"]
 
 
+def test_folder_open_to_others(look, outbox, file) -> None:
+    """
+    A folder in which any user can put a file, such as `/tmp`, is a warning.
+    """
+    file.parent.chmod(0o1777)
+
+    [warning] = look()["warning"]
+    assert warning.startswith(f"{file.parent} is open to other users (mode 1777)")
+
+
 def test_files_behind_a_link(look, outbox, file) -> None:
     """
     When the outbox is a link, the files beside its target are looked at.
