@@ -125,6 +125,16 @@ def test_settings_that_are_fine(settings, look, outbox) -> None:
     assert look(**settings)["warning"] == []
 
 
+@pytest.mark.parametrize(
+    ("base_url", "warns"), [("http://api.example", True), ("https://api.example", False), ("http://proxy:8000", False)]
+)
+def test_licence_key_in_clear_text(base_url: str, warns: bool, look, outbox) -> None:
+    """
+    A public address without TLS is a warning, because the licence key is sent to it.
+    """
+    assert warns is any("goes over the network in clear text" in text for text in look(base_url=base_url)["warning"])
+
+
 def test_outbox_can_be_used(look, outbox) -> None:
     """
     The outbox is named with the number of pending points.
