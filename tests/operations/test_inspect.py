@@ -97,7 +97,7 @@ def test_line_break_in_an_error(run, outbox) -> None:
     [claimed] = claim(outbox)
     outbox.update([claimed.reject("<html>\n  <body>")])
 
-    assert run("list").out.splitlines()[1].endswith("<html> <body>")
+    assert run("list").out.splitlines()[1].endswith(r"<html>\n  <body>")
 
 
 def show(run, key: str = "key") -> str:
