@@ -167,6 +167,19 @@ def test_bar_of_deliver(terminal, outbox, api) -> None:
     assert outbox.counts().registered == 60
 
 
+def test_log_beside_a_bar(terminal, outbox, api) -> None:
+    """
+    What is logged while a bar is shown has a line to itself.
+    """
+    api.set_failure("key")
+    outbox.add([point()])
+
+    ran = terminal("deliver", "--once", columns=200)
+
+    assert ran.status == 1
+    assert any(line.startswith("ERROR Delivery of usage points is paused") for line in ran.lines)
+
+
 def test_bar_of_what_arrives_later(terminal, outbox, api) -> None:
     """
     Points that arrive while `deliver` runs lengthen its bar.
