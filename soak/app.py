@@ -1,0 +1,49 @@
+"""
+The app of the site: a request is several conversions, and answers with their keys once all are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from remotion_licensing_integrations import UsageRecorder, conversion
+from remotion_licensing_integrations.recording import recorder as recorder_module
+from remotion_licensing_integrations.starlette import UsageMiddleware
+
+from .api import to_host
+
+# Past 0.25 s a response does not wait for its commit, on purpose. Then its keys would be no proof of anything.
+recorder_module.COMMIT_WAIT = float(os.environ["SOAK_COMMIT_WAIT"])  # type: ignore[misc] # a constant elsewhere
+
+
+async def convert(request: Request) -> JSONResponse:
+    """
+    Convert the pieces of work from `first` on.
+    """
+    first, number = (int(request.query_params[name]) for name in ("first", "number"))
+    return JSONResponse(await asyncio.gather(*(_convert(work) for work in range(first, first + number))))
+
+
+async def _convert(work: int) -> str:
+    async with conversion("cloud-render", host=to_host(work)) as usage:
+        return usage.idempotency_key
+
+
+async def health(_: Request) -> JSONResponse:
+    """
+    Answer.
+    """
+    return JSONResponse({})
+
+
+app = Starlette(
+    routes=[Route("/convert", convert, methods=["POST"]), Route("/health", health)],
+    middleware=[Middleware(UsageMiddleware, recorder=UsageRecorder())],
+)
