@@ -1,5 +1,5 @@
 """
-The soak: minutes or hours of load on real servers, with kills, crashes and an API that fails, then every key looked for.
+The soak: minutes or hours of load on real servers with kills, crashes and an API that fails; then every key is found.
 
     run.py        the command line: one soak from beginning to end
     plan.py       what happens when, from a seed         conductor.py  makes it happen

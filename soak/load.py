@@ -97,5 +97,3 @@ def read_keys(file: Path) -> set[int]:
     """
     with file.open() as lines:
         return {to_number(line) for line in lines}
-
-

@@ -47,7 +47,6 @@ class Site:
         self._workers = workers
         self._environment = clean_environment(
             HOME=str(folder),
-            PYTHONPATH=str(REPOSITORY),
             REMOTION_LICENSE_KEY="rm_pub_soak",
             REMOTION_LICENSING_BASE_URL=api_url,
             # For an API that hangs now and then, and for claims of the dead.

@@ -107,6 +107,7 @@ def django(_: Path) -> Iterator[Store]:
             "DJANGO_SETTINGS_MODULE": "soak.django_project",
             "SOAK_DATABASE": json.dumps(server.entry),
             "SOAK_COMMIT_WAIT": "15",
+            "REMOTION_LICENSE_KEY": "rm_pub_soak",
         }
         command = [sys.executable, "-m", "soak.command", "migrate"]
         subprocess.run(command, check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
