@@ -18,6 +18,8 @@ from typing import Any, Final
 #: How often a request fails, by kind; of half of them the point is counted nevertheless.
 FAILURES: Final = {"500": 0.03, "reset": 0.02, "hang": 0.005}
 KEY_BYTES: Final = 16
+#: Of so many pieces of work one is deferred first, and completed by the same request.
+DEFERRED: Final = 10
 
 _BODY: Final = b'{"success":true,"billable":true,"classification":"billable"}'
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from remotion_licensing_integrations import UsageRecorder, conversion
+from remotion_licensing_integrations import UsagePoint, UsageRecorder, conversion, default_recorder
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.starlette import UsageMiddleware
 
-from .api import to_host
+from .api import DEFERRED, to_host
 
 # Past 0.25 s a response does not wait for its commit, on purpose. Then its keys would be no proof of anything.
 recorder_module.COMMIT_WAIT = float(os.environ["SOAK_COMMIT_WAIT"])  # type: ignore[misc] # a constant elsewhere
@@ -32,6 +33,11 @@ async def convert(request: Request) -> JSONResponse:
 
 
 async def _convert(work: int) -> str:
+    if work % DEFERRED == 0:
+        point = UsagePoint(event="cloud-render", host=to_host(work), succeeded=None)
+        await default_recorder().arecord(point)
+        await default_recorder().arecord(replace(point, succeeded=True))
+        return point.idempotency_key
     async with conversion("cloud-render", host=to_host(work)) as usage:
         return usage.idempotency_key
 

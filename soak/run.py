@@ -148,7 +148,8 @@ def _soak(options: argparse.Namespace, folder: Path) -> int:
     if options.negative_control:
         return int(not places["lost"])
     failed = sum(times for what, times in load.seen.items() if what not in {"answered", "broken off"})
-    return int(bool(places["lost"] or counts["twice"] or failed))
+    # The outcome of an acknowledged point that is still deferred is lost, too.
+    return int(bool(places["lost"] or places["deferred"] or counts["twice"] or failed))
 
 
 def _run(options: argparse.Namespace, load: Load, api: Api, site: Site, conductor: Conductor) -> None:
