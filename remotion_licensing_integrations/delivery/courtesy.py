@@ -30,6 +30,9 @@ class Courtesy:
     Args:
         clock: In seconds.
         cpu: CPU seconds of the whole process.
+
+    Attributes:
+        is_busy: Whether the process is busy with other work.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Courtesy:
     ) -> None:
         self._clock = clock
         self._cpu = cpu
-        self._is_busy = False
+        self.is_busy = False
         # Since when the process is watched, and since when the share is kept: moment, CPU of all, CPU of delivery.
         self._watched = self._kept = (clock(), cpu(), 0.0)
 
@@ -52,9 +55,9 @@ class Courtesy:
         now = (self._clock(), self._cpu(), spent)
         wall, total, delivery = (new - old for new, old in zip(now, self._watched, strict=True))
         if wall >= _WINDOW:
-            self._is_busy = total > _BUSY * wall and total - delivery > _WORKING * wall
+            self.is_busy = total > _BUSY * wall and total - delivery > _WORKING * wall
             self._watched = now
-        if not self._is_busy:
+        if not self.is_busy:
             self._kept = now
             return 0.0
         wait = (spent - self._kept[2]) / (SHARE_BEHIND if is_behind else SHARE) - (now[0] - self._kept[0])

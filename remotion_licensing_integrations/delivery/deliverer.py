@@ -1,8 +1,8 @@
 """
 Deliver what is due: claim points, have them registered, store what each result means.
 
-What a result means is in `verdicts`, whether delivery goes on in `pace`, and how much of a busy process it takes in
-`courtesy`.
+What a result means is in `verdicts`, whether delivery goes on in `pace`, how many points it claims in `stock`, and how
+much of a busy process it takes in `courtesy`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..errors import OutboxError
 from ..outbox import Change, Outbox, State
@@ -24,7 +24,10 @@ from ..settings import Settings
 from .courtesy import Courtesy
 from .pace import Pace
 from .senders import SenderPool
+from .stock import Stock
 from .verdicts import Judge
+
+_MOMENT: Final = 0.01  # seconds
 
 
 class Deliverer:
@@ -62,6 +65,7 @@ class Deliverer:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._noted_pause: tuple[str, float] | None = None
         self._courtesy = Courtesy()
+        self._stock = Stock(monotonic=monotonic)
         self._own_cpu = 0.0
         self._oldest = math.inf
         self._in_flight = 0
@@ -136,6 +140,7 @@ class Deliverer:
     def _pass(self, *, gives_way: bool) -> int:
         # First store what an earlier pass has left, before another deliverer claims these points.
         registered = self._store(0)
+        self._stock.begin()
         began = time.thread_time() - self._own_cpu
         while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):
             registered += self._store(self._remaining() if self._in_flight else 0)
@@ -151,13 +156,12 @@ class Deliverer:
         return not (wait and self._in_flight)
 
     def _claim(self) -> bool:
-        ready = self._in_flight == 0 if self._pace.is_paused else self._in_flight <= self._pace.window
-        if not ready or self._pace.seconds:
+        # A probe is a single point.
+        stock = 1 if self._pace.is_paused else self._stock.size(self._pace.window, is_busy=self._courtesy.is_busy)
+        if self._in_flight > stock // 2 or self._pace.seconds:
             return False
-        # Twice the number of senders, so that none waits for the store. A probe is a single point.
-        limit = 1 if self._pace.is_paused else 2 * self._pace.window - self._in_flight
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
-        claimed = self._outbox.claim(limit, lease=self._settings.lease)
+        claimed = self._outbox.claim(stock - self._in_flight, lease=self._settings.lease)
         unsafe = {point: change for point in claimed if (change := self._judge.hold_unsafe(point)) is not None}
         self._changes += unsafe.values()
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)
@@ -171,6 +175,10 @@ class Deliverer:
 
     def _store(self, timeout: float) -> int:
         self._collect(timeout)
+        if self._in_flight and self._changes:
+            # One commit for all results of a moment: each keeps the store from requests that record.
+            self._finishing.wait(_MOMENT)
+            self._collect(0)
         # Kept until the store takes them: a point whose result is lost is sent again.
         if self._changes:
             self._outbox.update(self._changes)
@@ -180,9 +188,10 @@ class Deliverer:
         return registered
 
     def _collect(self, timeout: float) -> None:
-        for claimed, result in self._senders.results(timeout):
-            self._in_flight -= 1
-            self._changes.append(self._judge.judge(claimed, result))
+        results = self._senders.results(timeout)
+        self._in_flight -= len(results)
+        self._stock.note(len(results))
+        self._changes += [self._judge.judge(claimed, result) for claimed, result in results]
         if self._pace.is_paused or not self._remaining():
             unsent = self._senders.take_back()
             self._in_flight -= len(unsent)
