@@ -13,6 +13,8 @@ from .load import Load
 _DIED = re.compile(r"was sent (SIG(?!KILL|TERM)\w+)")
 #: What the package says of points that it has moved.
 _MOVED = re.compile(r"accepts usage points again; (\d+) were moved")
+#: What it says of an API that seems to be down.
+_PAUSED = "Delivery of usage points is paused"
 #: What it says when it has lost its way.
 _CRASHED = re.compile(r"(?:Delivery failed|could not be sent|could not be recorded)")
 
@@ -43,6 +45,7 @@ def report(
     _line("requests to the API", counts["requests"])
     for failure in ("500", "reset", "hang"):
         _line(f"  of them failed: {failure}", counts[failure])
+    _line("pauses of delivery", log.count(_PAUSED))
     _line("points sent again after they were counted", counts["repeats"])
     print("\nWhat was found")
     _line("points acknowledged", load.acknowledged)
