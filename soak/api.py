@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import struct
 import sys
 from collections import Counter
 from pathlib import Path
@@ -143,6 +145,9 @@ class Exchange(asyncio.Protocol):
             case "500":
                 self._send(b'{"success":false,"error":"Internal server error"}', "500 Internal Server Error")
             case "reset":
+                # Lingering for zero seconds makes the kernel send RST, where a plain close sends FIN.
+                linger = struct.pack("ii", 1, 0)
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 self._transport.abort()
             case _:
                 pass  # until the client has enough
