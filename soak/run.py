@@ -131,6 +131,9 @@ def _soak(options: argparse.Namespace, folder: Path) -> int:
             _run(options, load, api, site, conductor)
         loaded = time.monotonic() - began
         _drain(api, site, store)
+        if store.asks:
+            conductor.done["held points retried"] = site.retry()
+            _drain(api, site, store)
         counts = api.ask("save")
         acknowledged, registered = read_keys(folder / "acknowledged"), read_registered(folder / "registered")
         places = find_missing(acknowledged - registered, site, asks=store.asks)

@@ -174,10 +174,22 @@ class Site:
 
     def states(self) -> dict[str, str]:
         """
-        Return the state of each point in the outbox by its key.
+        Return the state of each point in the outbox that is not registered, by its key.
         """
-        rows = map(json.loads, self._ask("list", "--json", "--limit=1000000").splitlines())
-        return {row["idempotency_key"]: row["state"] for row in rows}
+        return {
+            json.loads(row)["idempotency_key"]: state
+            for state in ("pending", "rejected", "held", "deferred")
+            for row in self._ask("list", "--json", "--limit=1000000", f"--state={state}").splitlines()
+        }
+
+    def retry(self) -> int:
+        """
+        Make the held points due again, as a person would decide, and return how many there were.
+        """
+        held = int(self.status()["held"])
+        if held:
+            self._ask("retry", "--all")
+        return held
 
     def _ask(self, *words: str) -> str:
         command = [sys.executable, "-m", "soak.command", *words]
