@@ -18,6 +18,8 @@ from .api import to_number
 
 #: Points that may wait for their registration; beyond that the clients wait, so that kills meet deliveries, too.
 BACKLOG: Final = 20_000
+#: Seconds that they wait at the most: a worker of a Django project delivers only once it has had a request.
+TRICKLE: Final = 2.0
 PATIENCE: Final = 60.0  # seconds for an answer
 
 
@@ -68,8 +70,9 @@ class Load:
 
     def _call(self, connection: HTTPConnection) -> None:
         while not self._stopped.is_set():
-            while self.acknowledged - self.registered > BACKLOG and not self._stopped.wait(0.02):
-                pass
+            until = time.monotonic() + TRICKLE
+            while self.acknowledged - self.registered > BACKLOG and time.monotonic() < until:
+                self._stopped.wait(0.02)
             began = time.monotonic()
             connection.request("POST", f"/convert?first={next(self._firsts)}&number={self._batch}")
             response = connection.getresponse()
