@@ -224,6 +224,10 @@ def on_disk(disk, tmp_path):
     }
 
 
+#: For servers that are killed: what they had claimed, or had failed to send, would be due much later.
+OFF = {"REMOTION_LICENSING_DELIVERY": "off"}
+
+
 def fill(file: Path) -> None:
     """
     Write to *file* until the disk is full.
@@ -233,12 +237,12 @@ def fill(file: Path) -> None:
             ballast.write(bytes(4096))
 
 
-def test_a_full_disk_loses_nothing(serve, refused_url, sandbox, on_disk, tmp_path):
+def test_a_full_disk_loses_nothing(serve, sandbox, on_disk, tmp_path):
     """
     While the disk of the outbox is full, points go to the spill on another one; a kill does not reach them there.
     """
     ballast = tmp_path / "disk" / "ballast"
-    with serve("uvicorn", base_url=refused_url, environment=on_disk) as server:
+    with serve("uvicorn", base_url=sandbox.url, environment=on_disk | OFF) as server:
         keys = [server.convert()["idempotency_key"]]
         fill(ballast)
         # Some fit into what SQLite has of the disk.
@@ -251,15 +255,15 @@ def test_a_full_disk_loses_nothing(serve, refused_url, sandbox, on_disk, tmp_pat
     assert keys_of(sandbox) == sorted(keys)
 
 
-def test_a_disk_that_cannot_be_written_loses_nothing(serve, refused_url, sandbox, on_disk, disk):
+def test_a_disk_that_cannot_be_written_loses_nothing(serve, sandbox, on_disk, disk):
     """
     A server that starts when the disk of its outbox is read-only has its points in the spill; the next one moves them.
     """
-    with serve("uvicorn", base_url=refused_url, environment=on_disk) as server:
+    with serve("uvicorn", base_url=sandbox.url, environment=on_disk | OFF) as server:
         keys = [server.convert()["idempotency_key"]]
         server.kill()
     disk("remount,ro")
-    with serve("uvicorn", base_url=sandbox.url, environment=on_disk) as server:
+    with serve("uvicorn", base_url=sandbox.url, environment=on_disk | OFF) as server:
         keys += [server.convert()["idempotency_key"] for _ in range(5)]
         server.kill()
     disk("remount,rw")
