@@ -111,9 +111,7 @@ class Migration(migrations.Migration):
                 ("label", models.CharField(max_length=100, null=True, verbose_name="label")),
                 (
                     "key_fingerprint",
-                    remotion_licensing_integrations.django.models.KeyField(
-                        default="", max_length=64, verbose_name="fingerprint of the key"
-                    ),
+                    models.CharField(default="", max_length=64, verbose_name="fingerprint of the key"),
                 ),
             ],
             options={
