@@ -16,6 +16,7 @@ from .connection import Connection, Row
 from .contract import Outbox
 from .forgotten import Forgotten
 from .rows import (
+    ANY_KEY,
     UNREADABLE,
     possible_keys,
     to_change,
@@ -44,7 +45,7 @@ from .values import (
 
 #: What each keyword of `list` asks for.
 _CONDITIONS: Final = {
-    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification")},
+    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification", "label")},
     "since": "occurred_at >= %(since)s::{moment}",
     "before": "occurred_at < %(before)s::{moment}",
     "below": "id < %(below)s::bigint",
@@ -85,11 +86,12 @@ class SQLOutbox(Outbox):
             self._statements.add_rows(self._connection, rows, self._now())
         self._forgotten.drop(points)
 
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         token = secrets.token_hex(8)
         values = {"size": limit, "lease": min(lease, MAX_DELAY), "token": token, **self._now()}
+        rows = self._statements.claim(self._connection, _with_any(fingerprints), values)
         # Longest due first, then oldest first.
-        rows = sorted(self._statements.claim(self._connection, values), key=lambda row: row[:2])
+        rows = sorted(rows, key=lambda row: row[:2])
         return [claimed for row in rows if (claimed := self._to_claimed(row, token)) is not None]
 
     def _to_claimed(self, row: Row, token: str) -> ClaimedPoint | None:
@@ -110,9 +112,12 @@ class SQLOutbox(Outbox):
             first.setdefault(change.claimed, change)
         return self._statements.update_rows(self._connection, [*map(to_change, first.values())], self._now())
 
-    def next_due(self) -> float | None:
-        [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())
-        return to_wait(first, last, now)
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
+        # One by one, as an index answers each.
+        wanted = [{"fingerprint": fingerprint, **self._now()} for fingerprint in _with_any(fingerprints)]
+        rows = [row for values in wanted for row in self._connection.rows(self._statements.next_due, values)]
+        waits = [to_wait(*row) for row in rows]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def counts(self) -> Counts:
         return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
@@ -135,12 +140,13 @@ class SQLOutbox(Outbox):
         event: str | None = None,
         host: str | None = None,
         classification: str | None = None,
+        label: str | None = None,
         since: datetime | None = None,
         before: datetime | None = None,
         below: int | None = None,
         limit: int = 100,
     ) -> Sequence[StoredPoint]:
-        texts = {"state": state, "event": event, "host": host, "classification": classification}
+        texts = {"state": state, "event": event, "host": host, "classification": classification, "label": label}
         moments = {"since": since, "before": before}
         values: dict[str, Any] = {
             **{name: str(text) for name, text in texts.items() if text is not None},
@@ -211,6 +217,10 @@ class SQLOutbox(Outbox):
         if self._clock is not None:
             return {"now": self._clock()}
         return {"now": time.time()} if self._connection.database == "sqlite" else {}
+
+
+def _with_any(fingerprints: Iterable[str]) -> list[str]:
+    return [*dict.fromkeys((ANY_KEY, *fingerprints))]
 
 
 def _merged(points: Sequence[UsagePoint]) -> Iterable[UsagePoint]:
