@@ -29,6 +29,7 @@ from .values import (
     Pause,
     State,
     StoredPoint,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = [
     "StoredPoint",
     "Tables",
     "Values",
+    "ignore",
     "open_outbox",
 ]
 

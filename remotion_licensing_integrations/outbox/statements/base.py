@@ -80,16 +80,23 @@ class Statements(ABC):
     Attributes:
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
+        unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
         one_of: The condition behind a column that must be one of the parameter `keys`.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
+    unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
-        self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
+        self._words = {
+            **tables._asdict(),
+            "moment": moment,
+            "unindexed": self.unindexed,
+            "now": "%(now)s::float8" if clocked else self.clock,
+        }
         pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
         self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
         self.counts = self._text("""
@@ -104,12 +111,11 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        old = "FROM {points} WHERE state = 'registered' AND due < {now} - %(older_than)s::float8"
+        self.count_old = self._text(f"SELECT COUNT(*) {old}")
         # A derived table, because MySQL allows no LIMIT in an IN subquery.
         self.prune = self._text(f"""
-            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (
-                SELECT id FROM {{points}} WHERE state = 'registered' AND due < {{now}} - %(older_than)s::float8
-                LIMIT {PRUNE_STEP}
-            ) AS old)
+            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (SELECT id {old} LIMIT {PRUNE_STEP}) AS old)
         """)
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
@@ -125,11 +131,11 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
+        Return the statement for the latest rows that meet *conditions*; a row begins with current time and id.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
-            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+            f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
