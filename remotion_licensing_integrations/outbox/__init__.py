@@ -19,6 +19,7 @@ from .memory import MemoryOutbox
 from .sql import SQLOutbox
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     MAX_ERROR_LENGTH,
     MAX_FINGERPRINT_LENGTH,
@@ -27,6 +28,7 @@ from .values import (
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Finding,
     Pause,
     State,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISCARDABLE",
+    "EXPECTED_FOR",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
     "MAX_FINGERPRINT_LENGTH",
@@ -50,6 +53,7 @@ __all__ = [
     "Counts",
     "CursorSession",
     "Database",
+    "Expected",
     "Finding",
     "MemoryOutbox",
     "Outbox",

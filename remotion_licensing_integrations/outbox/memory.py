@@ -5,9 +5,11 @@ An outbox that forgets everything with its process: for tests, and where losing 
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,11 +21,13 @@ from .forgotten import Forgotten
 from .rows import to_moment, to_wait
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Pause,
     State,
     StoredPoint,
@@ -132,6 +136,21 @@ class MemoryOutbox(Outbox):
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
+    def expected(self) -> Expected:
+        since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
+        with _lock:
+            waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
+            waiting += self._having(State.PENDING)
+            last_row = max((row.id for row in self._rows.values()), default=0)
+        return Expected(Counter(row.point.event for row in waiting if _is_billable(row)), last_row)
+
+    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
+        with _lock:
+            last = self._rows.get(until) if until is not None else None
+            end = math.inf if until is None else last.id if last is not None else 0
+            added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
+        return Counter(each.point.event for each in added if _is_billable(each))
+
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
             row = self._rows.get(idempotency_key)
@@ -216,3 +235,7 @@ class MemoryOutbox(Outbox):
             last_error=row.last_error,
             unanswered_since=to_moment(row.unanswered_since),
         )
+
+
+def _is_billable(row: _Row) -> bool:
+    return row.point.is_production and row.point.succeeded is not False

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..errors import OutboxError
@@ -29,7 +29,19 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .values import DISCARDABLE, MAX_DELAY, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
+from .values import (
+    DISCARDABLE,
+    EXPECTED_FOR,
+    MAX_DELAY,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Expected,
+    Pause,
+    State,
+    StoredPoint,
+    to_storable,
+)
 
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
@@ -96,6 +108,17 @@ class SQLOutbox(Outbox):
 
     def counts(self) -> Counts:
         return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
+
+    def expected(self) -> Expected:
+        since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
+        rows = self._connection.rows(self._statements.expected, {"since": self._connection.encode(since)})
+        counts: dict[str, int] = dict(rows)
+        return Expected(counts, counts.pop(""))
+
+    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
+        if until is None:
+            return dict(self._connection.rows(self._statements.added_after, {"row": row}))
+        return dict(self._connection.rows(self._statements.added_between, {"row": row, "key": until}))
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         sql = self._statements.select("idempotency_key = %(key)s::text")

@@ -9,16 +9,21 @@ the recorder. An adapter subclasses `Settlement` (its method and its host), sets
 from .block import conversion, find_recorder
 from .endpoint import count_decorated, marked_options, usage_point
 from .job import conversion_job
+from .limits import LimitOptions, LimitReached, UsageLimit
+from .mistakes import log_crash
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
-from .settlement import CURRENT, Ending, Settlement, log_crash
+from .settlement import CURRENT, Ending, Settlement
 
 __all__ = [
     "CURRENT",
     "Ending",
     "EndpointRules",
+    "LimitOptions",
+    "LimitReached",
     "PendingUsage",
     "Settlement",
+    "UsageLimit",
     "conversion",
     "conversion_job",
     "count_decorated",
