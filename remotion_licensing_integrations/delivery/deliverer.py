@@ -22,6 +22,7 @@ from ..errors import OutboxError
 from ..outbox import Change, Outbox, State
 from ..settings import Settings
 from .courtesy import Courtesy
+from .hooks import Hooks, Teller
 from .pace import Pace
 from .senders import SenderPool
 from .stock import Stock
@@ -38,9 +39,13 @@ class Deliverer:
 
     Args:
         transport: Replaces the network in tests.
+        hooks: What to call when the outbox has stored a result.
         monotonic: Clock of pauses and time limits, in seconds.
         clock: The current time in epoch seconds.
         uniform: Draws a number between two bounds.
+
+    Attributes:
+        teller: Calls the hooks, and has counted what they tell.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Deliverer:
         settings: Settings,
         *,
         transport: Any = None,
+        hooks: Hooks | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -58,6 +64,7 @@ class Deliverer:
         self._monotonic = monotonic
         self._clock = clock
         self._senders = SenderPool(settings, transport, clock=clock)
+        self.teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
@@ -180,12 +187,12 @@ class Deliverer:
             self._finishing.wait(_MOMENT)
             self._collect(0)
         # Kept until the store takes them: a point whose result is lost is sent again.
-        if self._changes:
-            self._outbox.update(self._changes)
-        registered = sum(change.state is State.REGISTERED for change in self._changes)
-        self._changes.clear()
+        in_effect = self._outbox.update(self._changes) if self._changes else 0
+        changes, self._changes = self._changes, []
         self._note_pause()
-        return registered
+        self.teller.tell(changes, in_effect)
+        self.teller.tell_pause(self._pace.reason)
+        return sum(change.state is State.REGISTERED for change in changes)
 
     def _collect(self, timeout: float) -> None:
         results = self._senders.results(timeout)

@@ -6,10 +6,18 @@ these modules, listed in `cli.COMMANDS`.
 """
 
 from .cli import DESCRIPTION, add_commands, main, run
+from .health import Health, healthy
+from .metrics import CONTENT_TYPE, instrument, metrics_app, prometheus_text
 
 __all__ = [
+    "CONTENT_TYPE",
     "DESCRIPTION",
+    "Health",
     "add_commands",
+    "healthy",
+    "instrument",
     "main",
+    "metrics_app",
+    "prometheus_text",
     "run",
 ]

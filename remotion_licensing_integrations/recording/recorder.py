@@ -13,15 +13,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Unpack
 
 from .._support.log import logger
+from ..delivery import Hooks
 from ..errors import OutboxError
 from ..outbox import Outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
 from ..settings import Settings
-from .counts import RecorderCounts
+from .counts import ProcessCounts, RecorderCounts
 from .entries import Entry, Forget, Wake, ended, store_now
 from .keeper import NOTHING, Keeper
 from .stores import open_default, open_spill
@@ -44,6 +46,7 @@ class UsageRecorder:
         allows_host: Whether an origin may be a point's host, when `settings.allowed_hosts` is not set; defaults to any.
         warns_of_local_hosts: Whether to warn when the host of a point is the server's own, local address.
         keeper: Keeps the points instead of threads that commit and deliver.
+        **hooks: `on_registered`, `on_rejected` and `on_paused`, see `Hooks`.
 
     Attributes:
         spill: The file that keeps points while the outbox refuses; `None` for none.
@@ -64,6 +67,7 @@ class UsageRecorder:
         allows_host: Callable[[str], bool] | None = None,
         warns_of_local_hosts: bool = True,
         keeper: Keeper | None = None,
+        **hooks: Unpack[Hooks],
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.enabled = self.settings.license_key is not None
@@ -72,7 +76,8 @@ class UsageRecorder:
         listed = self.settings.allowed_hosts
         self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
         self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
-        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, transport, on_commit)
+        options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks}
+        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, **options)
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
         self._late = 0
@@ -203,16 +208,15 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
+        process = asdict(self.process_counts())
+        return RecorderCounts(stored=self.outbox.counts(), spilled=self.count_spilled(), **process)
+
+    def process_counts(self) -> ProcessCounts:
+        """
+        Return what this process has seen, without a look at the outbox.
+        """
         threads = self._own_threads()
-        return RecorderCounts(
-            stored=self.outbox.counts(),
-            spilled=self.count_spilled(),
-            waiting=threads.writer.waiting if threads else 0,
-            late=self._late,
-            logged=threads.writer.logged if threads else 0,
-            hosts=dict(self._hosts),
-            paused=threads.deliverer.pause_reason if threads else None,
-        )
+        return ProcessCounts(late=self._late, hosts=dict(self._hosts), **(threads.counts() if threads else {}))
 
     def count_spilled(self) -> int:
         """
