@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._support.text import to_line
 from ..outbox import Pause, StoredPoint
 from ..recording import UsageRecorder
 
@@ -51,9 +52,9 @@ def argument(*names: str, **options: Any) -> Argument:
 
 def write(line: str) -> None:
     """
-    Print *line* and flush it.
+    Print *line* and flush it; what a terminal would obey, in an error of a server for instance, is escaped.
     """
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{to_line(line)}\n")
     sys.stdout.flush()
 
 

@@ -20,6 +20,7 @@ from .command import argument, command, plural, write
 
 _STUCK: Final = (State.REJECTED, State.HELD)
 _IMPORT_BATCH: Final = 500  # points in one transaction
+_MAX_REASON: Final = 300  # characters
 
 
 def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> Sequence[UsagePoint]:
@@ -129,7 +130,7 @@ def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int
             point = read_point(line)
         except ValueError as error:
             unreadable += 1
-            write(f"{place} is not readable: {error}")
+            write(f"{place} is not readable: {error!s:.{_MAX_REASON}}")
         else:
             points += [] if point is None else [point]
     for start in range(0, len(points), _IMPORT_BATCH):
