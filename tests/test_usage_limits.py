@@ -74,6 +74,7 @@ def running() -> Iterator[Sandbox]:
 @pytest.fixture
 def sandbox(running) -> Sandbox:
     running.clear()
+    running.set_failure()
     return running
 
 
@@ -346,9 +347,9 @@ def test_without_a_figure_every_request_passes(sandbox, clock, away, caplog):
     recorder.stop()
 
 
-def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox):
+def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox, caplog):
     """
-    When the API is back, the limit holds again after ten seconds.
+    When the API is back, the limit holds again after ten seconds; the next outage is logged again.
     """
     sandbox.set_failure("500")
     app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
@@ -356,8 +357,12 @@ def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox):
     sandbox.set_failure()
     assert app.convert() == 200
     clock.now += timedelta(seconds=11)
-
     assert app.convert() == 429
+    sandbox.set_failure("500")
+    clock.now += timedelta(seconds=61)
+
+    assert app.statuses(2) == [200, 200]
+    assert actions(caplog) == ["limit_open", "limit_reached", "limit_open"]
 
 
 @pytest.mark.parametrize("ending", ["skipped", "failed", "never entered"])

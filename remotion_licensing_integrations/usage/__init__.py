@@ -1,5 +1,5 @@
 """
-What counts: decorators for endpoints and jobs, a block around a call, and the pending point in between.
+What counts: decorators for endpoints and jobs, a block around a call, the pending point in between, and limits.
 
 In comes a request, a job or a block of code and how it ended; out goes a usage point, deferred or with its outcome, to
 the recorder. An adapter subclasses `Settlement` (its method and its host), sets `CURRENT` while the app runs, calls

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from .._support.log import logger
-from ..errors import ConfigurationError, LicensingError
+from ..errors import ConfigurationError
 from ..points import check_event, utc_now
 from ..recording import Forget, UsageRecorder
 from .meter import find_meter
@@ -112,6 +112,7 @@ class UsageLimit:
         self._event = None if event is None else check_event(event)
         self._on_limit = options.get("on_limit")
         self._clock = options.get("clock", utc_now)
+        self._is_open = False
 
     def check(self) -> LimitReached | None:
         """
@@ -127,13 +128,18 @@ class UsageLimit:
         start, end = _period(self._per, now)
         try:
             number = self._count(settlement, start, now) if settlement.recorder.enabled else 0
-        except LicensingError as error:
-            settlement.recorder.warn_once(
-                f"limit_open {self._per} {start:%Y-%m-%d}",
-                f"The usage limit of {self._max_billable} per {self._per} lets every request pass, as long as its "
-                f"figure is unknown: {error}",
-            )
+        except Exception as error:  # noqa: BLE001 - the app's own work must not fail
+            if not self._is_open:
+                logger.warning(
+                    "The usage limit of %d per %s lets every request pass, as long as its figure is unknown: %s",
+                    self._max_billable,
+                    self._per,
+                    error,
+                    extra={"action": "limit_open"},
+                )
+            self._is_open = True
             return None
+        self._is_open = False
         self._warn(settlement.recorder, number, start)
         if number <= self._max_billable:
             return None

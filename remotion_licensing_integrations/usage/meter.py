@@ -14,7 +14,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..api import get_usage
-from ..errors import ConfigurationError, LicensingError
+from ..errors import ConfigurationError
 from ..outbox import Expected
 from ..points import EVENTS, Usage
 from ..recording import UsageRecorder
@@ -87,7 +87,7 @@ class Meter:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._figures: dict[datetime, Figure] = {}
-        self._trouble: tuple[datetime, LicensingError] | None = None
+        self._trouble: tuple[datetime, Exception] | None = None
         self._fetching = threading.Lock()
 
     def figure(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
@@ -95,7 +95,7 @@ class Meter:
         Return the figure of the period that began at *start*, at most `MAX_AGE` old.
 
         Raises:
-            LicensingError: It is unknown.
+            Exception: It is unknown.
         """
         figure = self._current(start, now)
         if figure is None:
@@ -117,7 +117,7 @@ class Meter:
 
     def _refresh(self, recorder: UsageRecorder, start: datetime, now: datetime) -> None:
         try:
-            with suppress(LicensingError):  # a request that has no figure says so
+            with suppress(Exception):  # a request that has no figure says so
                 self._fetch(recorder, start, now)
         finally:
             self._fetching.release()
@@ -126,10 +126,10 @@ class Meter:
         if self._trouble is not None and timedelta() <= now - self._trouble[0] < RETRY_AFTER:
             raise self._trouble[1]
         settings = recorder.settings
+        if settings.private_license_key is None:
+            msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
+            raise ConfigurationError(msg)
         try:
-            if settings.private_license_key is None:
-                msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
-                raise ConfigurationError(msg)
             # Before the API's answer: a point that is registered in between counts twice for a minute, but is not lost.
             expected = recorder.outbox.expected()
             usage = get_usage(
@@ -138,7 +138,7 @@ class Meter:
                 base_url=settings.base_url,
                 timeout=min(TIMEOUT, settings.timeout),
             )
-        except LicensingError as error:
+        except Exception as error:
             self._trouble = now, error
             raise
         self._trouble = None
