@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from remotion_licensing_integrations import Settings, UsageRecorder
 from remotion_licensing_integrations.delivery.deliverer import Deliverer
-from remotion_licensing_integrations.outbox import State
-from tests._delivery import OK, REFUSAL, Rig, answer
+from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from tests._delivery import KEY, OK, REFUSAL, Api, Rig, answer
+from tests._outboxes import new_point
 
 REJECTED = answer(400, REFUSAL)
 REFUSED_KEY = answer(401, b'{"success":false,"error":"Invalid API key"}')
@@ -131,6 +133,25 @@ def test_a_store_that_refuses_to_say_tells_nothing():
 
     rig.deliver()
     assert rig.told == []
+
+
+def test_a_recorder_takes_hooks():
+    """
+    A recorder calls the hooks that it was made with.
+    """
+    told = []
+    settings = Settings(license_key=KEY, base_url="http://api.test", delivery="external")
+    recorder = UsageRecorder(
+        settings,
+        outbox=MemoryOutbox(),
+        transport=Api(OK).transport,
+        on_registered=lambda point, answer: told.append((point.event, answer.billable)),
+    )
+    recorder.outbox.add([new_point()])
+    recorder.deliver()
+    recorder.stop()
+
+    assert told == [("cloud-render", True)]
 
 
 def test_attempts_are_counted():
