@@ -6,6 +6,7 @@ Usage limits in real Starlette and FastAPI apps, against the sandbox.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ from remotion_licensing_integrations import (
 from remotion_licensing_integrations.outbox import Expected, MemoryOutbox, State
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.usage import CURRENT, Settlement, UsageLimit, meter
+
+from ._asgi import aexchange
 
 KEY = "rm_pub_limits"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -62,6 +65,9 @@ class Store(MemoryOutbox):
 
     def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
         self.asked += 1
+        if self.refuses == "added_after":
+            msg = "the disk is full"
+            raise OutboxError(msg)
         return super().added_after(row, until=until)
 
 
@@ -290,6 +296,29 @@ def test_a_busy_app_does_not_wait_for_the_api(recorder, clock, sandbox, monkeypa
     assert app.convert() == 429
 
 
+@pytest.mark.parametrize("make", [starlette_async, fastapi_app])
+def test_the_event_loop_goes_on_while_the_api_is_asked(make, recorder, clock, monkeypatch):
+    """
+    A request that waits for the API's figure does not block the others.
+    """
+    served, loops, went_on = threading.Event(), [], []
+    fetch = meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        loops[0].call_soon_threadsafe(served.set)
+        went_on.append(served.wait(10))
+        return fetch(**call)
+
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    app = make(recorder, convert, {"max_billable": 5, "clock": clock}).client.app
+
+    async def serve() -> int | None:
+        loops.append(asyncio.get_running_loop())
+        return (await aexchange(app)).status
+
+    assert (asyncio.run(serve()), went_on) == (200, [True])
+
+
 def test_no_thread_to_renew_the_figure(recorder, clock, monkeypatch):
     """
     When the system allows no more threads, the old figure serves until it is a minute old.
@@ -326,7 +355,7 @@ def test_far_from_the_limit_nothing_is_counted_for_a_second(recorder, clock):
     assert recorder.outbox.asked == 2
 
 
-@pytest.mark.parametrize("away", ["api", "key", "outbox"])
+@pytest.mark.parametrize("away", ["api", "key", "expected", "added_after"])
 def test_without_a_figure_every_request_passes(sandbox, clock, away, caplog):
     """
     When the API is away, the private key is missing or the outbox refuses, requests pass, and the log says so once.
@@ -338,12 +367,13 @@ def test_without_a_figure_every_request_passes(sandbox, clock, away, caplog):
         delivery="external",
     )
     outbox = Store()
-    outbox.refuses = "expected" if away == "outbox" else ""
+    outbox.refuses = away
     recorder = UsageRecorder(settings, outbox=outbox)
     app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
 
     assert app.statuses(3) == [200] * 3
     assert actions(caplog) == ["limit_open"]
+    assert counts(recorder) == {"pending": 3}
     recorder.stop()
 
 
