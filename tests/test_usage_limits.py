@@ -57,18 +57,18 @@ class Store(MemoryOutbox):
     asked = 0
     refuses = ""
 
-    def expected(self) -> Expected:
+    def expected(self, *arguments: Any) -> Expected:
         if self.refuses == "expected":
             msg = "the disk is full"
             raise OutboxError(msg)
-        return super().expected()
+        return super().expected(*arguments)
 
-    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
+    def added_after(self, *arguments: Any, **options: Any) -> Mapping[str, int]:
         self.asked += 1
         if self.refuses == "added_after":
             msg = "the disk is full"
             raise OutboxError(msg)
-        return super().added_after(row, until=until)
+        return super().added_after(*arguments, **options)
 
 
 @pytest.fixture(scope="module")

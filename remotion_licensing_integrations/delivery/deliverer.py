@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ..errors import OutboxError
 from ..outbox import Change, Outbox, State
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 from .courtesy import Courtesy
 from .hooks import Hooks, Teller
 from .pace import Pace
@@ -35,9 +35,11 @@ class Deliverer:
     """
     Registers the points of *outbox* with the licensing API, up to `settings.concurrency` at a time.
 
-    It keeps sender threads with open connections until `close()`.
+    It keeps sender threads with open connections until `close()`. Points for a licence key that it does not have stay
+    in the outbox.
 
     Args:
+        keys: Defaults to those that *settings* name.
         transport: Replaces the network in tests.
         hooks: What to call when the outbox has stored a result.
         monotonic: Clock of pauses and time limits, in seconds.
@@ -53,6 +55,7 @@ class Deliverer:
         outbox: Outbox,
         settings: Settings,
         *,
+        keys: LicenseKeys | None = None,
         transport: Any = None,
         hooks: Hooks | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -63,7 +66,8 @@ class Deliverer:
         self._settings = settings
         self._monotonic = monotonic
         self._clock = clock
-        self._senders = SenderPool(settings, transport, clock=clock)
+        self._keys = LicenseKeys(settings) if keys is None else keys
+        self._senders = SenderPool(settings, self._keys, transport, clock=clock)
         self.teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
         self._wanted = False
@@ -87,6 +91,15 @@ class Deliverer:
         Why delivery is paused, or `None`.
         """
         return self._pace.reason
+
+    def next_due(self) -> float | None:
+        """
+        Return the seconds until a point is due that this deliverer sends, or `None`.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        return self._outbox.next_due(self._keys.fingerprints)
 
     @property
     def pause_seconds(self) -> float:
@@ -168,7 +181,9 @@ class Deliverer:
         if self._in_flight > stock // 2 or self._pace.seconds:
             return False
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
-        claimed = self._outbox.claim(stock - self._in_flight, lease=self._settings.lease)
+        claimed = self._outbox.claim(
+            stock - self._in_flight, lease=self._settings.lease, fingerprints=self._keys.fingerprints
+        )
         unsafe = {point: change for point in claimed if (change := self._judge.hold_unsafe(point)) is not None}
         self._changes += unsafe.values()
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)

@@ -53,12 +53,14 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         """
         Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
 
-        A pending point is eligible when its due time has come, by the store's clock: a new, rescheduled or released
-        one, or one whose lease ran out; that one may have been sent, so it is unanswered since then. No two claims get
+        Points for a licence key without one of these *fingerprints* are left to the deliverers that have it; those
+        without a fingerprint are for any key. A pending point is eligible when its due time has come, by the store's
+        clock: a new, rescheduled or released one, or one whose lease ran out; that one may have been sent, so it is
+        unanswered since then. No two claims get
         the same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
         becomes rejected.
         """
@@ -70,9 +72,9 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def next_due(self) -> float | None:
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
         """
-        Return the seconds until a point can be claimed, 0 when one can, `None` when none is pending.
+        Return the seconds until a claim with *fingerprints* gets a point, 0 when it does now, `None` without a point.
         """
 
     @abstractmethod
@@ -82,15 +84,18 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def expected(self) -> Expected:
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
         """
         Count the points that the API has not taken yet and may bill: in production, and not failed.
 
-        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds.
+        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        with one of *fingerprints*, or for any.
         """
 
     @abstractmethod
-    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
         """
         Count, by event, the points that the API may bill and that were added after *row* of an earlier `expected()`.
 

@@ -87,10 +87,10 @@ class MemoryOutbox(Outbox):
         elif known.state is State.DEFERRED and state is State.PENDING:
             known.point, known.due, known.state = point, now, state
 
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         now, token = self._clock(), secrets.token_hex(8)
         with _lock:
-            due = [row for row in self._having(State.PENDING) if row.due <= now or row.due > now + MAX_DELAY]
+            due = [row for row in self._pending_for(fingerprints) if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
                 if row.token is not None and row.unanswered_since is None:
@@ -118,10 +118,10 @@ class MemoryOutbox(Outbox):
             row.unanswered_since = now
         return True
 
-    def next_due(self) -> float | None:
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
         now = self._clock()
         with _lock:
-            due = [row.due for row in self._having(State.PENDING)]
+            due = [row.due for row in self._pending_for(fingerprints)]
         return to_wait(min(due), max(due), now) if due else None
 
     def counts(self) -> Counts:
@@ -136,20 +136,22 @@ class MemoryOutbox(Outbox):
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
-    def expected(self) -> Expected:
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
         since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
         with _lock:
             waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
             waiting += self._having(State.PENDING)
             last_row = max((row.id for row in self._rows.values()), default=0)
-        return Expected(Counter(row.point.event for row in waiting if _is_billable(row)), last_row)
+        return Expected(_count_billable(waiting, fingerprints), last_row)
 
-    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
         with _lock:
-            last = self._rows.get(until) if until is not None else None
-            end = math.inf if until is None else last.id if last is not None else 0
+            last = None if until is None else self._rows.get(until)
+            end = math.inf if until is None else 0 if last is None else last.id
             added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
-        return Counter(each.point.event for each in added if _is_billable(each))
+        return _count_billable(added, fingerprints)
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
@@ -221,6 +223,10 @@ class MemoryOutbox(Outbox):
     def _having(self, state: State) -> Sequence[_Row]:
         return [row for row in self._rows.values() if row.state is state]
 
+    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[_Row]:
+        own = {None, *fingerprints}
+        return [row for row in self._having(State.PENDING) if row.point.key_fingerprint in own]
+
     def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
         return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]
 
@@ -237,5 +243,6 @@ class MemoryOutbox(Outbox):
         )
 
 
-def _is_billable(row: _Row) -> bool:
-    return row.point.is_production and row.point.succeeded is not False
+def _count_billable(rows: Iterable[_Row], fingerprints: Collection[str]) -> Mapping[str, int]:
+    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
+    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

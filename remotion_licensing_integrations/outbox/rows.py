@@ -4,7 +4,8 @@ Translates between usage points and the rows of their table, for every database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,10 +15,16 @@ from ..points import Registration, UsagePoint, check_idempotency_key
 from .values import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Pause, State, StoredPoint
 
 #: The columns of a usage point, and those that say what has happened to it.
-POINT: Final = ("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at")
+POINT: Final = (
+    *("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at"),
+    *("label", "key_fingerprint"),
+)
 PROGRESS: Final = (
     *("state", "due", "attempts", "token", "unanswered_since", "last_error", "billable", "classification"),
 )
+
+#: The fingerprint of points for any licence key: a claim finds them by the same condition as the others.
+ANY_KEY: Final = ""
 
 #: Errors of a row that a newer version wrote, that was edited by hand or is damaged.
 UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
@@ -40,6 +47,8 @@ def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, An
         "is_still": point.is_still,
         "is_production": point.is_production,
         "occurred_at": encode(point.occurred_at),
+        "label": point.label,
+        "key_fingerprint": point.key_fingerprint or ANY_KEY,
         "state": _DEFERRED if point.succeeded is None else _PENDING,
     }
 
@@ -66,7 +75,7 @@ def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
     """
     Return the point of the columns `POINT`; raises one of `UNREADABLE` when there is none.
     """
-    key, event, host, succeeded, is_still, is_production, occurred_at = columns
+    key, event, host, succeeded, is_still, is_production, occurred_at, label, key_fingerprint = columns
     return UsagePoint(
         event=event,
         host=host,
@@ -75,6 +84,8 @@ def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
         is_production=bool(is_production),
         idempotency_key=key,
         occurred_at=decode(occurred_at),
+        label=label,
+        key_fingerprint=key_fingerprint or None,
     )
 
 
@@ -145,6 +156,17 @@ def to_counts(rows: Iterable[Sequence[Any]], decode: Decode) -> Counts:
         oldest_pending=oldest_of.get(State.PENDING),
         oldest_deferred=oldest_of.get(State.DEFERRED),
     )
+
+
+def to_event_counts(rows: Iterable[Sequence[Any]], fingerprints: Collection[str]) -> dict[str, int]:
+    """
+    Return the counts of *rows*, each an event, a fingerprint and points, for *fingerprints*.
+    """
+    counts: Counter[str] = Counter()
+    for event, fingerprint, count in rows:
+        if event and fingerprint in fingerprints:
+            counts[event] += count
+    return counts
 
 
 def to_wait(first: float | None, last: float, now: float) -> float | None:

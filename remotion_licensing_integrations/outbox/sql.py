@@ -16,11 +16,13 @@ from .connection import Connection, Row
 from .contract import Outbox
 from .forgotten import Forgotten
 from .rows import (
+    ANY_KEY,
     UNREADABLE,
     possible_keys,
     to_change,
     to_claimed,
     to_counts,
+    to_event_counts,
     to_pause,
     to_reason,
     to_row,
@@ -77,11 +79,12 @@ class SQLOutbox(Outbox):
             self._statements.add_rows(self._connection, rows, self._now())
         self._forgotten.drop(points)
 
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         token = secrets.token_hex(8)
         values = {"size": limit, "lease": min(lease, MAX_DELAY), "token": token, **self._now()}
+        rows = self._statements.claim(self._connection, _with_any(fingerprints), values)
         # Longest due first, then oldest first.
-        rows = sorted(self._statements.claim(self._connection, values), key=lambda row: row[:2])
+        rows = sorted(rows, key=lambda row: row[:2])
         return [claimed for row in rows if (claimed := self._to_claimed(row, token)) is not None]
 
     def _to_claimed(self, row: Row, token: str) -> ClaimedPoint | None:
@@ -102,23 +105,28 @@ class SQLOutbox(Outbox):
             first.setdefault(change.claimed, change)
         return self._statements.update_rows(self._connection, [*map(to_change, first.values())], self._now())
 
-    def next_due(self) -> float | None:
-        [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())
-        return to_wait(first, last, now)
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
+        # One by one, as an index answers each.
+        wanted = [{"fingerprint": fingerprint, **self._now()} for fingerprint in _with_any(fingerprints)]
+        rows = [row for values in wanted for row in self._connection.rows(self._statements.next_due, values)]
+        waits = [to_wait(*row) for row in rows]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def counts(self) -> Counts:
         return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
 
-    def expected(self) -> Expected:
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
         since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
         rows = self._connection.rows(self._statements.expected, {"since": self._connection.encode(since)})
-        counts: dict[str, int] = dict(rows)
-        return Expected(counts, counts.pop(""))
+        [last_row] = [count for event, _, count in rows if not event]
+        return Expected(to_event_counts(rows, _with_any(fingerprints)), last_row)
 
-    def added_after(self, row: int, *, until: str | None = None) -> Mapping[str, int]:
-        if until is None:
-            return dict(self._connection.rows(self._statements.added_after, {"row": row}))
-        return dict(self._connection.rows(self._statements.added_between, {"row": row, "key": until}))
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        sql = self._statements.added_after if until is None else self._statements.added_between
+        values = {"row": row} if until is None else {"row": row, "key": until}
+        return to_event_counts(self._connection.rows(sql, values), _with_any(fingerprints))
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         sql = self._statements.select("idempotency_key = %(key)s::text")
@@ -197,6 +205,10 @@ class SQLOutbox(Outbox):
         if self._clock is not None:
             return {"now": self._clock()}
         return {"now": time.time()} if self._connection.database == "sqlite" else {}
+
+
+def _with_any(fingerprints: Iterable[str]) -> list[str]:
+    return [*dict.fromkeys((ANY_KEY, *fingerprints))]
 
 
 def _merged(points: Sequence[UsagePoint]) -> Iterable[UsagePoint]:

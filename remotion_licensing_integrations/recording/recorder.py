@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, ClassVar, Final, Unpack
 
@@ -21,11 +20,12 @@ from .._support.log import logger
 from ..delivery import Hooks
 from ..errors import OutboxError
 from ..outbox import Outbox
-from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
-from ..settings import Settings
+from ..points import AllowedOrigins, UsagePoint, check_flag, decode_token
+from ..settings import LicenseKeys, Settings
 from .counts import ProcessCounts, RecorderCounts
 from .entries import Entry, Forget, Wake, ended, store_now
 from .keeper import NOTHING, Keeper
+from .remarks import Remarks
 from .stores import open_default, open_spill
 from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
@@ -33,7 +33,7 @@ from .waiting import find_waiter, wait_for
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
 
-class UsageRecorder:
+class UsageRecorder(Remarks):
     """
     Records usage points and, by default, delivers them from a thread of this process.
 
@@ -53,6 +53,7 @@ class UsageRecorder:
         keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.
         enabled: Whether points are recorded; false without a licence key.
+        keys: The licence keys, and the fingerprints of points for them.
     """
 
     keeper_of_all: ClassVar[Keeper | None] = None
@@ -70,19 +71,18 @@ class UsageRecorder:
         **hooks: Unpack[Hooks],
     ) -> None:
         self.settings = settings or Settings.from_env()
-        self.enabled = self.settings.license_key is not None
+        self.keys = LicenseKeys(self.settings)
+        self.enabled = self.keys.current is not None
         self.outbox = open_default(self.settings) if outbox is None else outbox
         self.spill = open_spill(self.settings, self.outbox)
         listed = self.settings.allowed_hosts
         self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
-        self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
+        super().__init__(warns_of_local_hosts=warns_of_local_hosts and self.settings.is_production)
         options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks}
-        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, **options)
+        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, self.keys, **options)
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
         self._late = 0
-        self._hosts: Counter[str] = Counter()
-        self._warned: set[str] = set()
 
     def __repr__(self) -> str:
         return f"UsageRecorder(outbox={self.outbox!r}, delivery={self.settings.delivery!r})"
@@ -119,7 +119,7 @@ class UsageRecorder:
         Waits at most *wait* seconds, by default 0.25, as long as a request may wait. A point that is not committed by
         then stays with this process, which keeps trying. Never raises.
         """
-        keeper = self._find_substitute()
+        keeper, point = self._find_substitute(), self._marked(point)
         if keeper is not None:
             return keeper.keep(point)
         return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait, self._relieve))
@@ -128,7 +128,7 @@ class UsageRecorder:
         """
         Same as `record`, but does not block the event loop.
         """
-        keeper = self._find_substitute()
+        keeper, point = self._find_substitute(), self._marked(point)
         if keeper is not None:
             return await keeper.akeep(point)
         waiter = find_waiter()
@@ -197,7 +197,7 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
-        due = self.outbox.next_due()
+        due = self.outbox.next_due(self.keys.fingerprints)
         threads = self._own_threads()
         return due if due is None or threads is None else max(due, threads.deliverer.pause_seconds)
 
@@ -230,33 +230,6 @@ class UsageRecorder:
         counts = self.spill.counts()
         return counts.pending + counts.deferred
 
-    def count_host(self, host: ResolvedHost) -> None:
-        """
-        Count how a host was chosen, and warn when it is not allowed or most likely not the page's.
-        """
-        self._hosts[host.source] += 1
-        if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
-            self.warn_once(
-                "host_local",
-                f"The host of a usage point is the server's own address, {host.value}. The API treats it as "
-                "development and does not bill it. Behind a proxy, set host, or make the proxy forward Host and "
-                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
-            )
-        if host.source == "refused":
-            self.warn_once(
-                "host_refused",
-                "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
-                "add it to allowed_hosts. Further cases are only counted.",
-            )
-
-    def warn_once(self, action: str, message: str) -> None:
-        """
-        Log *message* once for each *action*, whose first word is the record's `action`; the rest may name a case.
-        """
-        if action not in self._warned:
-            self._warned.add(action)
-            logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
-
     def _find_substitute(self) -> Keeper | None:
         keeper = self.keeper_of_all or self._keeper
         if keeper is None and not self.enabled:
@@ -267,6 +240,12 @@ class UsageRecorder:
     def _completed(self, token: str, succeeded: object) -> Entry:
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         return point if point.succeeded or self.settings.report_failures else Forget(point.idempotency_key)
+
+    def _marked(self, entry: Entry) -> Entry:
+        # Of an app's own making, or of a token that a request without a key has given out.
+        if isinstance(entry, UsagePoint) and entry.key_fingerprint is None:
+            return replace(entry, key_fingerprint=self.keys.fingerprint)
+        return entry
 
     def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - the result of the wait
         if committed is None:
@@ -289,6 +268,12 @@ class UsageRecorder:
 
     def _running(self) -> Threads:
         if (threads := self._own_threads()) is None:
+            if self.keys.is_private:
+                self.warn_once(
+                    "private_license_key",
+                    "Usage points are registered with the private licence key, because no public one is set "
+                    "(REMOTION_LICENSE_KEY).",
+                )
             with START_LOCK:
                 threads = self._threads = self._own_threads() or self._make_threads()
         return threads

@@ -168,9 +168,8 @@ class UsageLimit:
             recorder.record(Forget(point.idempotency_key))
         if is_far:
             return (known or 0) + 1
-        added = recorder.outbox.added_after(
-            figure.expected.last_row, until=point.idempotency_key if is_stored else None
-        )
+        until = point.idempotency_key if is_stored else None
+        added = recorder.outbox.added_after(figure.expected.last_row, recorder.keys.fingerprints, until=until)
         return figure.note(added, self._event, now)
 
     def _warn(self, recorder: UsageRecorder, number: int, start: datetime) -> None:

@@ -131,7 +131,7 @@ class Meter:
             raise ConfigurationError(msg)
         try:
             # Before the API's answer: a point that is registered in between counts twice for a minute, but is not lost.
-            expected = recorder.outbox.expected()
+            expected = recorder.outbox.expected(recorder.keys.fingerprints)
             usage = get_usage(
                 license_key=settings.private_license_key,
                 since=start,

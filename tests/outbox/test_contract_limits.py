@@ -65,3 +65,13 @@ def test_added_until(outbox):
         outbox.add([added])
 
     assert [outbox.added_after(row, until=key).get("cloud-render", 0) for key in ("key-0", "key-1", "?")] == [1, 2, 0]
+
+
+def test_points_for_other_keys_are_not_counted(outbox):
+    """
+    Points for a licence key with another fingerprint are another project's.
+    """
+    row = outbox.expected().last_row
+    outbox.add([point("own", key_fingerprint="own"), point("other", key_fingerprint="other"), point("any")])
+
+    assert outbox.expected(["own"]).by_event == outbox.added_after(row, ["own"]) == {"cloud-render": 2}

@@ -108,13 +108,19 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField(null=True, verbose_name="last error")),
                 ("billable", models.BooleanField(null=True, verbose_name="billable")),
                 ("classification", models.CharField(max_length=500, null=True, verbose_name="classification")),
-                ("label", models.CharField(editable=False, max_length=100, null=True, verbose_name="label")),
-                ("key_fingerprint", models.CharField(editable=False, max_length=64, null=True)),
+                ("label", models.CharField(max_length=100, null=True, verbose_name="label")),
+                (
+                    "key_fingerprint",
+                    models.CharField(default="", max_length=64, verbose_name="fingerprint of the key"),
+                ),
             ],
             options={
                 "verbose_name": "usage point",
                 "verbose_name_plural": "usage points",
-                "indexes": [models.Index(fields=["state", "due", "id"], name="remotion_usage_due")],
+                "indexes": [
+                    models.Index(fields=["state", "key_fingerprint", "due", "id"], name="remotion_usage_due"),
+                    models.Index(fields=["state", "due", "id"], name="remotion_usage_state"),
+                ],
             },
         ),
     ]

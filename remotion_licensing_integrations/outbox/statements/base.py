@@ -30,6 +30,8 @@ NEW: Final = {
     "is_still": "boolean",
     "is_production": "boolean",
     "occurred_at": "{moment}",
+    "label": "text",
+    "key_fingerprint": "text",
     "state": "text",
 }
 CHANGE: Final = {
@@ -91,25 +93,24 @@ class Statements(ABC):
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
         self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
-        self.next_due = self._text("""
-            SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
-                (SELECT MAX(due) FROM {points} WHERE state = 'pending'), {now}
-        """)
+        pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
+        self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
         self.counts = self._text("""
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
         """)
         # The latest row has no event; one statement sees one state of the table.
         self.expected = self._text(f"""
-            SELECT event, COUNT(*) FROM {{points}} WHERE {BILLABLE} AND (
+            SELECT event, key_fingerprint, COUNT(*) FROM {{points}} WHERE {BILLABLE} AND (
                 state = 'pending' OR (state = 'deferred' AND occurred_at >= %(since)s::{{moment}})
-            ) GROUP BY event UNION ALL SELECT '', COALESCE(MAX(id), 0) FROM {{points}}
+            ) GROUP BY event, key_fingerprint UNION ALL SELECT '', '', COALESCE(MAX(id), 0) FROM {{points}}
         """)
-        added = "SELECT event, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
+        added = "SELECT event, key_fingerprint, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
         added = f"{added} AND state <> 'rejected' AND {BILLABLE}"
-        self.added_after = self._text(f"{added} GROUP BY event")
+        grouped = "GROUP BY event, key_fingerprint"
+        self.added_after = self._text(f"{added} {grouped}")
         self.added_between = self._text(
-            f"{added} AND id <= (SELECT id FROM {{points}} WHERE idempotency_key = %(key)s::text) GROUP BY event"
+            f"{added} AND id <= (SELECT id FROM {{points}} WHERE idempotency_key = %(key)s::text) {grouped}"
         )
         self.reject = self._text("""
             UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
@@ -173,12 +174,26 @@ class Statements(ABC):
         return connection.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
 
     @abstractmethod
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         """
-        Claim `size` points for `lease` seconds with `token`.
+        Claim `size` points with one of *fingerprints* for `lease` seconds with `token`.
 
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
         """
+
+    def _due(self, count: int, ending: str = "") -> str:
+        # For each of *count* fingerprints apart, as an index answers each: up to `size` ids that can be claimed.
+        parts = (
+            f"""
+                SELECT * FROM (
+                    SELECT due, id FROM {{points}} WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
+                    ORDER BY due, id LIMIT %(size)s::int {ending}
+                ) AS {name}_{index}
+            """
+            for index in range(count)
+            for name, rows in (("due", DUE), ("far", FAR))
+        )
+        return f"{' UNION ALL '.join(parts)} ORDER BY due, id LIMIT %(size)s::int"
 
     def _updated(self, value: str, *, prefix: str = "") -> str:
         # The assignments to an updated row; *value* is the form of a value of its change.
@@ -191,6 +206,13 @@ class Statements(ABC):
 
 
 _CAST: Final = re.compile(r"::(?:\w+(?:\[\])?|\{moment\})")
+
+
+def name_fingerprints(fingerprints: Iterable[str]) -> dict[str, str]:
+    """
+    Return *fingerprints* as parameters.
+    """
+    return {f"fingerprint_{index}": fingerprint for index, fingerprint in enumerate(fingerprints)}
 
 
 def to_parameters(rows: Sequence[Values]) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from typing import Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
-from .base import DUE, FAR, INSERT, NEW, OUTCOME, UNANSWERED, Statements, change_each, split, to_parameters
+from .base import (
+    DUE,
+    FAR,
+    INSERT,
+    NEW,
+    OUTCOME,
+    UNANSWERED,
+    Statements,
+    change_each,
+    split,
+    to_parameters,
+)
 
 #: Rows of one statement, as many as are committed together; each is a SELECT for the server to keep in memory.
 _MAX_ROWS: Final = 256
@@ -46,14 +57,15 @@ class MySQL(Statements):
             SET {updated}
         """)
         # Without the index MySQL locks and sorts all rows that could be claimed.
-        self._due, self._far = (
+        self._claimable = [
             self._text(f"""
                 SELECT due, id, attempts, {UNANSWERED}, {", ".join(POINT)}
                 FROM {{points}} FORCE INDEX ({{due_index}})
-                WHERE {rows} ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
+                WHERE key_fingerprint = %(fingerprint)s AND {rows}
+                ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
             """)
             for rows in (DUE, FAR)
-        )
+        ]
         # MySQL assigns from left to right: the first assignment reads what the others change.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
@@ -72,13 +84,17 @@ class MySQL(Statements):
     def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         return _change(connection, self.update, rows, now)
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
-        return connection.transact(lambda session: self._claimed(session, values))
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        return connection.transact(lambda session: self._claimed(session, fingerprints, values))
 
-    def _claimed(self, session: Session, values: Values) -> list[Row]:
-        rows = session.rows(self._due, values)
-        if left := values["size"] - len(rows):
-            rows += session.rows(self._far, {**values, "size": left})
+    def _claimed(self, session: Session, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        rows: list[Row] = []
+        for sql in self._claimable:
+            if left := values["size"] - len(rows):
+                wanted = [{**values, "size": left, "fingerprint": fingerprint} for fingerprint in fingerprints]
+                rows += sorted((row for each in wanted for row in session.rows(sql, each)), key=lambda row: row[:2])[
+                    :left
+                ]
         if rows:
             session.change(self._take, {**values, "rows": [row[1] for row in rows]})
         return rows

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
-from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+from .base import CHANGE, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements, name_fingerprints
 
 
 class PostgreSQL(Statements):
@@ -34,17 +35,18 @@ class PostgreSQL(Statements):
         self.update = self._text(f"""
             UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
-        due, far = (
-            f"(SELECT id, due FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED)"
-            for rows in (DUE, FAR)
-        )
+
+    @cache  # noqa: B019 - there is one object for each set of tables
+    def claiming(self, count: int) -> str:
+        """
+        Return the statement that claims points with one of *count* fingerprints.
+        """
         point = ", ".join(f"{{points}}.{name}" for name in POINT)
-        self.claiming = self._text(f"""
-            WITH due AS {due}, far AS {far}
+        return self._text(f"""
+            WITH taken AS ({self._due(count, "FOR UPDATE SKIP LOCKED")})
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s::float8,
                 token = %(token)s::text, attempts = {{points}}.attempts + 1
-            FROM (SELECT * FROM due UNION ALL SELECT * FROM far LIMIT %(size)s::int) AS taken
-            WHERE {{points}}.id = taken.id
+            FROM taken WHERE {{points}}.id = taken.id
             RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
         """)
 
@@ -54,8 +56,8 @@ class PostgreSQL(Statements):
     def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         return connection.change(self.update, {"rows": _to_json(rows), **now})
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
-        return connection.rows(self.claiming, values)
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        return connection.rows(self.claiming(len(fingerprints)), {**values, **name_fingerprints(fingerprints)})
 
     def _text(self, template: str) -> str:
         return template.format(**self._words)

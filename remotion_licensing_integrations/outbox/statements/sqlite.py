@@ -18,14 +18,13 @@ from ..rows import POINT
 from ..values import MAX_DELAY
 from .base import (
     CHANGE,
-    DUE,
-    FAR,
     INSERT,
     NEW,
     ON_CONFLICT,
     UNANSWERED,
     Statements,
     change_each,
+    name_fingerprints,
     split,
     to_parameters,
 )
@@ -44,11 +43,6 @@ class SQLite(Statements):
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
         self.update = self._text(f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN ")
-        due, far = (
-            f"SELECT * FROM (SELECT due, id FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
-            for rows in (DUE, FAR)
-        )
-        self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
         # A row that another deliverer has claimed in between is due later now. The plus makes SQLite look rows up by
         # their ids only.
         self._take = self._text(f"""
@@ -61,10 +55,11 @@ class SQLite(Statements):
             WHERE token = %(token)s AND id IN
         """)
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         # Found without the write lock: an idle deliverer must not disturb writers. Taken by one statement, which is a
         # transaction: a transaction that reads first fails when another process writes before it does.
-        due = {row[1]: row[0] for row in connection.rows(self._find, values)}
+        wanted = {**values, **name_fingerprints(fingerprints)}
+        due = {row[1]: row[0] for row in connection.rows(self._find(len(fingerprints)), wanted)}
         rows: list[Row] = []
         for named, ids in _named([*due]):
             taking = {**values, **ids}
@@ -97,6 +92,10 @@ class SQLite(Statements):
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         statements = [(f"{sql} AND idempotency_key IN {named}", {**values, **now}) for named, values in _named(keys)]
         return change_each(connection, statements, lambda session, statement: session.change(*statement))
+
+    @cache  # noqa: B019 - there is one object for each set of tables
+    def _find(self, count: int) -> str:
+        return self._text(self._due(count))
 
     @cache  # noqa: B019 - there is one object for each set of tables
     def _store(self, count: int) -> str:
