@@ -30,6 +30,7 @@ import remotion_licensing_integrations as package
 from remotion_licensing_integrations import errors, settings
 from remotion_licensing_integrations.api.client import register_usage_event
 from remotion_licensing_integrations.operations.cli import _parser
+from remotion_licensing_integrations.operations.metrics import METRICS
 from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
@@ -253,6 +254,25 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
     assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
 
 
+def test_limit_example(api) -> None:
+    """
+    The example of a usage limit refuses what goes beyond it.
+    """
+    source = blocks(ROOT / "docs" / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
+    source = source.replace("private_license_key=", f'base_url="{api.url}", delivery="off", private_license_key=')
+    with TestClient(execute(source, render=lambda: "/done.mp4")["app"]) as client:
+        assert [client.post("/convert").status_code for _ in range(2)] == [200, 429]
+
+
+def test_metrics_table() -> None:
+    """
+    The table of metrics has every metric, by both of its names.
+    """
+    assert [code(row[0]) + code(row[1]) for row in table(ROOT / "docs" / "monitoring.md", "Prometheus")] == [
+        [metric.prometheus_name, f"remotion.usage.{metric.name}"] for metric in METRICS
+    ]
+
+
 def shown_default(name: str) -> str:
     [default] = [field.default for field in fields(Settings) if field.name == name]
     if default is None:
@@ -375,6 +395,15 @@ def test_command_lines(path: Path) -> None:
         assert set(re.findall(r"--[a-z-]+", words)) <= set(parsers()[command]._option_string_actions)
 
 
+def test_json_table() -> None:
+    """
+    The table of JSON has each command that prints it.
+    """
+    listed = {name for row in table(OPERATIONS, "Object of") for name in code(row[0])}
+
+    assert listed == {name for name, parser in parsers().items() if "--json" in parser._option_string_actions}
+
+
 def test_sandbox_options() -> None:
     """
     The sandbox's options and ways to fail in the text are those of the parser.
@@ -390,7 +419,7 @@ def test_variables(path: Path) -> None:
     """
     Each environment variable in the text is one that is read; the other such name is Django's dict.
     """
-    known = {*settings.ENVIRONMENT.values(), SECRET_VARIABLE, "REMOTION_LICENSING"}
+    known = {*settings.ENVIRONMENT.values(), settings.APP_VARIABLE, SECRET_VARIABLE, "REMOTION_LICENSING"}
 
     assert set(re.findall(r"\bREMOTION_[A-Z_]+\b", path.read_text())) <= known
 

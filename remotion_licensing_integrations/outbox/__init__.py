@@ -19,16 +19,19 @@ from .memory import MemoryOutbox
 from .sql import SQLOutbox
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     MAX_ERROR_LENGTH,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Finding,
     Pause,
     State,
     StoredPoint,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISCARDABLE",
+    "EXPECTED_FOR",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
     "PAUSE_GRACE",
@@ -46,6 +50,7 @@ __all__ = [
     "Counts",
     "CursorSession",
     "Database",
+    "Expected",
     "Finding",
     "MemoryOutbox",
     "Outbox",
@@ -59,6 +64,7 @@ __all__ = [
     "StoredPoint",
     "Tables",
     "Values",
+    "ignore",
     "open_outbox",
 ]
 

@@ -10,11 +10,11 @@ token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
-from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
 
 
 class Outbox(ABC):
@@ -84,6 +84,26 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        """
+        Count the points that the API has not taken yet and may bill: in production, and not failed.
+
+        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        with one of *fingerprints*, or for any.
+        """
+
+    @abstractmethod
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        """
+        Count, by event, the points that the API may bill and that were added after *row* of an earlier `expected()`.
+
+        Rejected ones are left out. With *until*, an idempotency key, only those up to that point, in the order of the
+        store, which is the same for all processes; none when the store does not have it.
+        """
+
+    @abstractmethod
     def get(self, idempotency_key: str) -> StoredPoint | None:
         """
         Return the point with this key; a row that cannot be read as one raises `OutboxError`.
@@ -91,12 +111,23 @@ class Outbox(ABC):
 
     @abstractmethod
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        label: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         """
-        Return the latest points, newest first, of *state* or of all; rows that cannot be read are left out and logged.
+        Return the latest points that meet all conditions, newest first.
 
-        With *before* only those that occurred earlier.
+        Those of *since* or later that occurred before *before*; with *below*, those that were stored before the one
+        with this `StoredPoint.row`, to read on after it. Rows that cannot be read are left out and logged.
         """
 
     @abstractmethod
@@ -119,9 +150,17 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def prune(self, older_than: float) -> int:
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
+
+        It calls *on_step* with the number of points of each step.
+        """
+
+    @abstractmethod
+    def count_old(self, older_than: float) -> int:
+        """
+        Count the points that `prune` would delete.
         """
 
     @abstractmethod

@@ -5,9 +5,11 @@ An outbox that forgets everything with its process: for tests, and where losing 
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,14 +21,17 @@ from .forgotten import Forgotten
 from .rows import to_moment, to_wait
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Pause,
     State,
     StoredPoint,
+    ignore,
     to_storable,
 )
 
@@ -132,18 +137,55 @@ class MemoryOutbox(Outbox):
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
+        with _lock:
+            waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
+            waiting += self._having(State.PENDING)
+            last_row = max((row.id for row in self._rows.values()), default=0)
+        return Expected(_count_billable(waiting, fingerprints), last_row)
+
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        with _lock:
+            last = None if until is None else self._rows.get(until)
+            end = math.inf if until is None else 0 if last is None else last.id
+            added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
+        return _count_billable(added, fingerprints)
+
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
             row = self._rows.get(idempotency_key)
             return None if row is None else self._stored(row)
 
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        label: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         with _lock:
-            rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
-            rows = [row for row in rows if before is None or row.point.occurred_at < before]
-            return [self._stored(row) for row in rows[:limit]]
+            rows = (
+                row
+                for row in reversed(self._rows.values())
+                if state in (None, row.state)
+                and event in (None, row.point.event)
+                and host in (None, row.point.host)
+                and classification in (None, row.registration and row.registration.classification)
+                and label in (None, row.point.label)
+                and (since is None or row.point.occurred_at >= since)
+                and (before is None or row.point.occurred_at < before)
+                and (below is None or row.id < below)
+            )
+            return [self._stored(row) for row in itertools.islice(rows, limit)]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
@@ -163,13 +205,21 @@ class MemoryOutbox(Outbox):
             self._forgotten.note(idempotency_keys, states, len(found))
             return len(found)
 
-    def prune(self, older_than: float) -> int:
-        limit = self._clock() - older_than
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         with _lock:
-            old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+            old = self._old(older_than)
             for key in old:
                 del self._rows[key]
-            return len(old)
+        on_step(len(old))
+        return len(old)
+
+    def count_old(self, older_than: float) -> int:
+        with _lock:
+            return len(self._old(older_than))
+
+    def _old(self, older_than: float) -> Sequence[str]:
+        limit = self._clock() - older_than
+        return [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         now, name = self._clock(), to_storable(deliverer) or ""
@@ -219,4 +269,10 @@ class MemoryOutbox(Outbox):
             registration=row.registration,
             last_error=row.last_error,
             unanswered_since=to_moment(row.unanswered_since),
+            row=row.id,
         )
+
+
+def _count_billable(rows: Iterable[_Row], fingerprints: Collection[str]) -> Mapping[str, int]:
+    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
+    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

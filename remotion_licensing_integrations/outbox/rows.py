@@ -4,7 +4,8 @@ Translates between usage points and the rows of their table, for every database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -100,11 +101,11 @@ def to_claimed(row: Sequence[Any], token: str, decode: Decode) -> ClaimedPoint:
 
 def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
     """
-    Return the stored point of a row: the current time, and the columns `POINT` and `PROGRESS`.
+    Return the stored point of a row: the current time, id, and the columns `POINT` and `PROGRESS`.
 
     Raises one of `UNREADABLE` when there is none.
     """
-    now, *columns = row
+    now, row_id, *columns = row
     state, due, attempts, token, unanswered_since, last_error, billable, classification = columns[len(POINT) :]
     answer = Registration(None if billable is None else bool(billable), classification)
     return StoredPoint(
@@ -116,6 +117,7 @@ def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
         registration=answer if state == State.REGISTERED else None,
         last_error=last_error,
         unanswered_since=to_moment(unanswered_since),
+        row=row_id,
     )
 
 
@@ -131,7 +133,7 @@ def _readable(row: Sequence[Any], decode: Decode) -> StoredPoint | None:
         return to_stored(row, decode)
     except UNREADABLE as error:
         logger.error(
-            "Usage point %r in the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
+            "Usage point %r in the outbox cannot be read: %s", row[2], error, extra={"action": "point_unreadable"}
         )
         return None
 
@@ -155,6 +157,17 @@ def to_counts(rows: Iterable[Sequence[Any]], decode: Decode) -> Counts:
         oldest_pending=oldest_of.get(State.PENDING),
         oldest_deferred=oldest_of.get(State.DEFERRED),
     )
+
+
+def to_event_counts(rows: Iterable[Sequence[Any]], fingerprints: Collection[str]) -> dict[str, int]:
+    """
+    Return the counts of *rows*, each an event, a fingerprint and points, for *fingerprints*.
+    """
+    counts: Counter[str] = Counter()
+    for event, fingerprint, count in rows:
+        if event and fingerprint in fingerprints:
+            counts[event] += count
+    return counts
 
 
 def to_wait(first: float | None, last: float, now: float) -> float | None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..errors import OutboxError
@@ -22,6 +22,7 @@ from .rows import (
     to_change,
     to_claimed,
     to_counts,
+    to_event_counts,
     to_pause,
     to_reason,
     to_row,
@@ -30,8 +31,30 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .values import DISCARDABLE, MAX_DELAY, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
+from .values import (
+    DISCARDABLE,
+    EXPECTED_FOR,
+    MAX_DELAY,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Expected,
+    Pause,
+    State,
+    StoredPoint,
+    ignore,
+    to_storable,
+)
 
+#: What each keyword of `list` asks for.
+_CONDITIONS: Final = {
+    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification", "label")},
+    "since": "occurred_at >= %(since)s::{moment}",
+    "before": "occurred_at < %(before)s::{moment}",
+    "below": "id < %(below)s::bigint",
+}
+#: States that most points may be in. The index of states would make a database sort all of them to find the latest.
+_MANY: Final = (State.PENDING, State.REGISTERED)
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
 
@@ -102,6 +125,19 @@ class SQLOutbox(Outbox):
     def counts(self) -> Counts:
         return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
 
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
+        rows = self._connection.rows(self._statements.expected, {"since": self._connection.encode(since)})
+        [last_row] = [count for event, _, count in rows if not event]
+        return Expected(to_event_counts(rows, _with_any(fingerprints)), last_row)
+
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        sql = self._statements.added_after if until is None else self._statements.added_between
+        values = {"row": row} if until is None else {"row": row, "key": until}
+        return to_event_counts(self._connection.rows(sql, values), _with_any(fingerprints))
+
     def get(self, idempotency_key: str) -> StoredPoint | None:
         sql = self._statements.select("idempotency_key = %(key)s::text")
         for key in possible_keys([idempotency_key]):
@@ -114,17 +150,30 @@ class SQLOutbox(Outbox):
         return None
 
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        label: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
-        conditions: list[str] = []
-        values: dict[str, Any] = {"limit": limit, **self._now()}
-        if state is not None:
-            conditions.append("state = %(state)s::text")
-            values["state"] = state.value
-        if before is not None:
-            conditions.append("occurred_at < %(before)s::{moment}")
-            values["before"] = self._connection.encode(before)
-        rows = self._connection.rows(self._statements.select(*conditions), values)
+        texts = {"state": state, "event": event, "host": host, "classification": classification, "label": label}
+        moments = {"since": since, "before": before}
+        values: dict[str, Any] = {
+            **{name: str(text) for name, text in texts.items() if text is not None},
+            **{name: self._connection.encode(moment) for name, moment in moments.items() if moment is not None},
+            **({} if below is None else {"below": below}),
+        }
+        conditions = [_CONDITIONS[name] for name in values]
+        if state in _MANY:
+            conditions[0] = f"{{unindexed}}{conditions[0]}"
+        sql = self._statements.select(*conditions)
+        rows = self._connection.rows(sql, {**values, "limit": limit, **self._now()})
         return to_stored_points(rows, self._connection.decode)
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
@@ -141,12 +190,17 @@ class SQLOutbox(Outbox):
         keys = possible_keys(idempotency_keys)
         return self._statements.change_keys(self._connection, sql, keys, self._now()) if keys else 0
 
-    def prune(self, older_than: float) -> int:
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         pruned = 0
         while count := self._connection.change(self._statements.prune, {"older_than": older_than, **self._now()}):
             pruned += count
+            on_step(count)
             time.sleep(_PRUNE_PAUSE)
         return pruned
+
+    def count_old(self, older_than: float) -> int:
+        [(count,)] = self._connection.rows(self._statements.count_old, {"older_than": older_than, **self._now()})
+        return int(count)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()

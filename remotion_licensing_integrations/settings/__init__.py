@@ -6,7 +6,7 @@ the field and the value.
 """
 
 from .keys import LicenseKeys
-from .table import ENVIRONMENT, Settings, SettingsFields, check_setting
+from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
     DEFAULT_OUTBOX,
@@ -20,6 +20,7 @@ from .takes import (
 )
 
 __all__ = [
+    "APP_VARIABLE",
     "DEFAULT_BASE_URL",
     "DEFAULT_OUTBOX",
     "DEFAULT_SPILL",

@@ -93,7 +93,7 @@ def test_usage_since_no_date(run) -> None:
     ran = run("usage", "--since", "yesterday")
 
     assert ran.status == 2
-    assert "--since: expected an ISO date such as 2026-01-31, got 'yesterday'" in ran.err
+    assert "--since: expected an ISO date such as 2026-01-31, or 2h for two hours ago, got 'yesterday'" in ran.err
 
 
 @pytest.mark.parametrize("words", [["usage"], ["reconcile"]])
@@ -120,7 +120,7 @@ def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> 
     ran = run("reconcile")
 
     assert "Held: 1 usage point that" in ran.out
-    assert "held        doubtful" in ran.out
+    assert "held   doubtful" in ran.out
     assert numbers(ran.out)["cloud renders"] == [1, 1, 0]
 
 

@@ -63,6 +63,9 @@ UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.toke
 DUE: Final = "state = 'pending' AND due <= {now}"
 FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
 
+#: What the API may bill.
+BILLABLE: Final = "is_production AND succeeded IS NOT FALSE"
+
 INSERT: Final = f"INSERT INTO {{points}} ({', '.join(NEW)}, attempts, due)"
 ON_CONFLICT: Final = f"""
     ON CONFLICT (idempotency_key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in OUTCOME)}
@@ -80,22 +83,42 @@ class Statements(ABC):
     Attributes:
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
+        unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
         one_of: The condition behind a column that must be one of the parameter `keys`.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
+    unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
-        self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
+        self._words = {
+            **tables._asdict(),
+            "moment": moment,
+            "unindexed": self.unindexed,
+            "now": "%(now)s::float8" if clocked else self.clock,
+        }
         pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
         self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
         self.counts = self._text("""
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
         """)
+        # The latest row has no event; one statement sees one state of the table.
+        self.expected = self._text(f"""
+            SELECT event, key_fingerprint, COUNT(*) FROM {{points}} WHERE {BILLABLE} AND (
+                state = 'pending' OR (state = 'deferred' AND occurred_at >= %(since)s::{{moment}})
+            ) GROUP BY event, key_fingerprint UNION ALL SELECT '', '', COALESCE(MAX(id), 0) FROM {{points}}
+        """)
+        added = "SELECT event, key_fingerprint, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
+        added = f"{added} AND state <> 'rejected' AND {BILLABLE}"
+        grouped = "GROUP BY event, key_fingerprint"
+        self.added_after = self._text(f"{added} {grouped}")
+        self.added_between = self._text(
+            f"{added} AND id <= (SELECT id FROM {{points}} WHERE idempotency_key = %(key)s::text) {grouped}"
+        )
         self.reject = self._text("""
             UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
             WHERE id = %(row)s::bigint AND token = %(token)s::text
@@ -104,12 +127,11 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        old = "FROM {points} WHERE state = 'registered' AND due < {now} - %(older_than)s::float8"
+        self.count_old = self._text(f"SELECT COUNT(*) {old}")
         # A derived table, because MySQL allows no LIMIT in an IN subquery.
         self.prune = self._text(f"""
-            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (
-                SELECT id FROM {{points}} WHERE state = 'registered' AND due < {{now}} - %(older_than)s::float8
-                LIMIT {PRUNE_STEP}
-            ) AS old)
+            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (SELECT id {old} LIMIT {PRUNE_STEP}) AS old)
         """)
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
@@ -125,11 +147,11 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
+        Return the statement for the latest rows that meet *conditions*; a row begins with current time and id.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
-            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+            f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:

@@ -39,6 +39,8 @@ class SQLite(Statements):
     Rows are sent as parameters; the clock is this machine's.
     """
 
+    unindexed = "+"
+
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
