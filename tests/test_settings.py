@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from remotion_licensing_integrations._support.masking import mask_url
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.outbox import MAX_DELAY
-from remotion_licensing_integrations.settings import ENVIRONMENT, MAX_SECONDS, Settings, SettingsFields
+from remotion_licensing_integrations.settings import ENVIRONMENT, MAX_SECONDS, LicenseKeys, Settings, SettingsFields
 
 APP = "https://myapp.com"
 KEY = "rm_pub_4bZ0kQ"
@@ -255,7 +255,7 @@ def test_wire_key(key: str | None, wire: str | None) -> None:
     """
     The word for the free licence goes out as null.
     """
-    assert Settings(license_key=key).wire_key == wire
+    assert LicenseKeys(Settings(license_key=key)).wire_key == wire
 
 
 def test_frozen() -> None:

@@ -113,7 +113,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     settings = recorder.settings
     if not recorder.enabled:
-        msg = "license_key: set REMOTION_LICENSE_KEY to register usage points"
+        msg = "license_key: set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY to register usage points"
         raise ConfigurationError(msg)
     point = UsagePoint(
         event=arguments.event,

@@ -158,13 +158,6 @@ class Settings:
                 chosen[name] = _read_variable(name, text)
         return cls(**chosen)
 
-    @property
-    def wire_key(self) -> str | None:
-        """
-        The licence key as it goes to the licensing API.
-        """
-        return None if self.license_key == takes.FREE_LICENSE else self.license_key
-
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={_masked(name, getattr(self, name))!r}' for name in _TYPES)})"
 

@@ -19,6 +19,7 @@ from remotion_licensing_integrations.operations import cli
 from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording import UsageRecorder
+from tests.operations._keys import KEY
 from tests.outbox._values import bring, point
 
 PATIENCE = 20  # seconds for what must happen sooner or later
@@ -374,13 +375,25 @@ def test_deliver_without_key(run, monkeypatch) -> None:
     Without a licence key there is nothing to deliver with.
     """
     monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "")
 
     ran = run("deliver", "--once")
 
     assert (ran.status, ran.err) == (
         2,
-        "error: license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it\n",
+        "error: license_key: nothing can be delivered; set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY\n",
     )
+
+
+def test_deliver_with_the_private_key(run, outbox, api, monkeypatch) -> None:
+    """
+    The private key alone is enough.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", KEY)
+    outbox.add([point("a")])
+
+    assert run("deliver", "--once") == (0, "1 usage point registered.\n", "")
 
 
 def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
