@@ -14,9 +14,11 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
+from .validity import KeyAnswer, validate_license_key
 
 __all__ = [
     "AsyncLicensingClient",
+    "KeyAnswer",
     "LicensingClient",
     "aget_usage",
     "aregister_usage_event",
@@ -24,4 +26,5 @@ __all__ = [
     "get_usage",
     "register_usage_event",
     "register_usage_point",
+    "validate_license_key",
 ]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeVar
 
@@ -28,6 +30,7 @@ T = TypeVar("T")
 _INNER: Final = ("app", "asgi_app")
 #: The handlers of a class-based endpoint.
 _HANDLERS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
+_ACCEPTED: Final = re.compile(r"\b(?:HTTP_)?202(?:_ACCEPTED)?\b|\bHTTPStatus\.ACCEPTED\b")
 
 Oddity = Literal["missing", "mistaken", "twice", "not innermost"]
 
@@ -43,6 +46,8 @@ class FoundEndpoint:
         name: Module and name of the function; the rule itself when it is counted by one.
         event: What it counts as.
         by: Whether the decorator counts it, or a rule, or the decorator in the wrong place: above the route's.
+        accepts: Whether it answers 202, as far as its route and its code say: its work goes on after the response.
+        defers: Whether its code defers the point.
     """
 
     path: str
@@ -50,6 +55,8 @@ class FoundEndpoint:
     name: str
     event: str
     by: Literal["decorator", "rule", "misplaced decorator"]
+    accepts: bool = False
+    defers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,21 +236,41 @@ class _Walk:
             else:
                 classes = inspect.isclass(endpoint)
                 handlers = [getattr(endpoint, name, None) for name in _HANDLERS] if classes else [endpoint]
-                counting = [self._note(handler, path, getattr(route, "methods", None) or ()) for handler in handlers]
+                counting = [self._note(handler, path, route) for handler in handlers]
                 own = [layer for layer in _chain(getattr(route, "app", None)) if isinstance(layer, UsageMiddleware)]
                 self.middlewares += own
                 if any(counting):
                     self._ways.append([*layers, *own])
 
-    def _note(self, handler: Any, path: str, methods: Iterable[str]) -> bool:
+    def _note(self, handler: Any, path: str, route: Any) -> bool:
         options, misplaced = decorated_options(handler), marked_options(handler)
         if (counts := options or misplaced) is None:
             return False
+        methods: Iterable[str] = getattr(route, "methods", None) or ()
         methods = [handler.__name__.upper()] if handler.__name__ in _HANDLERS else sorted(methods)
         name = f"{handler.__module__}.{handler.__qualname__}"
         by: Any = "decorator" if options else "misplaced decorator"
-        self.endpoints.append(FoundEndpoint(path=path, methods=methods, name=name, event=counts.event, by=by))
+        source = _source(handler)
+        accepts = getattr(route, "status_code", None) == HTTPStatus.ACCEPTED or _ACCEPTED.search(source) is not None
+        self.endpoints.append(
+            FoundEndpoint(
+                path=path,
+                methods=methods,
+                name=name,
+                event=counts.event,
+                by=by,
+                accepts=accepts,
+                defers="defer" in source,
+            )
+        )
         return True
+
+
+def _source(handler: Any) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(handler))
+    except (OSError, TypeError):
+        return ""  # it was not read from a file
 
 
 def _chain(app: Any) -> Iterator[Any]:

@@ -83,6 +83,13 @@ class SQLOutbox(Outbox):
     def close(self) -> None:
         self._connection.close()
 
+    def now(self) -> datetime:
+        clock = self._statements.clock
+        if clock is None:
+            return super().now()
+        [(seconds,)] = self._connection.rows(f"SELECT {clock}", {})
+        return datetime.fromtimestamp(float(seconds), UTC)
+
     def add(self, points: Sequence[UsagePoint]) -> None:
         if kept := self._forgotten.leave_out(points):
             rows = [to_row(point, self._connection.encode) for point in _merged(kept)]

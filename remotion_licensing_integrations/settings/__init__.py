@@ -6,7 +6,7 @@ the field and the value.
 """
 
 from .keys import LicenseKeys
-from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
+from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting, find_unknown_variables
 from .takes import (
     DEFAULT_BASE_URL,
     DEFAULT_OUTBOX,
@@ -35,4 +35,5 @@ __all__ = [
     "Settings",
     "SettingsFields",
     "check_setting",
+    "find_unknown_variables",
 ]
