@@ -47,7 +47,7 @@ class FoundEndpoint:
         event: What it counts as.
         by: Whether the decorator counts it, or a rule, or the decorator in the wrong place: above the route's.
         accepts: Whether it answers 202, as far as its route and its code say: its work goes on after the response.
-        defers: Whether its code defers the point.
+        defers: Whether its code defers the point; true also when its code cannot be read.
     """
 
     path: str
@@ -260,7 +260,7 @@ class _Walk:
                 event=counts.event,
                 by=by,
                 accepts=accepts,
-                defers="defer" in source,
+                defers=not source or "defer" in source,
             )
         )
         return True

@@ -84,10 +84,9 @@ class SQLOutbox(Outbox):
         self._connection.close()
 
     def now(self) -> datetime:
-        clock = self._statements.clock
-        if clock is None:
-            return super().now()
-        [(seconds,)] = self._connection.rows(f"SELECT {clock}", {})
+        seconds = self._now().get("now")
+        if seconds is None:
+            [(seconds,)] = self._connection.rows(f"SELECT {self._statements.clock}", {})
         return datetime.fromtimestamp(float(seconds), UTC)
 
     def add(self, points: Sequence[UsagePoint]) -> None:

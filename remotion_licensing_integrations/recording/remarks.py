@@ -47,9 +47,8 @@ class Remarks:
         """
         Warn of environment variables that look like settings and are none, such as misspelt ones.
         """
-        for name, nearest in find_unknown_variables().items():
-            remedy = f"did you mean {nearest}?" if nearest else "remove it."
-            self.warn_once(f"unknown_variable {name}", f"The environment variable {name} is no setting; {remedy}")
+        for name, text in find_unknown_variables().items():
+            self.warn_once(f"unknown_variable {name}", text)
 
     def warn_once(self, action: str, message: str) -> bool:
         """

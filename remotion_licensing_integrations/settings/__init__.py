@@ -6,7 +6,7 @@ the field and the value.
 """
 
 from .keys import LicenseKeys
-from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting, find_unknown_variables
+from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
     DEFAULT_OUTBOX,
@@ -18,6 +18,7 @@ from .takes import (
     DeliveryMode,
     Idempotency,
 )
+from .variables import find_unknown_variables
 
 __all__ = [
     "APP_VARIABLE",

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
 from .._support.masking import MASK, mask, mask_url
@@ -169,28 +168,17 @@ class Settings:
         return {name: _masked(name, getattr(self, name)) for name in _TYPES}
 
 
-_PREFIX: Final = "REMOTION_LICENSING_"
+#: What the variables of settings begin with, but for those of keys, whose names are Remotion's.
+PREFIX: Final = "REMOTION_LICENSING_"
 _TYPES: Final[dict[str, takes.Type]] = {setting.name: setting.metadata["takes"] for setting in fields(Settings)}
 
 #: Environment variable of each setting.
 ENVIRONMENT: Final[dict[str, str]] = {
-    setting.name: setting.metadata["variable"] or f"{_PREFIX}{setting.name.upper()}" for setting in fields(Settings)
+    setting.name: setting.metadata["variable"] or f"{PREFIX}{setting.name.upper()}" for setting in fields(Settings)
 }
 
 #: The variable that names the app to the command line; it is no setting.
 APP_VARIABLE: Final = "REMOTION_LICENSING_APP"
-
-
-def find_unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """
-    Return the variables of *environ*, by default the process's, that look like settings and are none.
-
-    Each comes with the variable of the nearest name, or with `None` when no name is near.
-    """
-    known = [*ENVIRONMENT.values(), APP_VARIABLE]
-    names = sorted(os.environ if environ is None else environ)
-    unknown = [name for name in names if name.startswith(_PREFIX) and name not in known]
-    return {name: next(iter(get_close_matches(name, known, n=1)), None) for name in unknown}
 
 
 def check_setting(name: str, value: object) -> Any:

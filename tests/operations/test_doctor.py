@@ -5,31 +5,31 @@ What the doctor finds, and what it leaves alone.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
-import socket
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from remotion_licensing_integrations.operations import doctor
 from remotion_licensing_integrations.operations.doctor import examine
-from remotion_licensing_integrations.outbox import Finding, MemoryOutbox, SQLiteOutbox, State, place
+from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
-from tests.operations._keys import KEY
+from tests.operations._keys import KEY, PRIVATE_KEY
 from tests.outbox._values import bring, point
 
 ROOT_MOUNT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 
 
 @pytest.fixture(autouse=True)
-def _without_remotion_lambda(monkeypatch):
-    # Installed for other tests, and something to warn of.
+def _without_renderers(monkeypatch, tmp_path):
+    # The package is installed for other tests, and both are something to warn of.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -48,14 +48,13 @@ def mounts(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def look(monkeypatch, mounts, refused, file):
+def look(mounts, server, file):
     """
     Examine a set-up without fault, but for the settings given: findings by level.
     """
-    monkeypatch.setattr(doctor, "_examine_api", lambda base_url: Finding("ok", base_url))
 
     def look(*, store: object = None, **settings: object) -> dict[str, list[str]]:
-        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": refused}
+        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": server.url}
         recorder = UsageRecorder(Settings(**(good | {"outbox": f"sqlite:///{file}"} | settings)), outbox=store)
         with closing(recorder.outbox):
             found = examine(recorder)
@@ -65,20 +64,18 @@ def look(monkeypatch, mounts, refused, file):
 
 
 @pytest.fixture
-def reach(monkeypatch, mounts):
+def names(mounts, server, file):
     """
-    Examine whether an API can be reached.
+    Name the findings, but those that nothing is wrong with, of a set-up without fault but for the settings given.
     """
 
-    def reach(base_url: str) -> Finding:
-        [found] = [
-            each
-            for each in examine(UsageRecorder(Settings(license_key=KEY, base_url=base_url, outbox="memory://")))
-            if base_url in each.text
-        ]
-        return found
+    def names(*, store: object = None, **settings: object) -> list[str]:
+        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": server.url}
+        recorder = UsageRecorder(Settings(**(good | {"outbox": f"sqlite:///{file}"} | settings)), outbox=store)
+        with closing(recorder.outbox):
+            return [finding.name for finding in examine(recorder) if finding.level != "ok"]
 
-    return reach
+    return names
 
 
 def test_nothing_is_wrong(look, outbox) -> None:
@@ -116,7 +113,7 @@ def test_settings(settings, level, text, look, outbox) -> None:
     "settings",
     [
         {"allowed_hosts": None, "host": "https://myapp.com"},
-        {"host": "http://localhost", "is_production": False},
+        {"allowed_hosts": None, "host": "http://localhost", "is_production": False},
     ],
 )
 def test_settings_that_are_fine(settings, look, outbox) -> None:
@@ -124,18 +121,6 @@ def test_settings_that_are_fine(settings, look, outbox) -> None:
     A fixed host needs no allowed ones, and a local one is right when nothing is billed anyway.
     """
     assert look(**settings)["warning"] == []
-
-
-@pytest.mark.parametrize(
-    ("base_url", "warnings"), [("http://api.example", 1), ("https://api.example", 0), ("http://proxy:8000", 0)]
-)
-def test_licence_key_in_clear_text(base_url: str, warnings: int, look, outbox) -> None:
-    """
-    A public address without TLS is a warning, because the licence key is sent to it.
-    """
-    said = look(base_url=base_url)["warning"]
-
-    assert warnings == sum("goes over the network in clear text" in text for text in said)
 
 
 def test_outbox_can_be_used(look, outbox) -> None:
@@ -262,9 +247,9 @@ def test_outbox_below_a_file(look, file) -> None:
     """
     file.touch()
 
-    assert look(outbox=f"sqlite:///{file}/usage.sqlite3")["error"] == [
-        f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
-    ]
+    remedy = f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
+
+    assert remedy in look(outbox=f"sqlite:///{file}/usage.sqlite3")["error"]
 
 
 def test_outbox_in_memory(look) -> None:
@@ -404,85 +389,21 @@ def test_mountinfo_of_this_machine(look, outbox, monkeypatch) -> None:
     assert place._file_system(outbox.path)
 
 
-def test_api_out_of_reach(reach, refused) -> None:
+def test_command_without_errors(run, mounts, outbox, api) -> None:
     """
-    A refused connection is an error that says the points are kept.
+    `doctor` prints one finding a line, with its name; warnings alone give status 0.
     """
-    found = reach(refused)
-
-    assert found.level == "error"
-    assert found.text.startswith(f"The licensing API at {refused} cannot be reached: ")
-    assert found.text.endswith("Connection refused. Points are kept until it answers.")
-
-
-@pytest.fixture
-def listening():
-    """
-    Listen, without ever an answer.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-
-
-def test_api_in_reach(reach, listening) -> None:
-    """
-    A connection is enough: nothing is sent.
-    """
-    assert reach(f"http://{listening}") == Finding("ok", f"The licensing API at http://{listening} can be reached.")
-
-
-def test_api_without_tls(reach, listening, monkeypatch) -> None:
-    """
-    A server that does not speak TLS is out of reach for an https URL.
-    """
-    monkeypatch.setattr(doctor, "_CONNECT_TIMEOUT", 0.05)
-
-    assert reach(f"https://{listening}").level == "error"
-
-
-@pytest.mark.parametrize(
-    ("base_url", "expected"),
-    [
-        ("http://api.test", ("api.test", 80)),
-        ("https://api.test", ("api.test", 443)),
-        ("http://[::1]:8484", ("::1", 8484)),
-    ],
-)
-def test_api_address(base_url, expected, reach, monkeypatch) -> None:
-    """
-    Host and port come from the URL, the port else from its scheme.
-    """
-    asked = []
-
-    def refuse(address, timeout):
-        asked.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    reach(base_url)
-
-    assert asked == [expected]
-
-
-def test_package_that_reports_by_itself(look, outbox, monkeypatch) -> None:
-    """
-    With `remotion_lambda` installed the doctor warns of counting twice.
-    """
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
-
-    [warning] = look()["warning"]
-    assert warning.startswith("remotion_lambda is installed: it reports renders by itself")
-
-
-def test_command_without_errors(run, monkeypatch, mounts, outbox) -> None:
-    """
-    `doctor` prints one finding a line; warnings alone give status 0.
-    """
-    monkeypatch.setattr(doctor, "_examine_api", lambda base_url: Finding("ok", base_url))
     ran = run("doctor")
+    *findings, _, summary = ran.out.splitlines()
 
     assert ran.status == 0
-    assert [line.split()[0] for line in ran.out.splitlines()] == ["ok", "warning", "ok", "ok"]
+    assert [(line.split()[0], line.split()[-1]) for line in findings] == [
+        ("ok", "[license_key_set]"),
+        ("warning", "[any_host]"),
+        ("ok", "[outbox_usable]"),
+        ("ok", "[api_answers]"),
+    ]
+    assert summary == "0 errors, 1 warning."
 
 
 def test_command_with_an_error(run, mounts, outbox) -> None:
@@ -493,6 +414,24 @@ def test_command_with_an_error(run, mounts, outbox) -> None:
 
     assert ran.status == 1
     assert "error   The licensing API at http://127.0.0.1:" in ran.out
+
+
+def test_bug_report(run, mounts, outbox, api, monkeypatch) -> None:
+    """
+    With `--json` there are versions and settings besides the findings, and no secret in any of them.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "a-key-of-another-form")
+    monkeypatch.setenv("REMOTION_LICENSING_a-key-of-another-form", PRIVATE_KEY)
+    ran = run("doctor", "--json")
+    report = json.loads(ran.out)
+
+    assert {finding["name"] for finding in report["findings"]} >= {"license_key_odd", "unknown_variable"}
+    assert report["packages"].keys() >= {"httpx", "starlette"}
+    assert report["settings"]["license_key"] == "***"
+    assert report["settings"]["base_url"] == api.url
+    assert report["app"] is None
+    assert "a-key-of-another-form" not in ran.out
+    assert PRIVATE_KEY not in ran.out
 
 
 @pytest.mark.parametrize("file_system", ["overlay", "tmpfs"])
@@ -545,3 +484,88 @@ def test_spill_that_cannot_be_read(look, tmp_path) -> None:
         other.execute("CREATE TABLE other (x)")
 
     assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["error"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"host": "https://other.com"}, "host_not_allowed"),
+        ({"allowed_hosts": ["https://myapp.com", "http://localhost:3000"]}, "local_host"),
+        ({"is_production": False}, "not_production"),
+        ({"is_production": False, "allowed_hosts": None, "host": "https://myapp.com"}, "not_production"),
+        ({"delivery": "off"}, "delivery_off"),
+        ({"outbox": "memory://"}, "outbox_in_memory"),
+    ],
+)
+def test_settings_that_disagree(settings, name, names, outbox) -> None:
+    """
+    Settings that do not go together, or lose or hold back points, have their findings.
+    """
+    assert names(**settings) == [name]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "https://myapp.com"},
+        {"is_production": False, "allowed_hosts": ["http://localhost:3000"]},
+    ],
+)
+def test_settings_that_agree(settings, names, outbox) -> None:
+    """
+    A host that is listed, and local hosts outside production, are fine.
+    """
+    assert names(**settings) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "remedy"),
+    [
+        ("REMOTION_LICENSING_DELIVRY", "did you mean REMOTION_LICENSING_DELIVERY?"),
+        ("REMOTION_LICENSING_LICENSE_KEY", "did you mean REMOTION_LICENSE_KEY?"),
+        ("REMOTION_LICENSING_", "remove it."),
+    ],
+)
+def test_unknown_variable(variable, remedy, look, outbox, monkeypatch) -> None:
+    """
+    A variable that looks like a setting and is none is named, with the nearest one.
+    """
+    monkeypatch.setenv(variable, "external")
+    monkeypatch.setenv("REMOTION_LICENSING_APP", "main:app")
+
+    assert look()["warning"] == [f"The environment variable {variable} is no setting; {remedy}"]
+
+
+@pytest.mark.parametrize(("megabytes", "level"), [(99.9, "warning"), (0.9, "error")])
+def test_disk_that_is_nearly_full(megabytes, level, look, outbox, monkeypatch) -> None:
+    """
+    Little space for the outbox is a warning, and an error when it is too little to store anything.
+    """
+    disk = SimpleNamespace(f_blocks=1_000_000, f_bavail=int(megabytes * 1024), f_frsize=1024)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
+    assert any(f" has {megabytes:.1f} MB free for usage.sqlite3; below 1 MB" in text for text in look()[level])
+
+
+def test_file_of_another_owner(look, outbox, file, monkeypatch) -> None:
+    """
+    A file that belongs to another user than the one who looks, such as root, is a warning.
+    """
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    assert any(
+        text.startswith(f"{file} belongs to user {owner}, and this is user {owner + 1}.") for text in look()["warning"]
+    )
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(90, "behind"), (-90, "ahead of")])
+def test_clock_of_the_outbox(seconds, words, look, monkeypatch) -> None:
+    """
+    A store whose clock is more than a minute off this machine's is a warning.
+    """
+    monkeypatch.setattr(MemoryOutbox, "now", lambda _: datetime.now(UTC) + timedelta(seconds=seconds))
+
+    assert any(
+        f" s {words} the outbox's: points have wrong times" in text for text in look(store=MemoryOutbox())["warning"]
+    )

@@ -24,9 +24,9 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
     """
     Look at the outbox without creating it.
     """
-    outbox = recorder.outbox
+    outbox, findings = recorder.outbox, list[Finding]()
     try:
-        findings = [*outbox.examine()]
+        findings += outbox.examine()
         if not outbox.exists():
             # Not created here: it would belong to this user, who need not be the app's user.
             yield from findings or [_missing(outbox)]
@@ -34,6 +34,7 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         counts, pauses, clock = outbox.counts(), outbox.pauses(), outbox.now()
     except OutboxError as error:
         yield Finding("error", "outbox_refuses", str(error))
+        yield from findings
         return
     now, pending = utc_now(), plural(counts.pending, "point")
     yield Finding("ok", "outbox_usable", f"The outbox {outbox!r} can be used; {pending} pending.")

@@ -20,9 +20,8 @@ def examine_settings(recorder: UsageRecorder) -> Iterable[Finding]:
     yield from _examine_hosts(recorder)
     if recorder.settings.delivery == "off":
         yield Finding("warning", "delivery_off", 'delivery is "off": points are recorded and never sent.')
-    for name, nearest in find_unknown_variables().items():
-        remedy = f"did you mean {nearest}?" if nearest else "remove it."
-        yield Finding("warning", "unknown_variable", f"The environment variable {name} is no setting; {remedy}")
+    for text in find_unknown_variables().values():
+        yield Finding("warning", "unknown_variable", text)
 
 
 def _examine_key(keys: LicenseKeys) -> Finding:
