@@ -18,7 +18,8 @@ def find_unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str
     """
     Return the variables of *environ*, by default the process's, that look like settings, each with what to do.
 
-    Fault: the app ignores a setting whose variable is misspelt (tests/operations/test_doctor.py::test_unknown_variable).
+    Fault: the app ignores a setting whose variable is misspelt
+    (tests/recording/test_recorder.py::test_variable_that_is_no_setting).
     """
     names = sorted(os.environ if environ is None else environ)
     return {name: _advise(name) for name in names if name.startswith(PREFIX) and name not in _KNOWN}

@@ -50,32 +50,20 @@ def mounts(monkeypatch, tmp_path):
 @pytest.fixture
 def look(mounts, server, file):
     """
-    Examine a set-up without fault, but for the settings given: findings by level.
+    Examine a set-up without fault, but for the settings given: the texts of findings by level, and by name.
     """
 
     def look(*, store: object = None, **settings: object) -> dict[str, list[str]]:
         good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": server.url}
         recorder = UsageRecorder(Settings(**(good | {"outbox": f"sqlite:///{file}"} | settings)), outbox=store)
         with closing(recorder.outbox):
-            found = examine(recorder)
-        return {level: [each.text for each in found if each.level == level] for level in ("ok", "warning", "error")}
+            found: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
+            for finding in examine(recorder):
+                found[finding.level].append(finding.text)
+                found.setdefault(finding.name, []).append(finding.text)
+        return found
 
     return look
-
-
-@pytest.fixture
-def names(mounts, server, file):
-    """
-    Name the findings, but those that nothing is wrong with, of a set-up without fault but for the settings given.
-    """
-
-    def names(*, store: object = None, **settings: object) -> list[str]:
-        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": server.url}
-        recorder = UsageRecorder(Settings(**(good | {"outbox": f"sqlite:///{file}"} | settings)), outbox=store)
-        with closing(recorder.outbox):
-            return [finding.name for finding in examine(recorder) if finding.level != "ok"]
-
-    return names
 
 
 def test_nothing_is_wrong(look, outbox) -> None:
@@ -88,25 +76,33 @@ def test_nothing_is_wrong(look, outbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "level", "text"),
+    ("settings", "name", "text"),
     [
-        ({"license_key": None}, "error", "No licence key: set REMOTION_LICENSE_KEY or"),
-        ({"license_key": "rm_sec_abc"}, "ok", "A licence key is set, a secret one. If the API refuses it"),
-        ({"license_key": None, "private_license_key": "rm_sec_abc"}, "ok", "Only the private licence key is set;"),
-        ({"license_key": "abc"}, "warning", "license_key does not look like a Remotion key (rm_pub_…)."),
-        ({"license_key": "rm_pub_abc"}, "ok", "A licence key is set."),
-        ({"license_key": "free-license"}, "ok", "A licence key is set."),
-        ({"allowed_hosts": None}, "warning", "Neither host nor allowed_hosts is set: any caller can name the host"),
-        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000, a local address: its"),
-        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1, a local address: its points"),
-        ({"host": "http://0.0.0.0:3000"}, "warning", "host is http://0.0.0.0:3000, a local address: its points"),
+        ({"license_key": None}, "license_key_missing", "No licence key: set REMOTION_LICENSE_KEY or"),
+        (
+            {"license_key": "rm_sec_abc"},
+            "license_key_secret",
+            "A licence key is set, a secret one. If the API refuses it",
+        ),
+        (
+            {"license_key": None, "private_license_key": "rm_sec_abc"},
+            "license_key_private",
+            "Only the private licence key is set;",
+        ),
+        ({"license_key": "abc"}, "license_key_odd", "license_key does not look like a Remotion key (rm_pub_…)."),
+        ({"license_key": "rm_pub_abc"}, "license_key_set", "A licence key is set."),
+        ({"license_key": "free-license"}, "license_key_set", "A licence key is set."),
+        ({"allowed_hosts": None}, "any_host", "Neither host nor allowed_hosts is set: any caller can name the host"),
+        ({"host": "http://localhost:3000"}, "local_host", "host is http://localhost:3000, a local address: its"),
+        ({"host": "http://127.0.0.1"}, "local_host", "host is http://127.0.0.1, a local address: its points"),
+        ({"host": "http://0.0.0.0:3000"}, "local_host", "host is http://0.0.0.0:3000, a local address: its points"),
     ],
 )
-def test_settings(settings, level, text, look, outbox) -> None:
+def test_settings(settings, name, text, look, outbox) -> None:
     """
     Each setting that may be a mistake has its finding.
     """
-    assert any(found.startswith(text) for found in look(**settings)[level])
+    assert [found.startswith(text) for found in look(**settings)[name]] == [True]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +125,7 @@ def test_outbox_can_be_used(look, outbox) -> None:
     """
     outbox.add([point("a", occurred_at=datetime.now(UTC))])
 
-    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["ok"]
+    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["outbox_usable"]
 
 
 def test_old_pending_point(look, outbox) -> None:
@@ -138,7 +134,7 @@ def test_old_pending_point(look, outbox) -> None:
     """
     outbox.add([point()])
 
-    assert look()["warning"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
+    assert look()["points_waiting"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
 
 
 def test_young_pending_point(look, outbox) -> None:
@@ -159,7 +155,7 @@ def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
     """
     bring(outbox, state, "a")
 
-    [warning] = look()["warning"]
+    [warning] = look()["points_stopped"]
     assert warning.startswith(text)
 
 
@@ -170,7 +166,7 @@ def test_deferred_for_long(hours, number, look, outbox) -> None:
     """
     outbox.add([point(succeeded=None, occurred_at=datetime.now(UTC) - timedelta(hours=hours))])
 
-    assert len([text for text in look()["warning"] if "Has their work ended?" in text]) == number
+    assert len(look().get("points_deferred", ())) == number
 
 
 def test_paused_delivery(look) -> None:
@@ -180,7 +176,7 @@ def test_paused_delivery(look) -> None:
     store = MemoryOutbox(clock=lambda: 1_700_000_000.0)
     store.pause("web-1/4711", "the API refused the licence key", 900)
 
-    assert look(store=store)["error"] == [
+    assert look(store=store)["delivery_paused"] == [
         (
             "Delivery is paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
             "the API refused the licence key"
@@ -196,7 +192,9 @@ def test_foreign_database(look, file) -> None:
         foreign.execute("CREATE TABLE customers (name)")
     before = file.read_bytes()
 
-    assert look()["error"] == [f"outbox {file}: this database belongs to another application; use a separate file"]
+    assert look()["outbox_refuses"] == [
+        f"outbox {file}: this database belongs to another application; use a separate file"
+    ]
     assert file.read_bytes() == before
 
 
@@ -204,7 +202,7 @@ def test_no_outbox_yet(look, file) -> None:
     """
     A missing file is a warning that names the variable.
     """
-    [warning] = look()["warning"]
+    [warning] = look()["outbox_missing"]
 
     assert warning.startswith(f"SQLiteOutbox('{file}') does not exist yet; the first point creates it.")
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
@@ -216,7 +214,7 @@ def test_database_without_tables(look, monkeypatch) -> None:
     """
     monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
 
-    [warning] = look(store=MemoryOutbox())["warning"]
+    [warning] = look(store=MemoryOutbox())["outbox_missing"]
 
     assert warning.startswith("MemoryOutbox() does not exist yet; the first point creates it.")
 
@@ -236,7 +234,7 @@ def test_outbox_that_cannot_be_made(look, file, monkeypatch) -> None:
     """
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
-    assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["error"] == [
+    assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["outbox_not_creatable"] == [
         f"{file.parent}/new/usage.sqlite3 cannot be created: this user cannot write to {file.parent}."
     ]
 
@@ -249,7 +247,7 @@ def test_outbox_below_a_file(look, file) -> None:
 
     remedy = f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
 
-    assert remedy in look(outbox=f"sqlite:///{file}/usage.sqlite3")["error"]
+    assert remedy in look(outbox=f"sqlite:///{file}/usage.sqlite3")["outbox_refuses"]
 
 
 def test_outbox_in_memory(look) -> None:
@@ -268,7 +266,7 @@ def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
     found = Path(f"{file}{suffix}")
     found.chmod(mode)
 
-    assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["warning"]
+    assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["file_open"]
 
 
 def test_folder_open_to_others(look, outbox, file) -> None:
@@ -277,7 +275,7 @@ def test_folder_open_to_others(look, outbox, file) -> None:
     """
     file.parent.chmod(0o1777)
 
-    [warning] = look()["warning"]
+    [warning] = look()["folder_open"]
     assert warning.startswith(f"{file.parent} is open to other users (mode 1777)")
 
 
@@ -311,7 +309,9 @@ def test_file_of_another_user(suffix, look, outbox, file, monkeypatch) -> None:
     foreign = Path(f"{file}{suffix}")
     monkeypatch.setattr(os, "access", lambda path, mode: path != foreign)
 
-    assert look()["error"] == [f"{foreign} is not writable for this user; change its owner or delete it when unused."]
+    assert look()["file_not_writable"] == [
+        f"{foreign} is not writable for this user; change its owner or delete it when unused."
+    ]
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "virtiofs", "fuse.sshfs", "ceph", "fuse.glusterfs"])
@@ -441,7 +441,7 @@ def test_outbox_that_ends_with_its_container(look, mounts, file, file_system) ->
     """
     mounts(f"30 22 0:30 / {file.parent} rw shared:9 - {file_system} {file_system} rw")
 
-    assert f"{file} is on {file_system}, which ends with its container or machine" in look()["warning"][0]
+    assert f"{file} is on {file_system}, which ends with its container or machine" in look()["outbox_passing"][0]
 
 
 def test_outbox_where_no_file_can_be(look, mounts) -> None:
@@ -450,7 +450,7 @@ def test_outbox_where_no_file_can_be(look, mounts) -> None:
     """
     mounts("24 22 0:22 / /proc rw shared:14 - proc proc rw")
 
-    assert look(outbox="sqlite:////proc/usage.sqlite3")["error"] == [
+    assert look(outbox="sqlite:////proc/usage.sqlite3")["outbox_without_files"] == [
         "/proc/usage.sqlite3 cannot be created: proc keeps no files."
     ]
 
@@ -465,7 +465,7 @@ def test_points_in_the_spill(look, tmp_path) -> None:
 
     assert (
         f"1 point in the spill {spill!r} until the outbox accepts them."
-        in look(spill=f"sqlite:///{spill.path}")["warning"]
+        in look(spill=f"sqlite:///{spill.path}")["points_spilled"]
     )
 
 
@@ -473,7 +473,7 @@ def test_no_spill(look) -> None:
     """
     A spill that is switched off is named, with what it costs.
     """
-    assert any(text.startswith('spill is "off"') for text in look(spill="off")["warning"])
+    assert look(spill="off")["spill_off"][0].startswith('spill is "off"')
 
 
 def test_spill_that_cannot_be_read(look, tmp_path) -> None:
@@ -483,7 +483,7 @@ def test_spill_that_cannot_be_read(look, tmp_path) -> None:
     with closing(sqlite3.connect(tmp_path / "spill.sqlite3")) as other:
         other.execute("CREATE TABLE other (x)")
 
-    assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["error"])
+    assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["spill_refuses"])
 
 
 @pytest.mark.parametrize(
@@ -497,11 +497,13 @@ def test_spill_that_cannot_be_read(look, tmp_path) -> None:
         ({"outbox": "memory://"}, "outbox_in_memory"),
     ],
 )
-def test_settings_that_disagree(settings, name, names, outbox) -> None:
+def test_settings_that_disagree(settings, name, look, outbox) -> None:
     """
     Settings that do not go together, or lose or hold back points, have their findings.
     """
-    assert names(**settings) == [name]
+    found = look(**settings)
+
+    assert (found[name], found["error"]) == (found["warning"], [])
 
 
 @pytest.mark.parametrize(
@@ -511,11 +513,11 @@ def test_settings_that_disagree(settings, name, names, outbox) -> None:
         {"is_production": False, "allowed_hosts": ["http://localhost:3000"]},
     ],
 )
-def test_settings_that_agree(settings, names, outbox) -> None:
+def test_settings_that_agree(settings, look, outbox) -> None:
     """
     A host that is listed, and local hosts outside production, are fine.
     """
-    assert names(**settings) == []
+    assert look(**settings)["warning"] == []
 
 
 @pytest.mark.parametrize(
@@ -533,7 +535,7 @@ def test_unknown_variable(variable, remedy, look, outbox, monkeypatch) -> None:
     monkeypatch.setenv(variable, "external")
     monkeypatch.setenv("REMOTION_LICENSING_APP", "main:app")
 
-    assert look()["warning"] == [f"The environment variable {variable} is no setting; {remedy}"]
+    assert look()["unknown_variable"] == [f"The environment variable {variable} is no setting; {remedy}"]
 
 
 @pytest.mark.parametrize(("megabytes", "level"), [(99.9, "warning"), (0.9, "error")])
@@ -544,7 +546,10 @@ def test_disk_that_is_nearly_full(megabytes, level, look, outbox, monkeypatch) -
     disk = SimpleNamespace(f_blocks=1_000_000, f_bavail=int(megabytes * 1024), f_frsize=1024)
     monkeypatch.setattr(os, "statvfs", lambda _: disk)
 
-    assert any(f" has {megabytes:.1f} MB free for usage.sqlite3; below 1 MB" in text for text in look()[level])
+    found = look()
+
+    assert f" has {megabytes:.1f} MB free for usage.sqlite3; below 1 MB" in found["disk_full"][0]
+    assert found["disk_full"][0] in found[level]
 
 
 def test_file_of_another_owner(look, outbox, file, monkeypatch) -> None:
@@ -555,7 +560,8 @@ def test_file_of_another_owner(look, outbox, file, monkeypatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
     assert any(
-        text.startswith(f"{file} belongs to user {owner}, and this is user {owner + 1}.") for text in look()["warning"]
+        text.startswith(f"{file} belongs to user {owner}, and this is user {owner + 1}.")
+        for text in look()["file_owner"]
     )
 
 
@@ -567,5 +573,6 @@ def test_clock_of_the_outbox(seconds, words, look, monkeypatch) -> None:
     monkeypatch.setattr(MemoryOutbox, "now", lambda _: datetime.now(UTC) + timedelta(seconds=seconds))
 
     assert any(
-        f" s {words} the outbox's: points have wrong times" in text for text in look(store=MemoryOutbox())["warning"]
+        f" s {words} the outbox's: points have wrong times" in text
+        for text in look(store=MemoryOutbox())["clock_differs"]
     )
