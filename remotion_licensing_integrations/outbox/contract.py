@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
+from .totals import Dimension, Total
 from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
 
 
@@ -117,6 +118,29 @@ class Outbox(ABC):
     def prune(self, older_than: float) -> int:
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
+
+        Each is deleted and added to its daily total in one step.
+        """
+
+    @abstractmethod
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        """
+        Count the points of each group by the dimensions *by*, pruned points included; groups come in no order.
+
+        Days are in UTC. Of a pruned point only the day is known: it counts as if that day's beginning were its moment.
+
+        Args:
+            *by: Some of `DIMENSIONS`; none: all points are one group.
+            since: Only points that occurred then or later.
+            until: Only points that occurred earlier.
+            registered: Only registered points, and the moment at which they were registered instead of the one at
+                which they occurred.
         """
 
     @abstractmethod

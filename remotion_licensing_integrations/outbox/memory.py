@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .rows import to_moment, to_wait
+from .totals import Dimension, Group, Total, add_up
 from .values import (
     DISCARDABLE,
     MAX_DELAY,
@@ -59,6 +61,7 @@ class MemoryOutbox(Outbox):
         self._rows: dict[str, _Row] = {}
         self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
+        self._pruned: Counter[Group] = Counter()
 
     def __repr__(self) -> str:
         return "MemoryOutbox()"
@@ -164,8 +167,19 @@ class MemoryOutbox(Outbox):
         with _lock:
             old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
             for key in old:
-                del self._rows[key]
+                self._pruned[_group(self._rows.pop(key)).prune()] += 1
             return len(old)
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        with _lock:
+            groups = [*((_group(row), 1) for row in self._rows.values()), *self._pruned.items()]
+        return add_up(groups, by, since=since, until=until, registered=registered)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         now, name = self._clock(), to_storable(deliverer) or ""
@@ -212,3 +226,17 @@ class MemoryOutbox(Outbox):
             last_error=row.last_error,
             unanswered_since=to_moment(row.unanswered_since),
         )
+
+
+def _group(row: _Row) -> Group:
+    return Group(
+        occurred=row.point.occurred_at.timestamp(),
+        due=row.due,
+        event=row.point.event,
+        host=row.point.host,
+        label=None,
+        key_fingerprint=None,
+        state=row.state,
+        classification=row.registration.classification if row.registration else None,
+        unanswered=row.unanswered_since is not None or row.token is not None,
+    )

@@ -28,6 +28,7 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
+from .totals import Dimension, Total, first_day, to_totals
 from .values import DISCARDABLE, MAX_DELAY, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
 
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
@@ -133,10 +134,26 @@ class SQLOutbox(Outbox):
 
     def prune(self, older_than: float) -> int:
         pruned = 0
-        while count := self._connection.change(self._statements.prune, {"older_than": older_than, **self._now()}):
+        while count := self._statements.prune(self._connection, {"older_than": older_than, **self._now()}):
             pruned += count
             time.sleep(_PRUNE_PAUSE)
         return pruned
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        encode = datetime.timestamp if registered else self._connection.encode
+        values: dict[str, Any] = {}
+        if since is not None:
+            values |= {"since": encode(since), "first": first_day(since)}
+        if until is not None:
+            values |= {"until": encode(until), "end": first_day(until)}
+        sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
+        return to_totals(by, self._connection.rows(sql, values))
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()
