@@ -45,6 +45,7 @@ class UsageMiddleware:
         if hasattr(request, _ATTRIBUTE):
             return cast("HttpResponseBase", self.get_response(request))
         exchange = Exchange(get_recorder(), request)
+        get_recorder.attend()  # not in `__init__`, which a server may run before it forks
         setattr(request, _ATTRIBUTE, True)
         return self._acall(exchange) if self._is_async else self._call(exchange)
 

@@ -42,28 +42,64 @@ class DirectKeeper(Keeper):
         return await sync_to_async(self.keep)(entry)
 
 
-def _make_recorder() -> UsageRecorder:
-    settings = read_settings()
-    outbox = make_outbox(settings)
-    return UsageRecorder(
-        settings,
-        outbox=outbox,
-        on_commit=_make_enqueuer(),
-        allows_host=is_trusted,
-        warns_of_local_hosts=not project.DEBUG,
-        keeper=DirectKeeper(outbox) if is_test_run() else None,
-    )
+class ProjectRecorder(SharedRecorder):
+    """
+    Returns, when called, the one recorder of this process; raises `ConfigurationError` when the settings are unusable.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self._make_recorder)
+        self._enqueuer: Enqueuer | None = None
+
+    def attend(self) -> None:
+        """
+        Take care of points that other processes have left, where tasks deliver; a thread does so from now on.
+        """
+        if self._enqueuer is not None:
+            self._enqueuer.attend()
+
+    def forget(self) -> None:
+        """
+        Stop the recorder and the thread that looks, if there are any; the next call creates a new recorder.
+        """
+        super().forget()
+        enqueuer, self._enqueuer = self._enqueuer, None
+        if enqueuer is not None:
+            enqueuer.stop()
+
+    def _make_recorder(self) -> UsageRecorder:
+        settings = read_settings()
+        outbox = make_outbox(settings)
+
+        def next_due() -> float | None:
+            return recorder.next_due()
+
+        enqueuer = _make_enqueuer(next_due)
+        recorder = UsageRecorder(
+            settings,
+            outbox=outbox,
+            on_commit=_do_nothing if enqueuer is None else enqueuer.wake,
+            allows_host=is_trusted,
+            warns_of_local_hosts=not project.DEBUG,
+            keeper=DirectKeeper(outbox) if is_test_run() else None,
+        )
+        # Where nothing is recorded, and in a test run, points of others are not ours to deliver.
+        self._enqueuer = enqueuer if recorder.enabled and not is_test_run() else None
+        return recorder
 
 
-#: Returns the recorder of this process; raises `ConfigurationError` when the settings are unusable.
-get_recorder: Final = SharedRecorder(_make_recorder)
+get_recorder: Final = ProjectRecorder()
 
 
-def _make_enqueuer() -> Callable[[], object]:
+def _make_enqueuer(next_due: Callable[[], float | None]) -> Enqueuer | None:
     if not sends_by_tasks():
-        return lambda: None
+        return None
     load_task()  # so that its errors appear at the start
-    return Enqueuer().wake
+    return Enqueuer(next_due)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def make_outbox(settings: Settings) -> Outbox:

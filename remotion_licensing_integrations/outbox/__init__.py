@@ -87,12 +87,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(msg)
 
 
-def open_outbox(url: str) -> Outbox:
+def open_outbox(url: str, *, takes_newer: bool = False) -> Outbox:
     """
     Return the outbox that *url* names; nothing is opened before its first use.
 
     `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `postgresql+psycopg://user:password@host/database`,
-    `mysql+pymysql://user:password@host/database`, `memory://`.
+    `mysql+pymysql://user:password@host/database`, `memory://`. With *takes_newer*, a SQLite file that a newer version
+    of this package has migrated is used as it is; else it is refused.
 
     Raises:
         ConfigurationError: No store has such a URL, or its driver is not installed.
@@ -103,7 +104,7 @@ def open_outbox(url: str) -> Outbox:
     if scheme == "sqlite" and rest.startswith("/") and not {"?", "#"}.intersection(rest):
         from .file import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
-        return SQLiteOutbox(unquote(rest[1:]))
+        return SQLiteOutbox(unquote(rest[1:]), takes_newer=takes_newer)
     from .server import ServerOutbox  # noqa: PLC0415 - most apps use a file
 
     return ServerOutbox(url)

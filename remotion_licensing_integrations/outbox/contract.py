@@ -50,7 +50,7 @@ class Outbox(ABC):
         Store *points*, all or none: pending and due, or deferred without an outcome. They are durable when it returns.
 
         A point whose idempotency key is already stored stays as it is. But a point with an outcome replaces a deferred
-        one, which is then pending and due.
+        one, which is then pending and due. A deferred one that was discarded before it came is left out, see `discard`.
         """
 
     @abstractmethod
@@ -110,6 +110,9 @@ class Outbox(ABC):
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         """
         Delete for good, in one step, the points with these keys that are in one of *states*.
+
+        With only `State.DEFERRED` a job forgets its deferral, which its request may not have added yet: this object,
+        in this process, then leaves it out when it comes.
 
         Returns how many.
         """

@@ -90,17 +90,18 @@ class SQLiteOutbox(SQLOutbox):
     Args:
         path: A file for the outbox alone, on a local disk.
         clock: The current time in epoch seconds.
+        takes_newer: Whether a file of a newer version is used as it is; else it is refused.
 
     Raises:
         ConfigurationError: *path* cannot name a durable file.
     """
 
-    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time, takes_newer: bool = False) -> None:
         # SQLite would take an empty name as "a private temporary database": not durable, and silently so.
         if not str(path) or str(path).startswith(":") or "\0" in str(path):
             msg = f"outbox: {str(path)!r} is not the path of a file"
             raise ConfigurationError(msg)
-        self._file = File(Path(path).absolute())
+        self._file = File(Path(path).absolute(), takes_newer=takes_newer)
         super().__init__(self._file, clock)
 
     def __repr__(self) -> str:
@@ -122,8 +123,9 @@ class File(Connection):
     The connections of this process to the file at *path*.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, takes_newer: bool) -> None:
         self.path = path
+        self._takes_newer = takes_newer
         self._file = self._wal = path
         self._connection: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
@@ -162,10 +164,9 @@ class File(Connection):
     def close(self) -> None:
         with _sqlite_lock:
             connections, self._connection, self._guard = (self._connection, self._guard), None, None
-            for connection in connections:
-                if connection is not None:
-                    with suppress(sqlite3.Error):
-                        connection.close()
+            for connection in filter(None, connections):
+                with suppress(sqlite3.Error):
+                    connection.close()
 
     def _persist(self, work: Callable[[sqlite3.Connection], T]) -> T:
         give_up = time.monotonic() + _LOCK_WAIT
@@ -267,7 +268,7 @@ class File(Connection):
         self._opened_files = file_at(self.path), None
         connection = connect(self._file)
         try:
-            migrate(connection, self.path)
+            migrate(connection, self.path, takes_newer=self._takes_newer)
             if aside is not None:
                 restore(aside, connection)
         except BaseException:

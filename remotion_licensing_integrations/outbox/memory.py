@@ -16,6 +16,7 @@ from typing import Final
 from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
+from .forgotten import Forgotten
 from .rows import to_moment, to_wait
 from .totals import Dimension, Group, Total, add_up
 from .values import (
@@ -62,6 +63,7 @@ class MemoryOutbox(Outbox):
         self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
         self._pruned: Counter[Group] = Counter()
+        self._forgotten = Forgotten()
 
     def __repr__(self) -> str:
         return "MemoryOutbox()"
@@ -72,8 +74,9 @@ class MemoryOutbox(Outbox):
     def add(self, points: Sequence[UsagePoint]) -> None:
         now = self._clock()
         with _lock:
-            for point in points:
+            for point in self._forgotten.leave_out(points):
                 self._add(point, now)
+            self._forgotten.drop(points)
 
     def _add(self, point: UsagePoint, now: float) -> None:
         known = self._rows.get(point.idempotency_key)
@@ -160,6 +163,7 @@ class MemoryOutbox(Outbox):
             found = self._keys(idempotency_keys, *states)
             for key in found:
                 del self._rows[key]
+            self._forgotten.note(idempotency_keys, states, len(found))
             return len(found)
 
     def prune(self, older_than: float) -> int:

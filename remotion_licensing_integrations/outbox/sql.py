@@ -14,6 +14,7 @@ from ..errors import OutboxError
 from ..points import UsagePoint
 from .connection import Connection, Row
 from .contract import Outbox
+from .forgotten import Forgotten
 from .rows import (
     UNREADABLE,
     possible_keys,
@@ -48,6 +49,7 @@ class SQLOutbox(Outbox):
         self._connection = connection
         self._clock = clock
         self._key: object = None
+        self._forgotten = Forgotten()
 
     def open(self) -> None:
         self._connection.open()
@@ -59,9 +61,10 @@ class SQLOutbox(Outbox):
         self._connection.close()
 
     def add(self, points: Sequence[UsagePoint]) -> None:
-        if points:
-            rows = [to_row(point, self._connection.encode) for point in _merged(points)]
+        if kept := self._forgotten.leave_out(points):
+            rows = [to_row(point, self._connection.encode) for point in _merged(kept)]
             self._statements.add_rows(self._connection, rows, self._now())
+        self._forgotten.drop(points)
 
     def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
         token = secrets.token_hex(8)
@@ -126,7 +129,9 @@ class SQLOutbox(Outbox):
         return self._change_keys(self._statements.retry, idempotency_keys)
 
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
-        return self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
+        discarded = self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
+        self._forgotten.note(idempotency_keys, states, discarded)
+        return discarded
 
     def _change_keys(self, sql: str, idempotency_keys: Iterable[str]) -> int:
         keys = possible_keys(idempotency_keys)

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -69,12 +70,13 @@ def transact(connection: sqlite3.Connection, work: Callable[[SQLiteSession], T])
     return result
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
+def migrate(connection: sqlite3.Connection, path: Path, *, takes_newer: bool) -> None:
     """
     Bring the file at *path* to the newest schema, in WAL mode.
 
     Raises:
-        OutboxError: The file is another application's, of a newer version of this package, or on no local disk.
+        OutboxError: The file is another application's, on no local disk, or, unless *takes_newer*, of a newer version
+            of this package.
     """
     migrations = MIGRATIONS["sqlite"]
     # Before anything is changed: the file may be another application's.
@@ -84,15 +86,17 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         msg = f"outbox {path}: this database belongs to another application; use a separate file"
         raise OutboxError(msg)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
+    if version > len(migrations) and not takes_newer:
         msg = f"outbox {path}: schema {version} is newer than this package knows; upgrade the package"
         raise OutboxError(msg)
     if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
         msg = f"outbox {path}: SQLite cannot use shared memory there; use a file on a local disk"
         raise OutboxError(msg)
     if version < len(migrations):
-        statements = [statement for migration in migrations[version:] for statement in migration]
-        statements += [f"PRAGMA user_version={len(migrations)}", f"PRAGMA application_id={APPLICATION_ID}"]
+        marks = (f"PRAGMA user_version={len(migrations)}", f"PRAGMA application_id={APPLICATION_ID}")
+        statements = chain(*migrations[version:], marks)
+        # A process that is killed in the middle leaves the file as it was
+        # (tests/outbox/test_upgrades.py::test_killed_upgrade).
         transact(connection, lambda _: [connection.execute(statement).rowcount for statement in statements])
 
 

@@ -2,8 +2,9 @@
 Finds the host of a usage point in the headers of its request.
 
 The host is what `window.location.origin` was on the page. Browsers send origins already serialised, so values are
-validated and never normalised: a value that no browser writes counts as absent. Punycode is not decoded, as Chromium
-does not decode it in a name that is ASCII already: it keeps `https://xn--` as it is.
+validated and never normalised: a value that no browser writes counts as absent. So does a name with a label such as
+`xn--` or `xn--zz--zz`, which is no punycode: the URL standard refuses it, and no such name can be registered, although
+Chromium, which does not decode names in ASCII, keeps it.
 Facts: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin and recordings of
 Chromium in `tests/golden/origins.json` and `tests/golden/browser_headers.json`.
 """
@@ -30,6 +31,7 @@ _ORIGIN: Final = re.compile(
     r"(?P<scheme>https?)://(?:(?P<name>[a-z0-9_.-]+)|\[(?P<ipv6>[0-9a-f:]{2,39})\])(?::(?P<port>0|[1-9][0-9]{0,4}))?"
 )
 _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
+_ACE: Final = "xn--"  # what the label of an internationalised name begins with; punycode follows
 _IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 # A last label that the URL standard reads as a number makes the whole name an IPv4 address, canonical or invalid.
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -56,9 +58,19 @@ def _is_name(name: str) -> bool:
     labels = name.removesuffix(".").split(".")
     if len(name) > _MAX_NAME or not all(map(_LABEL.fullmatch, labels)):
         return False
+    if _ACE in name and not all(_is_punycode(label[len(_ACE) :]) for label in labels if label.startswith(_ACE)):
+        return False
     if _NUMERIC_LABEL.fullmatch(labels[-1]):
         return _IPV4.fullmatch(name) is not None
     return True
+
+
+def _is_punycode(text: str) -> bool:
+    try:
+        # Encoded again, because a name has no surrogates.
+        return text.encode().decode("punycode").encode() != b""
+    except UnicodeError:
+        return False
 
 
 def _is_compressed_ipv6(text: str) -> bool:

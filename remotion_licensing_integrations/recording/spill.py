@@ -41,6 +41,9 @@ class Spill:
         self._file = file
         self._on_move = on_move
         self.is_away = False
+        self._lock = threading.Lock()
+        self._failures = 0  # how often the outbox has failed
+        self._unreadable = 0  # points of the file that cannot be read; the log has named them
         self._reason: object = None
         self._said_at = -math.inf
         self._stopped = threading.Event()
@@ -70,7 +73,9 @@ class Spill:
         Say that the outbox has failed, and why: points go to the file until the outbox has taken them.
         """
         self._reason = reason
-        self.is_away = True
+        with self._lock:
+            self._failures += 1
+            self.is_away = True
 
     def keep(self, points: Sequence[UsagePoint]) -> None:
         """
@@ -80,6 +85,7 @@ class Spill:
             OutboxError: The file cannot be written.
         """
         self._file.add(points)
+        self.begin(self._reason)
         self._wake.set()
         self._say("The outbox refuses usage points; they are kept in %r and moved when it accepts them again: %s")
 
@@ -99,13 +105,14 @@ class Spill:
         Raises:
             OutboxError: The outbox refuses, or the file cannot be read; the points stay in the file.
         """
-        moved = 0
+        moved, failures = 0, self._failures
         while (points := self._some()) and not self._stopped.is_set():
             self.is_away = True  # one thread at a time uses the outbox
             self._outbox.add(points)
             self.forget(points)
-            moved += len(points)
-        self.is_away = bool(points)
+            moved, failures = moved + len(points), self._failures
+        with self._lock:
+            self.is_away = bool(points) or self._failures != failures
         if moved:
             logger.warning(
                 "The outbox accepts usage points again; %d were moved to it from %r.",
@@ -117,7 +124,15 @@ class Spill:
         return moved
 
     def _some(self) -> Sequence[UsagePoint]:
-        return [stored.point for stored in self._file.list(limit=MAX_MOVED)] if self._file.exists() else []
+        if not self._file.exists():
+            return []
+        counts = self._file.counts()
+        waiting = counts.pending + counts.deferred
+        if waiting == self._unreadable:
+            return []
+        points = [stored.point for stored in self._file.list(limit=MAX_MOVED)]
+        self._unreadable = 0 if points else waiting
+        return points
 
     def _run(self) -> None:
         while not self._stopped.is_set():

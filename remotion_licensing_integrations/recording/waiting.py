@@ -57,15 +57,21 @@ class _Waiting:
         """
         Submit the entry, once.
         """
-        if self.future is None:
+        if self.future is not None:
+            return
+        try:
             self.future = self._submit(self._entry, wake)
+        except Exception as error:  # noqa: BLE001 - the coroutine must not wait in vain
+            self.future = Future()
+            self.future.set_exception(error)
+            wake()
 
     @property
-    def committed(self) -> bool | None:
+    def is_open(self) -> bool:
         """
-        Whether the entry is committed; `None` while that is open.
+        Whether it is open whether the entry is committed.
         """
-        return self.future.result() if self.future is not None and self.future.done() else None
+        return self.future is None or not self.future.done()
 
 
 class LoopWaiter:
@@ -103,7 +109,7 @@ class LoopWaiter:
             # The request is cancelled, and its loop may end before its next turn.
             waiting.hand_over(self._wake)
             raise
-        return waiting.committed
+        return waiting.future.result() if waiting.future is not None and not waiting.is_open else None
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         fresh, self._fresh = self._fresh, []
@@ -126,7 +132,7 @@ class LoopWaiter:
         for waiting in resolved:
             if waiting.done.done():
                 continue
-            if waiting.committed is None and now < waiting.end:
+            if waiting.is_open and now < waiting.end:
                 self._waiting.append(waiting)
             else:
                 waiting.done.set_result(None)

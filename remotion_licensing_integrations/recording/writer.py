@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from itertools import groupby
 from typing import Final, cast
@@ -272,7 +272,7 @@ class Writer:
 def _end(items: Sequence[_Item], *, committed: bool) -> None:
     wakes: set[Wake] = set()
     for _, future, wake in items:
-        if not future.done():
+        with suppress(InvalidStateError):  # a thread that was relieved may have ended it
             future.set_result(committed)
             if wake is not None:
                 wakes.add(wake)

@@ -20,16 +20,23 @@ class RecordedUsage(Keeper):
     def __init__(self) -> None:
         self.points: list[UsagePoint] = []
         self.deferred: list[UsagePoint] = []
+        self._forgotten: set[str] = set()
 
     def keep(self, entry: Entry) -> bool:
         """
         Keep *entry* like an outbox: one for each idempotency key, and an outcome replaces its deferred point.
         """
         key = entry.idempotency_key
-        is_new = all(point.idempotency_key != key for point in self.points)
-        is_deferral = isinstance(entry, UsagePoint) and entry.succeeded is None
-        if not is_deferral:
-            self.deferred[:] = [point for point in self.deferred if point.idempotency_key != key]
-        if isinstance(entry, UsagePoint) and is_new and all(point.idempotency_key != key for point in self.deferred):
-            (self.deferred if is_deferral else self.points).append(entry)
+        kept = [point for point in self.deferred if point.idempotency_key != key]
+        if isinstance(entry, UsagePoint) and entry.succeeded is None:
+            is_known = len(kept) < len(self.deferred) or any(point.idempotency_key == key for point in self.points)
+            if not is_known and key not in self._forgotten:
+                self.deferred.append(entry)
+            self._forgotten.discard(key)
+            return True
+        if not isinstance(entry, UsagePoint) and len(kept) == len(self.deferred):
+            self._forgotten.add(key)  # its job was faster than the response of its request
+        self.deferred[:] = kept
+        if isinstance(entry, UsagePoint) and all(point.idempotency_key != key for point in self.points):
+            self.points.append(entry)
         return True

@@ -63,10 +63,10 @@ class Conversion:
         ending = self._end(error)
         if ending is not None:
             # Waiting here would block the whole event loop.
-            in_loop = asyncio._get_running_loop() is not None  # noqa: SLF001 - documented despite its name
-            self._settlement.record(ending, wait=None if in_loop else self._wait)
+            loop = asyncio._get_running_loop()  # noqa: SLF001 - documented despite its name
+            self._settlement.record(ending, wait=self._wait if loop is None else None)
             if self._delivers():
-                self._settlement.recorder.deliver_inline()
+                _deliver(self._settlement.recorder, loop)
 
     async def __aenter__(self) -> PendingUsage:
         return self.__enter__()
@@ -115,12 +115,28 @@ class Conversion:
     def _ending(self, error: BaseException | None) -> Ending | None:
         if error is None:
             return None if self._again else "whole"
+        error = queues.find_limit(error)
         if queues.is_put_off(error) or self._run.retries(error):
             return None
         if queues.is_interruption(error):
             # A queue reruns an interrupted job, so record nothing yet. Nothing reruns other code.
             return "aborted" if self._run.key is None else None
         return "failed"
+
+
+def _deliver(recorder: UsageRecorder, loop: asyncio.AbstractEventLoop | None) -> None:
+    """
+    Deliver from this thread, or where it runs *loop*, from another one.
+
+    Fault: the licensing API hangs, and the loop would serve nobody for `timeout` seconds
+    (tests/usage/test_jobs.py::test_inline_delivery_blocks_no_event_loop).
+    """
+    if loop is None:
+        recorder.deliver_inline()
+        return
+    # The loop may be about to close, or there may be no room for a thread: the outbox has the point.
+    with suppress(RuntimeError):
+        loop.run_in_executor(None, recorder.deliver_inline)  # `asyncio.run` waits for it before it returns
 
 
 def conversion(

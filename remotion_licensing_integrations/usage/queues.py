@@ -9,6 +9,7 @@ is unknown (tests/usage/test_queues.py::test_…_attribute_that_is_gone).
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 import threading
@@ -23,8 +24,10 @@ R = TypeVar("R")
 
 #: Errors that are not the end of a job. Celery: `Retry`, `Ignore`, `Reject`.
 _NO_OUTCOME: Final = {("celery.exceptions", "TaskPredicate")}
-#: Failures that are not an `Exception`.
-_FAILURES: Final = {("dramatiq.middleware.time_limit", "TimeLimitExceeded")}
+#: Time limits, which are failures of the work.
+_LIMITS: Final = {("dramatiq.middleware.time_limit", "TimeLimitExceeded"), ("rq.timeouts", "JobTimeoutException")}
+#: Errors behind an error that are looked at: a chain that is made by hand may have no end.
+_MAX_CONTEXTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,52 @@ def is_interruption(error: BaseException) -> bool:
     """
     Whether *error* comes from outside the job and is not its failure.
     """
-    return not isinstance(error, Exception) and _names(error).isdisjoint(_FAILURES)
+    return not isinstance(error, Exception) and not _is_limit(error)
 
 
-def _names(error: BaseException) -> set[tuple[str, str]]:
+def find_limit(error: BaseException) -> BaseException:
+    """
+    Return the time limit that has cancelled a coroutine job with *error*; otherwise *error* itself.
+
+    Fault: a queue raises its limit in the thread that waits for the coroutine, and the coroutine sees a cancellation as
+    if it were to run again (tests/usage/test_queues.py::test_…_time_limit_of_a_coroutine).
+    """
+    if isinstance(error, asyncio.CancelledError):
+        limits = [cause for cause in _contexts(error) if _is_limit(cause)]
+        interrupts = _interrupts()
+        if all(map(_is_limit, interrupts)):
+            limits += interrupts
+        return limits[0] if limits else error
+    return error
+
+
+def _is_limit(error: BaseException) -> bool:
+    return not _names(error).isdisjoint(_LIMITS)
+
+
+def _contexts(error: BaseException) -> list[BaseException]:
+    # RQ: the limit ends the loop, and `asyncio.run` cancels the job while it handles that.
+    contexts: list[BaseException] = []
+    context = error.__context__
+    while context is not None and len(contexts) < _MAX_CONTEXTS:
+        contexts.append(context)
+        context = context.__context__
+    return contexts
+
+
+def _interrupts() -> list[BaseException]:
+    # dramatiq: a worker's thread handles the interrupt while it waits for the end of its coroutine. When several such
+    # threads do, it is unknown which one waits for this coroutine, so all of them must handle a time limit.
+    if type(threading.current_thread()).__module__ != "dramatiq.asyncio":
+        return []
+    handled: dict[Any, Any] = getattr(sys, "_current_exceptions", dict)()  # other interpreters have none
+    workers = [thread.ident for thread in threading.enumerate() if type(thread).__module__ == "dramatiq.worker"]
+    # A tuple before Python 3.12; a thread that handles nothing may have an entry, too.
+    found: list[Any] = [error[1] if isinstance(error, tuple) else error for error in map(handled.get, workers)]
+    return [error for error in found if ("dramatiq.threading", "Interrupt") in _names(error)]
+
+
+def _names(error: BaseException | None) -> set[tuple[str, str]]:
     return {(cls.__module__, cls.__name__) for cls in type(error).__mro__}
 
 

@@ -18,7 +18,7 @@ from remotion_licensing_integrations.django import conf, enqueuer
 from remotion_licensing_integrations.django import recorder as recorder_module
 from remotion_licensing_integrations.django.conf import read_settings
 from remotion_licensing_integrations.django.recorder import get_recorder
-from remotion_licensing_integrations.errors import ConfigurationError
+from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.testing import Sandbox
 from tests._django import SETTINGS
 from tests.outbox._values import point
@@ -303,6 +303,124 @@ def test_tasks_that_run_at_once(sandbox, settings, queue, monkeypatch):
     get_recorder().record(point())
 
     sandbox.wait_for(points=1, timeout=PATIENCE)
+
+
+# Points without a task
+
+
+@NEEDS_TASKS
+@COMMITTED
+@pytest.mark.parametrize("path", ["/plain", "/nowhere"])
+def test_first_request_looks_for_due_points(production, queue, client, path):
+    """
+    The first request of a process has a task enqueued for a point that another process left, whatever it asks for.
+    """
+    add("left")
+    client.get(path)
+
+    assert queue.told.acquire(timeout=PATIENCE)
+    assert production.counts().stored.pending == 1
+
+
+class Looks:
+    """
+    An outbox's `next_due` that answers as planned, its last answer for ever.
+    """
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = threading.Semaphore(0)
+
+    def __call__(self):
+        """
+        Answer.
+        """
+        self.asked.release()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def look(monkeypatch):
+    """
+    Have an enqueuer look again and again, at answers of an outbox.
+    """
+    monkeypatch.setattr(enqueuer, "LOOK_EVERY", 0.001)
+    started = []
+
+    def look(*answers):
+        looks = Looks(*answers)
+        started.append(enqueuer.Enqueuer(looks))
+        started[-1].attend()
+        return looks
+
+    yield look
+    for each in started:
+        each.stop()
+        each._thread.join(PATIENCE)
+
+
+@NEEDS_TASKS
+@pytest.mark.parametrize("answers", [(None,), (5.0,), (OutboxError("away"),)])
+def test_look_that_finds_nothing_due(queue, look, answers):
+    """
+    While no point is due, or the outbox is away, no task is enqueued.
+    """
+    looks = look(*answers)
+
+    assert all(looks.asked.acquire(timeout=PATIENCE) for _ in range(3))
+    assert not queue.entered.acquire(blocking=False)
+
+
+@NEEDS_TASKS
+@pytest.mark.parametrize("before", [None, OutboxError("away")])
+def test_look_goes_on(queue, look, before):
+    """
+    A point that is left later has a task enqueued by a later look.
+    """
+    look(before, 0, None)
+
+    assert queue.told.acquire(timeout=PATIENCE)
+
+
+@NEEDS_TASKS
+def test_second_request_starts_no_second_thread(queue):
+    """
+    A process has one thread that looks.
+    """
+    looks = Looks(None)
+    attending = enqueuer.Enqueuer(looks)
+    attending.attend()
+    thread = attending._thread
+    attending.attend()
+    attending.wake()
+
+    assert (attending._thread, queue.told.acquire(timeout=PATIENCE)) == (thread, True)
+    attending.stop()
+    thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize(("found", "seconds"), [(0, 60), (1, 120), (5, 1920), (6, 3600), (10_000, 3600)])
+def test_looks_that_find_due_points_become_rare(found, seconds):
+    """
+    While no worker runs tasks, looks do not fill the queue.
+    """
+    assert 0.8 * seconds <= enqueuer.look_after(found) <= 1.2 * seconds
+
+
+@NEEDS_TASKS
+@COMMITTED
+def test_process_without_a_licence_key_looks_for_nothing(production, client, settings):
+    """
+    A project that records nothing leaves the points of others alone.
+    """
+    add("left")
+    given(settings, LICENSE_KEY=None)
+    client.get("/plain")
+
+    assert get_recorder._enqueuer is None
 
 
 # The task

@@ -27,11 +27,11 @@ from tests.outbox._values import REGISTRATION, point
 DEADLINE = 120  # seconds; a program that takes longer hangs
 
 
-def run(name, *arguments):
+def run(name, *arguments, program=__file__):
     """
     Run a program to its end and return what it printed.
     """
-    with start(name, *arguments) as process:
+    with start(name, *arguments, program=program) as process:
         try:
             out, _ = process.communicate(timeout=DEADLINE)
         finally:
@@ -40,11 +40,11 @@ def run(name, *arguments):
     return [json.loads(line) for line in out.splitlines()]
 
 
-def start(name, *arguments):
+def start(name, *arguments, program=__file__):
     """
     Start a program that is talked to.
     """
-    command = [sys.executable, __file__, name, *map(str, arguments)]
+    command = [sys.executable, program, name, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

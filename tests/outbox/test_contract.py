@@ -10,6 +10,8 @@ from datetime import timedelta, timezone
 import pytest
 
 from remotion_licensing_integrations.outbox import MAX_DELAY, MAX_ERROR_LENGTH, Counts, State
+from remotion_licensing_integrations.outbox.forgotten import MAX_REMEMBERED
+from remotion_licensing_integrations.outbox.values import DISCARDABLE
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import FINISHED, REGISTRATION, bring, claim, keys, moment, point, points
 
@@ -421,6 +423,54 @@ def test_discard_nothing(outbox):
     bring(outbox, State.HELD, "key")
 
     assert [outbox.discard([]), outbox.discard(["key"], ()), outbox.discard(["key"], {State.DEFERRED})] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("before", [(), ("other",)])
+def test_deferral_forgotten_before_it_comes(outbox, before):
+    """
+    A deferral that is discarded before it is added is left out once, and its outcome counts all the same.
+    """
+    outbox.add([point(key, succeeded=None) for key in before])
+    discarded = outbox.discard([*before, "key"], {State.DEFERRED})
+    outbox.add([point(succeeded=None)])
+    left_out = outbox.get("key")
+    outbox.add([point(succeeded=None)])
+    again = outbox.get("key")
+    outbox.add([point()])
+
+    assert (discarded, left_out, again.state) == (len(before), None, State.DEFERRED)
+    assert outbox.get("key").state is State.PENDING
+
+
+def test_outcome_of_a_forgotten_deferral(outbox):
+    """
+    An outcome counts, whether its deferral was forgotten or not.
+    """
+    outbox.discard(["key"], {State.DEFERRED})
+    outbox.add([point(succeeded=None), point()])
+
+    assert outbox.get("key").state is State.PENDING
+
+
+def test_forgotten_deferrals_are_bounded(outbox):
+    """
+    Of many deferrals that never come the oldest are no longer remembered.
+    """
+    outbox.discard([f"key-{number}" for number in range(MAX_REMEMBERED + 1)], {State.DEFERRED})
+    outbox.add([point("key-0", succeeded=None), point("key-1", succeeded=None)])
+
+    assert [stored.point.idempotency_key for stored in outbox.list()] == ["key-0"]
+
+
+@pytest.mark.parametrize("states", [DISCARDABLE, {State.HELD}])
+def test_other_discards_are_not_remembered(outbox, states):
+    """
+    A person who discards a point that is not there keeps no later deferral out.
+    """
+    outbox.discard(["key"], states)
+    outbox.add([point(succeeded=None)])
+
+    assert outbox.get("key").state is State.DEFERRED
 
 
 def test_unanswered_since_is_set_once(outbox, clock):

@@ -13,11 +13,13 @@ from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import open_outbox
+from remotion_licensing_integrations.outbox.statements import MIGRATIONS
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
 from tests._server_outbox import connected, execute, new_databases, to_url
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points
+from tests.outbox._versions import COLUMN
 
 pytest.importorskip("pymysql")
 
@@ -140,7 +142,7 @@ def test_schema_of_a_newer_version(url, outbox):
     """
     outbox.add([point()])
     execute(outbox, "UPDATE remotion_usage_schema SET version = 2")
-    newer = "schema 2, which is newer than this package knows; upgrade the package"
+    newer = r"@\S+: schema 2 is newer than this package knows; upgrade the package$"
     with closing(open_outbox(url)) as other, pytest.raises(OutboxError, match=newer):
         other.add([point("other")])
 
@@ -210,6 +212,23 @@ def test_user_who_may_make_no_tables(limited_url, outbox):
 
         assert limited.retry() == 2
         assert limited.counts().pending == 2
+
+
+def test_user_who_may_change_no_tables(limited_url, outbox, monkeypatch):
+    """
+    Whoever may not change tables is refused while their schema is older, and can use them once another has migrated.
+    """
+    outbox.open()
+    outbox.close()
+    for database, known in MIGRATIONS.items():
+        monkeypatch.setitem(MIGRATIONS, database, (*known, (COLUMN,)))
+    with closing(open_outbox(limited_url)) as limited:
+        with pytest.raises(OutboxError, match=r"denied|must be owner"):
+            limited.add([point()])
+        outbox.open()
+        limited.add([point()])
+
+        assert keys(limited.list()) == ["key"]
 
 
 def test_user_who_lacks_the_tables(limited_url, outbox):

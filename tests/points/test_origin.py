@@ -256,6 +256,13 @@ TRICKS = [
     f"https://{'a' * 64}.com",
     "https://" + ".".join(["a" * 63] * 4),
     f"https://{'a.' * 4000}com",
+    "https://xn--",
+    "https://xn---",
+    "https://xn--zz--zz",
+    "https://xn--99999999",
+    "https://a.xn--.example",
+    "https://xn--bcher-kva.xn--",
+    "https://xn--ib9b",  # a surrogate
 ]
 
 
@@ -284,8 +291,9 @@ def test_trick_in_referer(value: str) -> None:
         "http://localhost.:3000",
         "http://sub.localhost:0",
         "https://xn--bcher-kva.example",
-        "https://xn--",
-        "https://xn--zz--zz",
+        "https://xn--fa-hia.xn--zckzah.",
+        "https://www.xn--ls8h:8443",
+        "https://axn--.example",
         "https://a_b.example:65535",
         "http://127.0.0.1",
         "https://1.2.3.4.example",
@@ -478,6 +486,26 @@ def test_accepted_is_serialised(value: str | None) -> None:
     """
     if value is not None and is_origin(value):
         assert is_serialised(value)
+
+
+@given(st.text("abcxyz0189-_", max_size=59))
+def test_any_punycode(text: str) -> None:
+    """
+    Whatever follows `xn--` is judged without an error, and only what stands for a name is accepted.
+    """
+    if is_origin(f"https://xn--{text}.example"):
+        assert text.encode().decode("punycode") != ""
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: not text.isascii()))
+def test_any_international_name(name: str) -> None:
+    """
+    A name in any script, encoded as browsers do, is accepted.
+    """
+    encoded = name.lower().encode("punycode").decode()
+    origin = f"https://xn--{encoded}.example"
+
+    assert is_origin(origin) or not re.fullmatch("[a-z0-9_-]{1,59}", encoded)
 
 
 @given(

@@ -4,8 +4,10 @@ The spill: a file that keeps points while the outbox refuses them or is silent.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -181,6 +183,20 @@ def test_two_movers(slow_outbox, file) -> None:
         mover.join(PATIENCE)
 
     assert (slow_outbox.counts().pending, keys(file)) == (600, [])
+
+
+def test_unreadable_point(slow_outbox, file, caplog) -> None:
+    """
+    A damaged point in the spill does not keep the others there, and is named once.
+    """
+    file.add([new_point("damaged"), new_point("sound")])
+    file.close()
+    with closing(sqlite3.connect(file.path)) as connection, connection:
+        connection.execute("UPDATE remotion_usage_point SET event = 'unknown' WHERE idempotency_key = 'damaged'")
+    spill = Spill(slow_outbox, file)
+
+    assert [spill.move() for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert (keys(slow_outbox), caplog.text.count("damaged")) == (["sound"], 2)  # with the sound one, and alone
 
 
 @pytest.mark.parametrize("reached", ["outbox", "neither"])

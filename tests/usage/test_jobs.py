@@ -14,6 +14,7 @@ from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import Any
 
+import celery
 import pytest
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import PlainTextResponse
@@ -437,6 +438,80 @@ def test_nothing_to_record_ends_the_deferral(how, work, remotion_usage) -> None:
     assert (remotion_usage.points, remotion_usage.deferred) == ([], [])
 
 
+def run_before_the_response(recorder: UsageRecorder, run: Callable[[str], object]) -> None:
+    """
+    Have a request defer its point, and *run* its job to the end before the response goes out.
+    """
+
+    @usage_point("cloud-render")
+    def endpoint(_: Any) -> PlainTextResponse:
+        run(current_usage().defer())
+        return PlainTextResponse("later", 202)
+
+    done = exchange(starlette_app(Route("/convert", endpoint, methods=["POST"]), recorder=recorder))
+    assert done.status == 202, done.error
+
+
+def run_in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def fast_jobs(recorder: UsageRecorder) -> dict[str, Callable[[str], object]]:
+    """
+    Return jobs that end without an outcome to record, each with a token.
+    """
+    app = celery.Celery("tests", set_as_current=False, task_always_eager=True, broker="memory://")
+
+    @app.task
+    @conversion_job("cloud-render")
+    def skip() -> None:
+        current_usage().skip()
+
+    @app.task
+    @conversion_job("cloud-render")
+    def fail() -> None:
+        raise ValueError
+
+    return {
+        "eager task skips": lambda token: skip.delay(usage_token=token),
+        "eager task fails": lambda token: fail.delay(usage_token=token),
+        "thread completes": lambda token: run_in_thread(lambda: recorder.complete(token, succeeded=False)),
+        "coroutine completes": lambda token: asyncio.run(recorder.acomplete(token, succeeded=False)),
+    }
+
+
+@pytest.mark.parametrize("place", ["outbox", "fixture"])
+@pytest.mark.parametrize("job", fast_jobs(make_recorder()))
+def test_job_that_ends_before_the_response(job, place, request) -> None:
+    """
+    A job that is over without an outcome before its request leaves nothing deferred.
+    """
+    usage = request.getfixturevalue("remotion_usage") if place == "fixture" else None
+    recorder = make_recorder(report_failures=False)
+    run_before_the_response(recorder, fast_jobs(recorder)[job])
+    recorder.stop()
+
+    assert list(usage.deferred if usage else recorder.outbox.list()) == []
+
+
+@pytest.mark.parametrize("place", ["outbox", "fixture"])
+def test_work_that_is_deferred_again(place, request) -> None:
+    """
+    A fast job that was forgotten keeps no later request with its key out.
+    """
+    usage = request.getfixturevalue("remotion_usage") if place == "fixture" else None
+    recorder = make_recorder(report_failures=False)
+    recorder.complete(TOKEN, succeeded=False)
+    recorder.record(POINT)
+    recorder.record(POINT)
+    recorder.stop()
+
+    deferred = usage.deferred if usage else [stored.point for stored in recorder.outbox.list()]
+    assert deferred == [POINT]
+
+
 def test_skipped_job_in_the_loop_of_another_library(recorder) -> None:
     """
     A job that no loop of asyncio runs can end its deferral, too.
@@ -672,6 +747,52 @@ def test_inline_delivery(how) -> None:
     recorder.stop()
 
     assert api.keys == ["render-1"]
+
+
+@pytest.mark.parametrize("what", ["block", "job"])
+def test_inline_delivery_blocks_no_event_loop(what) -> None:
+    """
+    Synchronous code in an event loop delivers while the loop goes on, also when the API hangs.
+    """
+    gate, answers = threading.Event(), []
+
+    def hang(body: Any) -> Any:
+        answers.append(gate.wait(PATIENCE / 2))  # less than the delivery has
+        return OK(body)
+
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=Api(hang).transport)
+
+    async def main() -> None:
+        if what == "job":
+            make_job("sync", lambda: None, recorder=recorder)(usage_token=TOKEN)
+        else:
+            with conversion("cloud-render", recorder=recorder):
+                pass
+        gate.set()
+
+    asyncio.run(main())
+    recorder.stop()
+
+    assert answers == [True]
+
+
+def test_inline_delivery_in_a_loop_that_is_about_to_close() -> None:
+    """
+    A block that ends when the loop runs no more threads leaves its point in the outbox.
+    """
+    api = Api(OK)
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), transport=api.transport)
+
+    async def main() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        with conversion("cloud-render", recorder=recorder):
+            pass
+
+    asyncio.run(main())
+    pending = recorder.counts().stored.pending
+    recorder.stop()
+
+    assert (pending, api.keys) == (1, [])
 
 
 def test_inline_delivery_in_the_loop_of_another_library() -> None:

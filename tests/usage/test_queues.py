@@ -4,7 +4,13 @@ Jobs under the queues that people use: what runs again is one point, and a try t
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
+import threading
+import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import celery
@@ -14,13 +20,16 @@ import redis
 import rq
 from celery.exceptions import Ignore, Reject
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AsyncIO, CurrentMessage, Retries, Shutdown
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries, Shutdown, TimeLimitExceeded
+from dramatiq.threading import raise_thread_exception
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder, conversion_job, set_default_recorder
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.points.token import encode_token
 from remotion_licensing_integrations.usage import queues
 from tests._asgi import ORIGIN, QUIET
+from tests._outboxes import PATIENCE
+from tests.processes.servers import eventually
 
 pytest_plugins = ["tests._redis"]
 
@@ -353,6 +362,58 @@ def test_rq_attribute_that_is_gone(work, monkeypatch, remotion_usage, caplog) ->
     assert actions(caplog) == ["queue_unreadable"]
 
 
+class QuickPenalty(rq.timeouts.UnixSignalDeathPenalty):
+    """
+    RQ's time limit, which it has in whole seconds, after a moment.
+    """
+
+    def setup_death_penalty(self) -> None:
+        """
+        Set the alarm.
+        """
+        signal.signal(signal.SIGALRM, self.handle_death_penalty)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+
+@conversion_job("cloud-render")
+async def wait_for_ever() -> None:
+    """
+    A coroutine job that does not end by itself.
+    """
+    plan["runs"] += 1
+    await asyncio.get_running_loop().create_future()
+
+
+@conversion_job("cloud-render")
+async def cancel_itself() -> None:
+    """
+    A coroutine job that is cancelled, but not by its queue.
+    """
+    plan["runs"] += 1
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_rq_time_limit_of_a_coroutine(work, retries, remotion_usage, monkeypatch) -> None:
+    """
+    A coroutine job that RQ ends at its time limit has failed, after its last try.
+    """
+    monkeypatch.setattr(rq.SimpleWorker, "death_penalty_class", QuickPenalty)
+    work(wait_for_ever, usage_token=TOKEN, retry=rq.Retry(max=retries) if retries else None)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", False)], retries + 1)
+
+
+def test_rq_coroutine_that_is_cancelled(work, remotion_usage) -> None:
+    """
+    A coroutine job that something else cancels has no outcome.
+    """
+    work(cancel_itself, usage_token=TOKEN)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([], 1)
+
+
 @pytest.fixture
 def broker() -> Iterator[Any]:
     """
@@ -423,6 +484,52 @@ def test_dramatiq_retries_coroutines(async_broker, failures, outcome, remotion_u
         [(f"dramatiq-{message.message_id}", outcome)],
         min(failures, 2) + 1,
     )
+
+
+def interrupt_worker(error: type[BaseException]) -> None:
+    """
+    Raise *error* in the thread of dramatiq's worker, as its middleware does, when it waits for a coroutine.
+    """
+    [thread] = [thread for thread in threading.enumerate() if isinstance(thread, dramatiq.worker.WorkerThread)]
+
+    def waits() -> bool:
+        frames = traceback.walk_stack(sys._current_frames()[thread.ident])
+        return Future.result.__code__ in {frame.f_code for frame, _ in frames}
+
+    eventually(waits)
+    raise_thread_exception(thread.ident, error)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "runs", "outcomes"),
+    [
+        ({"max_retries": 0}, TimeLimitExceeded, 1, [False]),
+        ({"max_retries": 1, "min_backoff": 1, "max_backoff": 1}, TimeLimitExceeded, 2, [False]),
+        ({"max_retries": 1, "throws": TimeLimitExceeded}, TimeLimitExceeded, 1, [False]),
+        ({"max_retries": 0}, Shutdown, 1, []),
+    ],
+    ids=["last try", "retry", "no retry", "shutdown"],
+)
+def test_dramatiq_time_limit_of_a_coroutine(async_broker, remotion_usage, *, options, error, runs, outcomes) -> None:
+    """
+    A coroutine job that dramatiq ends at its time limit has failed, after its last try; one that it stops has not.
+    """
+    begun = threading.Semaphore(0)
+
+    @conversion_job("cloud-render")
+    async def wait() -> None:
+        plan["runs"] += 1
+        begun.release()
+        await asyncio.get_running_loop().create_future()
+
+    actor = dramatiq.actor(wait, broker=async_broker, **options)
+    actor.send(usage_token=TOKEN)
+    for _ in range(runs):
+        assert begun.acquire(timeout=PATIENCE)
+        interrupt_worker(error)
+    async_broker.join(actor.queue_name, fail_fast=False)
+
+    assert (seen(remotion_usage), plan["runs"]) == ([("render-1", outcome) for outcome in outcomes], runs)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from ..connection import Database, Session
 
 #: Seconds that a server may be silent; a frozen one would be silent forever.
 MAX_SILENCE: Final = 10
+#: Seconds that a statement of a migration may take where the server would undo what is given up.
+MAX_MIGRATION: Final = 600
 
 
 class Driver(ABC):
@@ -25,6 +27,7 @@ class Driver(ABC):
         database: The kind of database.
         error: What the driver raises.
         passing: Codes of errors that one transaction causes in another, so that it may be repeated.
+        done: Codes of errors that a statement of a migration meets when it was run before.
         has_table: A query that counts the tables with the parameter `name`.
         secrets: What no message may show.
     """
@@ -32,6 +35,7 @@ class Driver(ABC):
     database: ClassVar[Database]
     error: type[Exception]
     passing: ClassVar[frozenset[object]]
+    done: ClassVar[frozenset[object]] = frozenset()
     has_table: ClassVar[str]
     secrets: list[str | None]
 
@@ -60,7 +64,7 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def alone(self, session: Session) -> AbstractContextManager[None]:
+    def alone(self, connection: Any, session: Session) -> AbstractContextManager[None]:
         """
         Hold a lock for which other processes wait while the context lasts.
         """

@@ -53,6 +53,7 @@ class PyMySQLDriver(Driver):
     database = "mysql"
     error = pymysql.Error
     passing: ClassVar = frozenset({1205, 1213})  # lock wait timeout, deadlock
+    done: ClassVar = frozenset({1060, 1061})  # duplicate column name, duplicate name of an index
     has_table = """
         SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %(name)s
     """
@@ -101,7 +102,7 @@ class PyMySQLDriver(Driver):
             raise OutboxError(msg)
 
     @contextmanager
-    def alone(self, session: Session) -> Generator[None]:
+    def alone(self, connection: Any, session: Session) -> Generator[None]:  # noqa: ARG002 - for other drivers
         [(locked,)] = session.rows(f"SELECT GET_LOCK('{_LOCK}', {_LOCK_WAIT})", {})
         if not locked:
             msg = f"outbox: another process has been creating the tables for more than {_LOCK_WAIT} s"

@@ -17,11 +17,12 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready, Wait
 
 from ..connection import Session
-from .base import MAX_SILENCE, Driver, refused_url, split_url
+from .base import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
 
 _T = TypeVar("_T")
 
 _LOCK: Final = 0x524D_4C55  # "RMLU"
+_LOCK_WAIT: Final = 5  # seconds
 _CANCELLING: Final = 1.0  # seconds
 _OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 2,
@@ -87,30 +88,48 @@ class PsycopgDriver(Driver):
         pass  # psycopg supports none that is too old
 
     @contextmanager
-    def alone(self, session: Session) -> Generator[None]:
+    def alone(self, connection: BoundedConnection, session: Session) -> Generator[None]:
         session.change("BEGIN", {})
+        # Whoever waits for a table's lock makes all that come later wait, too.
+        session.change(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}s'", {})
         session.rows(f"SELECT pg_advisory_xact_lock({_LOCK})", {})
+        # A long migration that is cancelled is undone, and would be cancelled again at each try
+        # (tests/outbox/test_upgrades.py::test_long_migration).
+        connection.is_migrating = True
         yield  # after an error the connection is closed, and the transaction and its lock are gone
         session.change("COMMIT", {})
+        connection.is_migrating = False
 
 
 class BoundedConnection(psycopg.Connection[Any]):
     """
-    Ends with an error when the server has not answered a statement within `MAX_SILENCE`.
+    Ends with an error when the server has not answered a statement within `max_silence` seconds.
+
+    Attributes:
+        is_migrating: Whether it changes tables, which takes its time.
 
     Neither the server's own timeouts nor those of TCP help against a server that is frozen: its kernel goes on
     (tests/outbox/test_server_faults.py::test_frozen_server).
     """
+
+    is_migrating = False
+
+    @property
+    def max_silence(self) -> int:
+        """
+        Seconds.
+        """
+        return MAX_MIGRATION if self.is_migrating else MAX_SILENCE
 
     def wait(self, gen: PQGen[_T], *_: object, **__: object) -> _T:
         """
         Run the steps of *gen*, which wait for the server in between.
         """
         try:
-            return _run(gen, self.pgconn.socket)
+            return _run(gen, self.pgconn.socket, self.max_silence)
         except TimeoutError:
             self._give_up()
-            msg = f"no answer for {MAX_SILENCE} s"
+            msg = f"no answer for {self.max_silence} s"
             raise psycopg.OperationalError(msg) from None
 
     def _give_up(self) -> None:
@@ -124,8 +143,8 @@ class BoundedConnection(psycopg.Connection[Any]):
 _EVENTS: Final = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
 
 
-def _run(steps: PQGen[_T], socket: int) -> _T:
-    give_up = time.monotonic() + MAX_SILENCE
+def _run(steps: PQGen[_T], socket: int, max_silence: float) -> _T:
+    give_up = time.monotonic() + max_silence
     try:
         wanted = next(steps)
         while True:

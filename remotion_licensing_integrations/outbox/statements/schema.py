@@ -1,7 +1,17 @@
 """
 The tables of a store in a file or a database server; a Django project has migrations instead.
 
-Each migration is a sequence of statements that keep what exists: MySQL has no transaction to undo half of a migration.
+Fault: while a new version is deployed, processes of the old one go on with the same tables. So a migration only adds:
+
+* new tables, indexes, and columns that are nullable or have a default; nothing is renamed, dropped, narrowed or made
+  unique, and no statement of an older version gets another meaning. A process that has opened the store before goes on;
+  one that starts afterwards is refused and spills its points, into a file to which the same applies.
+* one change for each statement, and none depends on the rows: MySQL has no transaction to undo half of a migration, so
+  the next process runs all its statements again, and takes what is there already for done.
+* A migration that was released never changes; the next one is appended.
+
+tests/outbox/test_upgrades.py runs old and new processes side by side, kills a migration half-way, and holds the form of
+each statement; tests/outbox/test_stored_schemas.py opens stores that older versions have written.
 """
 
 from __future__ import annotations

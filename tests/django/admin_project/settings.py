@@ -5,10 +5,13 @@ Settings of a small project with the admin and two conversions, for servers in p
 import json
 import os
 
+from remotion_licensing_integrations.django import enqueuer
 from remotion_licensing_integrations.recording import recorder
 
 if wait := os.environ.get("COMMIT_WAIT"):
     recorder.COMMIT_WAIT = float(wait)
+if look_every := os.environ.get("LOOK_EVERY"):
+    enqueuer.LOOK_EVERY = float(look_every)
 
 SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver", "myapp.com"]

@@ -4,6 +4,10 @@ Delivery by a worker of Django's tasks, in a process of its own beside the web s
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import django
 import pytest
 
@@ -15,6 +19,17 @@ if django.VERSION < (6, 0):
     pytest.skip("Django has tasks from version 6.0 on", allow_module_level=True)
 
 CONVERSIONS = 20
+
+#: A process that is killed when it has committed the point of its argument, before it enqueues the task.
+KILLED = """
+import os, signal, sys, django
+django.setup()
+from remotion_licensing_integrations import UsagePoint
+from remotion_licensing_integrations.django import enqueuer, recorder
+enqueuer.Enqueuer.wake = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+point = UsagePoint(event="cloud-render", host="https://myapp.com", succeeded=True, idempotency_key=sys.argv[1])
+recorder.get_recorder().record(point, wait=15)
+"""
 
 
 @pytest.fixture
@@ -89,3 +104,29 @@ def test_point_that_failed_is_sent_by_another_task(server, sandbox, start_worker
     sandbox.wait_for(points=1, timeout=DEADLINE)
 
     assert sandbox.idempotency_keys() == [key] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "database"),
+    [("gunicorn-gthread-4-preload", "sqlite_file"), ("uvicorn-4", "postgresql_database")],
+    indirect=["database"],
+)
+def test_point_without_a_task(name, database, sandbox, tmp_path, *, changes, start_worker):
+    """
+    A point whose process was killed between commit and queue is registered: a process that starts finds it, or one that
+    runs, though nobody converts anything again.
+    """
+
+    def leave(key):
+        changed = environment(database, **changes)
+        done = subprocess.run([sys.executable, "-c", KILLED, key], env=changed, check=False, timeout=DEADLINE)
+        assert done.returncode == -signal.SIGKILL
+
+    start_worker()
+    leave("before the start")
+    with Server(name, database, place=tmp_path, **changes, LOOK_EVERY="0.5"):
+        sandbox.wait_for(points=1, timeout=DEADLINE)
+        leave("while it runs")
+        sandbox.wait_for(points=2, timeout=DEADLINE)
+
+    assert sandbox.idempotency_keys() == ["before the start", "while it runs"]
