@@ -33,6 +33,7 @@ from .values import (
     Pause,
     State,
     StoredPoint,
+    ignore,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ __all__ = [
     "Total",
     "Values",
     "beginning",
+    "ignore",
     "open_outbox",
 ]
 

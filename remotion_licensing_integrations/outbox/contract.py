@@ -10,12 +10,12 @@ token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
 from .totals import Dimension, Total
-from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint, ignore
 
 
 class Outbox(ABC):
@@ -90,12 +90,22 @@ class Outbox(ABC):
 
     @abstractmethod
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         """
-        Return the latest points, newest first, of *state* or of all; rows that cannot be read are left out and logged.
+        Return the latest points that meet all conditions, newest first.
 
-        With *before* only those that occurred earlier.
+        Those of *since* or later that occurred before *before*; with *below*, those that were stored before the one
+        with this `StoredPoint.row`, to read on after it. Rows that cannot be read are left out and logged.
         """
 
     @abstractmethod
@@ -118,11 +128,12 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def prune(self, older_than: float) -> int:
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
 
-        Each is deleted and added to its daily total in one step.
+        Each is deleted and added to its daily total in one step. It calls *on_step* with the number of points of each
+        step.
         """
 
     @abstractmethod
@@ -144,6 +155,12 @@ class Outbox(ABC):
             until: Only points that occurred earlier.
             registered: Only registered points, and the moment at which they were registered instead of the one at
                 which they occurred.
+        """
+
+    @abstractmethod
+    def count_old(self, older_than: float) -> int:
+        """
+        Count the points that `prune` would delete.
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ from .values import (
     Pause,
     State,
     StoredPoint,
+    ignore,
     to_storable,
 )
 
@@ -141,12 +142,30 @@ class MemoryOutbox(Outbox):
             return None if row is None else self._stored(row)
 
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         with _lock:
-            rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
-            rows = [row for row in rows if before is None or row.point.occurred_at < before]
-            return [self._stored(row) for row in rows[:limit]]
+            rows = (
+                row
+                for row in reversed(self._rows.values())
+                if state in (None, row.state)
+                and event in (None, row.point.event)
+                and host in (None, row.point.host)
+                and classification in (None, row.registration and row.registration.classification)
+                and (since is None or row.point.occurred_at >= since)
+                and (before is None or row.point.occurred_at < before)
+                and (below is None or row.id < below)
+            )
+            return [self._stored(row) for row in itertools.islice(rows, limit)]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
@@ -166,13 +185,21 @@ class MemoryOutbox(Outbox):
             self._forgotten.note(idempotency_keys, states, len(found))
             return len(found)
 
-    def prune(self, older_than: float) -> int:
-        limit = self._clock() - older_than
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         with _lock:
-            old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+            old = self._old(older_than)
             for key in old:
                 self._pruned[_group(self._rows.pop(key)).prune()] += 1
-            return len(old)
+        on_step(len(old))
+        return len(old)
+
+    def count_old(self, older_than: float) -> int:
+        with _lock:
+            return len(self._old(older_than))
+
+    def _old(self, older_than: float) -> Sequence[str]:
+        limit = self._clock() - older_than
+        return [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
 
     def totals(
         self,
@@ -229,6 +256,7 @@ class MemoryOutbox(Outbox):
             registration=row.registration,
             last_error=row.last_error,
             unanswered_since=to_moment(row.unanswered_since),
+            row=row.id,
         )
 
 

@@ -18,7 +18,7 @@ from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
 from ..totals import Dimension
 from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
-from .totals import select_totals
+from .totals import OLD, select_totals
 
 #: The values of a new point, and those of a change to a claimed one, with PostgreSQL's types.
 NEW: Final = {
@@ -112,6 +112,7 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
             ORDER BY since, deliverer
@@ -126,11 +127,11 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
+        Return the statement for the latest rows that meet *conditions*; a row begins with current time and id.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
-            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+            f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
     def totals(self, by: Sequence[Dimension], *, registered: bool, since: bool, until: bool) -> str:
