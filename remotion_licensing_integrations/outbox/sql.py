@@ -29,7 +29,7 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .totals import Dimension, Total, first_day, to_totals
+from .totals import Dimension, Total, beginning, first_day, to_day, to_totals
 from .values import (
     DISCARDABLE,
     MAX_DELAY,
@@ -155,6 +155,9 @@ class SQLOutbox(Outbox):
             return self._connection.change(self._statements.retry, self._now())
         return self._change_keys(self._statements.retry, idempotency_keys)
 
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        return self._change_keys(self._statements.confirm, idempotency_keys)
+
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         discarded = self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
         self._forgotten.note(idempotency_keys, states, discarded)
@@ -191,6 +194,11 @@ class SQLOutbox(Outbox):
             values |= {"until": encode(until), "end": first_day(until)}
         sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
         return to_totals(by, self._connection.rows(sql, values))
+
+    def oldest(self) -> datetime | None:
+        [(moment, day)] = self._connection.rows(self._statements.oldest, {})
+        moments = [] if moment is None else [self._connection.decode(moment)]
+        return min([*moments, *([] if day is None else [beginning(to_day(day))])], default=None)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()

@@ -112,6 +112,11 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        self.confirm = self._text("""
+            UPDATE {points} SET state = 'registered', due = COALESCE(unanswered_since, {now}), last_error = NULL
+            WHERE state = 'held'
+        """)
+        self.oldest = self._text("SELECT (SELECT MIN(occurred_at) FROM {points}), (SELECT MIN(day) FROM {totals})")
         self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
