@@ -50,6 +50,8 @@ _CONDITIONS: Final = {
     "before": "occurred_at < %(before)s::{moment}",
     "below": "id < %(below)s::bigint",
 }
+#: States that most points may be in. The index of states would make a database sort all of them to find the latest.
+_MANY: Final = (State.PENDING, State.REGISTERED)
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
 
@@ -146,7 +148,10 @@ class SQLOutbox(Outbox):
             **{name: self._connection.encode(moment) for name, moment in moments.items() if moment is not None},
             **({} if below is None else {"below": below}),
         }
-        sql = self._statements.select(*(_CONDITIONS[name] for name in values))
+        conditions = [_CONDITIONS[name] for name in values]
+        if state in _MANY:
+            conditions[0] = f"{{unindexed}}{conditions[0]}"
+        sql = self._statements.select(*conditions)
         rows = self._connection.rows(sql, {**values, "limit": limit, **self._now()})
         return to_stored_points(rows, self._connection.decode)
 

@@ -92,7 +92,7 @@ def test_usage_since_no_date(run) -> None:
     ran = run("usage", "--since", "yesterday")
 
     assert ran.status == 2
-    assert "--since: expected an ISO date such as 2026-01-31, got 'yesterday'" in ran.err
+    assert "--since: expected an ISO date such as 2026-01-31, or 2h for two hours ago, got 'yesterday'" in ran.err
 
 
 @pytest.mark.parametrize("words", [["usage"], ["reconcile"]])
