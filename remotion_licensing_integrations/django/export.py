@@ -21,6 +21,7 @@ COLUMNS: Final = (
     "is_still",
     "is_production",
     "occurred_at",
+    "label",
     "state",
     "attempts",
     "billable",
