@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final, ParamSpec
 
 from .._support.masking import mask
+from .._support.text import to_line
 from .._support.version import VERSION
 from ..errors import ConfigurationError, LicensingError
 from ..recording import UsageRecorder
@@ -51,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 something needs attention, 2 the command failed, 130 it was interrupted.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    # It writes to the standard error of the moment, which a progress bar replaces as long as it is shown.
+    handlers = [logging.lastResort] if logging.lastResort else None
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=handlers)
     return _guard(_run_alone if "command" in arguments else sandbox.run, arguments)
 
 
@@ -110,7 +113,7 @@ def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
         return work(*args, **keywords)
     except LicensingError as error:
         # The message may contain a key, for instance one passed as a host.
-        sys.stderr.write(f"error: {mask(str(error))}\n")
+        sys.stderr.write(f"error: {to_line(mask(str(error)))}\n")
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED
