@@ -19,12 +19,14 @@ from .memory import MemoryOutbox
 from .sql import SQLOutbox
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     MAX_ERROR_LENGTH,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Finding,
     Pause,
     State,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISCARDABLE",
+    "EXPECTED_FOR",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
     "PAUSE_GRACE",
@@ -47,6 +50,7 @@ __all__ = [
     "Counts",
     "CursorSession",
     "Database",
+    "Expected",
     "Finding",
     "MemoryOutbox",
     "Outbox",

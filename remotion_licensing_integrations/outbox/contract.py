@@ -10,11 +10,11 @@ token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
-from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint, ignore
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
 
 
 class Outbox(ABC):
@@ -81,6 +81,26 @@ class Outbox(ABC):
     def counts(self) -> Counts:
         """
         Count the points by state.
+        """
+
+    @abstractmethod
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        """
+        Count the points that the API has not taken yet and may bill: in production, and not failed.
+
+        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        with one of *fingerprints*, or for any.
+        """
+
+    @abstractmethod
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        """
+        Count, by event, the points that the API may bill and that were added after *row* of an earlier `expected()`.
+
+        Rejected ones are left out. With *until*, an idempotency key, only those up to that point, in the order of the
+        store, which is the same for all processes; none when the store does not have it.
         """
 
     @abstractmethod

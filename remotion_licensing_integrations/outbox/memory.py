@@ -5,9 +5,11 @@ An outbox that forgets everything with its process: for tests, and where losing 
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,11 +21,13 @@ from .forgotten import Forgotten
 from .rows import to_moment, to_wait
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Pause,
     State,
     StoredPoint,
@@ -132,6 +136,23 @@ class MemoryOutbox(Outbox):
             oldest_pending=min((row.point.occurred_at for row in pending), default=None),
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
+
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
+        with _lock:
+            waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
+            waiting += self._having(State.PENDING)
+            last_row = max((row.id for row in self._rows.values()), default=0)
+        return Expected(_count_billable(waiting, fingerprints), last_row)
+
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        with _lock:
+            last = None if until is None else self._rows.get(until)
+            end = math.inf if until is None else 0 if last is None else last.id
+            added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
+        return _count_billable(added, fingerprints)
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
@@ -250,3 +271,8 @@ class MemoryOutbox(Outbox):
             unanswered_since=to_moment(row.unanswered_since),
             row=row.id,
         )
+
+
+def _count_billable(rows: Iterable[_Row], fingerprints: Collection[str]) -> Mapping[str, int]:
+    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
+    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)
