@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
+from tests.operations._keys import KEY
 from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
@@ -261,7 +262,7 @@ def test_register_with_the_private_key_only(run, api, monkeypatch) -> None:
     Where only the private key is set, it registers and delivers.
     """
     monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
-    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "rm_private_1")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", KEY)
 
     assert (run("register", "cloud-render").status, run("deliver", "--once").status) == (0, 0)
 
