@@ -145,8 +145,6 @@ class Comparison:
         )
 
         def differences(index: int) -> Counter[Cell]:
-            if index == len(marks):
-                return Counter()
             here = _count_cells(total for total in totals if total.day and total.day >= marks[index].date())
             api = self._api.count(marks[index])
             return Counter({cell: api[cell] - here[cell] for cell in cells})
