@@ -1,0 +1,143 @@
+"""
+How many points the outbox has of this month, of today and of each of the last days.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from .._support.charts import KINDS, Chart, kind_of
+from ..api import COUNTED_AS, Counted
+from ..outbox import Outbox
+
+DAYS: Final = 30
+
+#: What the parts of a bar and the columns of the tables are called.
+NAMES: Final = {
+    "billable": "billable",
+    "development": "development",
+    "failed": "failed",
+    "other": "other",
+    "open": "not registered",
+}
+
+
+class Total(NamedTuple):
+    """
+    How many points of a day have this event, state and classification.
+    """
+
+    day: date
+    event: str
+    state: str
+    classification: str | None
+    number: int
+
+
+class Cell(NamedTuple):
+    """
+    Our number beside the API's own, which may be unknown.
+    """
+
+    kind: str
+    own: int
+    counted: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """
+    The points since a moment, by event and kind, beside what the API has counted.
+
+    Attributes:
+        title: "This month" or "Today".
+        since: The first day.
+    """
+
+    name: str
+    title: str
+    since: date
+    counts: Mapping[tuple[str, str], int]
+    api: Counted
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """
+        The columns; a classification that is not known has one only where it occurs.
+        """
+        has_other = any(number for (_, kind), number in self.counts.items() if kind == "other")
+        return [kind for kind in KINDS if kind != "other" or has_other]
+
+    @property
+    def rows(self) -> Sequence[tuple[str, Sequence[Cell]]]:
+        """
+        Each event of the API with its cells, and all events together when there are several.
+        """
+        events = dict.fromkeys(COUNTED_AS.values())
+        rows = [(event, [self._cell(event, kind) for kind in self.kinds]) for event in events]
+        return [*rows, ("All events", [_sum(cells) for cells in zip(*(cells for _, cells in rows), strict=True)])]
+
+    def _cell(self, event: str, kind: str) -> Cell:
+        return Cell(kind, self.counts.get((event, kind), 0), self.api.count(event, kind))
+
+
+def _sum(cells: Sequence[Cell]) -> Cell:
+    counted = [cell.counted for cell in cells]
+    return Cell(
+        cells[0].kind,
+        sum(cell.own for cell in cells),
+        None if None in counted else sum(number for number in counted if number is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """
+    The counts that a page needs, of one look at the outbox.
+    """
+
+    month: Counter[tuple[str, str]]
+    today: Counter[tuple[str, str]]
+    days: dict[date, Counter[str]]
+    last: date
+
+    def chart(self) -> Chart:
+        """
+        Return the chart of the last `DAYS` days.
+        """
+        return Chart(self.last - timedelta(days=DAYS - 1), self.last, self.days, NAMES)
+
+
+def read_figures(outbox: Outbox, now: datetime) -> Figures:
+    """
+    Count the points of *outbox*; days and months are those of UTC, as the API's are.
+    """
+    today = now.astimezone(UTC).date()
+    month = today.replace(day=1)
+    figures = Figures(Counter(), Counter(), {}, today)
+    for total in _totals(outbox, min(month, today - timedelta(days=DAYS - 1))):
+        kind = kind_of(total.state, total.classification)
+        key = COUNTED_AS.get(total.event, total.event), kind
+        figures.days.setdefault(total.day, Counter())[kind] += total.number
+        if total.day >= month:
+            figures.month[key] += total.number
+        if total.day >= today:
+            figures.today[key] += total.number
+    return figures
+
+
+def _totals(outbox: Outbox, first: date) -> Iterable[Total]:
+    counts = Counter(
+        (
+            stored.point.occurred_at.astimezone(UTC).date(),
+            stored.point.event,
+            stored.state.value,
+            stored.registration.classification if stored.registration else None,
+        )
+        for stored in outbox.list(limit=100_000)
+    )
+    return [Total(*key, number) for key, number in counts.items() if key[0] >= first]
