@@ -6,15 +6,15 @@ The fault: an API that is slow or away must not keep a page from its reader (`te
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
+from .._support.lookups import Lookup
 from ..errors import LicensingError
 from ..points import EventCount, Usage
 from ..settings import FREE_LICENSE, Settings
@@ -63,6 +63,9 @@ class Counted:
         return {"cloud-render": self.usage.cloud_renders, "web-render": self.usage.web_renders}
 
 
+LATE: Final = Counted(None, "The licensing API has not answered yet; reload the page in a moment.")
+
+
 class UsageReader:
     """
     Asks the API what it has counted; safe to use from any thread.
@@ -79,8 +82,7 @@ class UsageReader:
         self._settings = settings
         self._transport = transport
         self._clock = clock
-        self._lock = threading.Lock()
-        self._answers: dict[datetime | None, tuple[float, Future[Counted]]] = {}
+        self._lookups: dict[datetime | None, Lookup[Counted]] = {}
 
     def read(self, *moments: datetime | None, patience: float = PATIENCE) -> Sequence[Counted]:
         """
@@ -88,26 +90,15 @@ class UsageReader:
 
         Waits at most *patience* seconds; a later call has the answer that did not arrive in time. Never raises.
         """
-        futures = [self._ask(moment) for moment in moments]
-        wait(futures, patience)
-        late = Counted(None, "The licensing API has not answered yet; reload the page in a moment.")
-        return [future.result() if future.done() else late for future in futures]
+        # Of a reader that lives for months, the moments of former days go.
+        self._lookups = {moment: self._lookups.get(moment) or self._lookup(moment) for moment in moments}
+        lookups = [*self._lookups.values()]
+        wait([lookup.ask() for lookup in lookups], patience)
+        return [lookup.get(0) or LATE for lookup in lookups]
 
-    def _ask(self, moment: datetime | None) -> Future[Counted]:
-        with self._lock:
-            now = self._clock()
-            self._answers = {
-                since: (asked, future)
-                for since, (asked, future) in self._answers.items()
-                if now - asked < MAX_AGE or not future.done()
-            }
-            if moment not in self._answers:
-                future = Future[Counted]()
-                self._answers[moment] = now, future
-                threading.Thread(
-                    target=lambda: future.set_result(self._fetch(moment)), name="remotion-usage-reader", daemon=True
-                ).start()
-            return self._answers[moment][1]
+    def _lookup(self, moment: datetime | None) -> Lookup[Counted]:
+        ask = partial(self._fetch, moment)
+        return Lookup(ask, fresh_for=MAX_AGE, kept_for=2 * MAX_AGE, clock=self._clock)
 
     def _fetch(self, moment: datetime | None) -> Counted:
         settings = self._settings

@@ -52,7 +52,9 @@ def usage_dashboard(
     debug: bool = False,
 ) -> ASGIApp:
     """
-    Return an ASGI app with the usage points of *recorder*: `app.mount("/usage", usage_dashboard(authorize=…))`.
+    Return an ASGI app that shows the usage points of *recorder*.
+
+    For Starlette and FastAPI: `app.mount("/usage", usage_dashboard(recorder, authorize=is_operator))`.
 
     Args:
         recorder: Defaults to `default_recorder()`, which in most apps is the middleware's.
@@ -150,7 +152,7 @@ class _Dashboard:
         search = Search.read(request.query_params)
         done = request.query_params.get("done", "")
         return {
-            "overview": observer.observe(fresh=bool(done)),
+            "overview": observer.observe(again=bool(done)),
             "search": search,
             "found": find(recorder.outbox, search),
             "token": token,
@@ -210,7 +212,7 @@ class _Dashboard:
                 "Nothing was changed: this form is not from the page itself. Open the page again, and retry.\n", 403
             )
         done, number = await run_in_threadpool(change, form)
-        search = Search.read(dict(parse_qsl(form.get("back", ""))))
+        search = Search.read(dict(parse_qsl(form.get("back", "").removeprefix("?"))))
         # Relative, because only the browser knows the page's whole address; 303, so that a reload changes nothing.
         return RedirectResponse(f"./{search.query(done=done, number=number)}", 303)
 
@@ -221,7 +223,7 @@ async def _read_form(request: Request) -> Mapping[str, str] | None:
         body += chunk
         if len(body) > MAX_FORM:
             return None
-    return dict(parse_qsl(body.decode("utf-8", "replace").removeprefix("?"), keep_blank_values=True))
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 async def _explain(_: Request, error: Exception) -> Response:

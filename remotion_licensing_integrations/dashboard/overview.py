@@ -4,15 +4,13 @@ What the dashboard shows above its list, from one look at the outbox and one at 
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from .._support.charts import Chart
+from .._support.lookups import Lookup
 from ..api import usage_reader
 from ..outbox import Counts, Outbox, Pause, State
 from ..points import utc_now
@@ -23,6 +21,8 @@ from .figures import Figures, Window, read_figures
 OVERDUE: Final = timedelta(days=1)
 
 _FRESH: Final = 2.0  # seconds for which several viewers share one look at the outbox
+_KEPT: Final = 300.0  # seconds for which old figures are better than none
+PATIENCE: Final = 0.25  # seconds that a page waits for the figures of a large outbox, and then for the API
 _REASONS: Final = 3  # reasons shown for each state
 _EXPLAINED: Final = 200  # latest points of a state whose reasons are counted
 
@@ -42,7 +42,6 @@ class Look:
     pauses: Sequence[Pause]
     reasons: dict[State, Sequence[tuple[str, int]]]
     spilled: int
-    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +71,15 @@ class Limit:
 class Overview:
     """
     What the page shows above its list.
+
+    Attributes:
+        figures: `None` while the points of a large outbox are being counted for the first time.
+        overdue: Whether some deferred work should have ended long ago.
     """
 
     look: Look
+    figures: Figures | None
     windows: Sequence[Window]
-    chart: Chart
     limit: Limit | None
     overdue: bool
     delivery: str
@@ -104,47 +107,43 @@ class Observer:
     def __init__(self, recorder: UsageRecorder, max_billable: int | None) -> None:
         self._recorder = recorder
         self._max_billable = max_billable
-        self._lock = threading.Lock()
-        self._look: tuple[float, Look] | None = None
+        self._looks = Lookup(lambda: _look(recorder), fresh_for=_FRESH, kept_for=0)
+        self._figures = Lookup(lambda: read_figures(recorder.outbox, utc_now()), fresh_for=_FRESH, kept_for=_KEPT)
 
-    def observe(self, *, fresh: bool = False) -> Overview:
+    def observe(self, *, again: bool = False) -> Overview:
         """
-        Return what the page shows; *fresh* after a change, which its reader must see.
+        Return what the page shows, looking *again* after a change, which its reader must see.
 
         Raises:
             OutboxError: The store refuses.
         """
         settings, now = self._recorder.settings, utc_now()
-        look = self._look_now(fresh=fresh)
-        figures = look.figures
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        of_month, of_today = usage_reader(settings).read(None, midnight)
-        windows = [
+        reader = usage_reader(settings)
+        # Asked before the outbox is, which takes its time, too.
+        reader.read(None, midnight, patience=0)
+        look = self._looks.ask(again=again).result()
+        figures = self._figures.get(PATIENCE, again=again)
+        of_month, of_today = reader.read(None, midnight, patience=PATIENCE)
+        windows = [] if figures is None else [
             Window("month", f"{figures.last:%B %Y}", figures.last.replace(day=1), figures.month, of_month),
             Window("today", "Today", figures.last, figures.today, of_today),
         ]
         deferred = look.counts.oldest_deferred
         return Overview(
             look=look,
+            figures=figures,
             windows=windows,
-            chart=figures.chart(),
-            limit=self._limit(look, windows[0]),
+            limit=self._limit(look, windows),
             overdue=deferred is not None and deferred < now - OVERDUE,
             delivery=settings.delivery,
         )
 
-    def _look_now(self, *, fresh: bool) -> Look:
-        # One at a time: many viewers of a large outbox must not make it slow for its writers.
-        with self._lock:
-            if fresh or self._look is None or time.monotonic() - self._look[0] > _FRESH:
-                self._look = time.monotonic(), _look(self._recorder)
-            return self._look[1]
-
-    def _limit(self, look: Look, month: Window) -> Limit | None:
-        if self._max_billable is None:
+    def _limit(self, look: Look, windows: Sequence[Window]) -> Limit | None:
+        if self._max_billable is None or not windows:
             return None
-        counted = month.api.billable()
-        own = sum(number for (_, kind), number in month.counts.items() if kind == "billable")
+        counted = windows[0].api.billable()
+        own = sum(number for (_, kind), number in windows[0].counts.items() if kind == "billable")
         waiting = look.counts.pending + look.spilled
         return Limit(self._max_billable, own if counted is None else counted, waiting, counted is not None)
 
@@ -162,7 +161,6 @@ def _look(recorder: UsageRecorder) -> Look:
             if getattr(counts, state.value)
         },
         spilled=recorder.count_spilled(),
-        figures=read_figures(outbox, utc_now()),
     )
 
 

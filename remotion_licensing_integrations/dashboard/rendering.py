@@ -31,7 +31,8 @@ class Pages:
 
     def __init__(self) -> None:
         loader = FunctionLoader(lambda name: _FOLDER.joinpath("templates", name).read_text(encoding="utf-8"))
-        self._environment = Environment(
+        # Its types know only the filters and names that it brings along.
+        self._environment: Any = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         self._environment.filters.update(number="{:,}".format, moment=_moment, masked=mask, ago=_ago)
@@ -41,7 +42,8 @@ class Pages:
         """
         Return the page.
         """
-        return self._environment.get_template("page.html").render(content)
+        text: str = self._environment.get_template("page.html").render(content)
+        return text
 
     def parts(self, content: Mapping[str, Any]) -> Mapping[str, str]:
         """
