@@ -134,11 +134,9 @@ def _deliver(recorder: UsageRecorder, loop: asyncio.AbstractEventLoop | None) ->
     if loop is None:
         recorder.deliver_inline()
         return
-    with suppress(
-        RuntimeError
-    ):  # the loop is about to close, or there is no room for a thread; the outbox has the point
-        # `asyncio.run` waits for this thread before it returns.
-        loop.run_in_executor(None, recorder.deliver_inline)
+    # The loop may be about to close, or there may be no room for a thread: the outbox has the point.
+    with suppress(RuntimeError):
+        loop.run_in_executor(None, recorder.deliver_inline)  # `asyncio.run` waits for it before it returns
 
 
 def conversion(
