@@ -50,6 +50,11 @@ class UsageMiddleware:
         endpoints: Rules like `{"POST /convert": "cloud-render"}` for endpoints that cannot be decorated.
         **fields: Single settings, see `Settings`.
 
+    Attributes:
+        recorder: The recorder; one that keeps nothing when there is a mistake.
+        rules: The rules of *endpoints*.
+        mistake: What is wrong with the arguments; `None` when nothing is.
+
     A keyword that is no setting, or a value that is unusable, stops the server: it is the answer to the lifespan. Under
     a server without lifespan the app runs, nothing is recorded, and the log says so once.
     """
@@ -64,19 +69,20 @@ class UsageMiddleware:
         **fields: Unpack[SettingsFields],
     ) -> None:
         self.app = app
-        self._mistake: Exception | None = None
+        self.rules = EndpointRules({})
+        self.mistake: Exception | None = None
         self._is_mistake_logged = False
         try:
             if (settings is not None) + (recorder is not None) + bool(fields) > 1:
                 msg = "it takes one of: settings, recorder, single settings"
                 raise TypeError(msg)  # noqa: TRY301 - it is reported as the others are
-            self._rules = EndpointRules(endpoints or {})
+            self.rules = EndpointRules(endpoints or {})
             self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
         except (ConfigurationError, TypeError) as error:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
             # (tests/processes/test_mistakes.py).
-            self._mistake, self.recorder = error, OFF
+            self.mistake, self.recorder = error, OFF
         else:
             # For threads and jobs of this process, which see no request.
             offer_default_recorder(self.recorder)
@@ -85,8 +91,8 @@ class UsageMiddleware:
         """
         Serve one connection.
         """
-        if self._mistake is not None:
-            await self._report(self._mistake, scope, receive, send)
+        if self.mistake is not None:
+            await self._report(self.mistake, scope, receive, send)
         elif scope["type"] == "http" and _SCOPE_KEY not in scope:
             await self._handle(scope, receive, send)
         elif scope["type"] == "http":
@@ -138,11 +144,11 @@ class UsageMiddleware:
         return send_lifespan
 
     def _match_rules(self, exchange: Settlement, scope: Scope) -> None:
-        if not self._rules:
+        if not self.rules:
             return
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
-        options = self._rules.match(scope["method"], path, path.removeprefix(root))
+        options = self.rules.match(scope["method"], path, path.removeprefix(root))
         if options is not None:
             exchange.apply(options)
 

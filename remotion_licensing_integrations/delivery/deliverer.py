@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..errors import OutboxError
-from ..outbox import Change, Outbox, State
+from ..outbox import Change, Outbox, State, ignore
 from ..settings import Settings
 from .courtesy import Courtesy
 from .pace import Pace
@@ -41,6 +41,7 @@ class Deliverer:
         monotonic: Clock of pauses and time limits, in seconds.
         clock: The current time in epoch seconds.
         uniform: Draws a number between two bounds.
+        on_step: Called with the number of points that each commit made registered, from the thread that delivers.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Deliverer:
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         uniform: Callable[[float, float], float] = random.uniform,
+        on_step: Callable[[int], object] = ignore,
     ) -> None:
+        self._on_step = on_step
         self._outbox = outbox
         self._settings = settings
         self._monotonic = monotonic
@@ -184,6 +187,7 @@ class Deliverer:
             self._outbox.update(self._changes)
         registered = sum(change.state is State.REGISTERED for change in self._changes)
         self._changes.clear()
+        self._on_step(registered)
         self._note_pause()
         return registered
 

@@ -5,37 +5,29 @@ The commands that ask the licensing API directly: `usage`, `reconcile` and `regi
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from ..api import get_usage, register_usage_event
 from ..errors import ConfigurationError
 from ..outbox import State
-from ..points import EVENTS, Usage, UsagePoint
+from ..points import EVENTS, Usage, UsagePoint, utc_now
 from ..recording import UsageRecorder
 from ..settings import Settings, check_setting
-from .command import argument, command, describe_point, plural, write
-from .repair import pick
+from .arguments import moment
+from .command import argument, command
+from .inspect import write_points
+from .output import answer, plural, write, write_json, write_table
+from .repair import describe_left, pick
 
 _MAX_HELD: Final = 1_000  # points
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        msg = f"expected an ISO date such as 2026-01-31, got {text!r}"
-        raise argparse.ArgumentTypeError(msg) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @command(
     "usage",
     "show what the licensing API has counted",
-    argument("--since", type=_moment, metavar="DATE", help="ISO date, at most 90 days ago"),
-    argument("--json", action="store_true", help="print JSON"),
+    argument("--since", type=moment, metavar="DATE", help="ISO date, at most 90 days ago"),
 )
 def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
@@ -43,7 +35,7 @@ def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     counts = _fetch_usage(recorder.settings, arguments.since)
     if arguments.json:
-        write(json.dumps(asdict(counts)))
+        write_json(asdict(counts))
     else:
         _write_usage(counts)
     return 0
@@ -59,9 +51,9 @@ def _fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
 
 
 def _write_usage(counts: Usage) -> None:
-    write(f"{'':<22}{'billable':>12}{'development':>13}{'failed':>9}")
-    for name, count in (("cloud renders", counts.cloud_renders), ("web renders", counts.web_renders)):
-        write(f"{name:<22}{count.billable:>12,}{count.development:>13,}{count.failed:>9,}")
+    names = {"cloud renders": counts.cloud_renders, "web renders": counts.web_renders}
+    rows = [(name, count.billable, count.development, count.failed) for name, count in names.items()]
+    write_table(("EVENT", "BILLABLE", "DEVELOPMENT", "FAILED"), rows)
 
 
 @command(
@@ -74,23 +66,32 @@ def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Show held points beside the API's counts, or forget those that the API has counted.
     """
-    return _forget(arguments, recorder) if arguments.counted else _compare(recorder)
+    return _forget(arguments, recorder) if arguments.counted else _compare(arguments, recorder)
 
 
 def _forget(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
-    held = pick(recorder.outbox, arguments.counted, State.HELD)
+    held, left = pick(recorder.outbox, arguments.counted, State.HELD)
     count = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
-    write(f"{plural(count, 'usage point')} forgotten.")
-    return 0 if len(held) == len(set(arguments.counted)) else 1
+    answer(
+        arguments,
+        {"forgotten": count, "left": left},
+        *describe_left(left),
+        f"{plural(count, 'usage point')} forgotten.",
+    )
+    return 1 if left else 0
 
 
-def _compare(recorder: UsageRecorder) -> int:
+def _compare(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     held = recorder.outbox.list(State.HELD, limit=_MAX_HELD)
+    counts = _fetch_usage(recorder.settings)
+    if arguments.json:
+        write_json({"held": [stored.to_json() for stored in held], **asdict(counts)})
+        return 0
     write(f"Held: {plural(len(held), 'usage point')} that the licensing API may or may not have counted.")
-    for stored in held:
-        write(describe_point(stored))
-    write(f"Counted by the licensing API since {datetime.now(UTC):%Y-%m}-01 (UTC):")
-    _write_usage(_fetch_usage(recorder.settings))
+    if held:
+        write_points(held)
+    write(f"Counted by the licensing API since {utc_now():%Y-%m}-01 (UTC):")
+    _write_usage(counts)
     if held:
         write("`retry KEY` sends a point again with its key; `reconcile --counted KEY` forgets one that was counted.")
     return 0
@@ -122,7 +123,8 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         is_production=settings.is_production and not arguments.development,
         **({"idempotency_key": arguments.idempotency_key} if arguments.idempotency_key else {}),
     )
-    write(f"Idempotency key: {point.idempotency_key}")
+    if not arguments.json:
+        write(f"Idempotency key: {point.idempotency_key}")
     registration = register_usage_event(
         license_key=settings.wire_key,
         **point.to_event(),
@@ -131,5 +133,9 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         idempotency=settings.idempotency,
     )
     billable = {True: "yes", False: "no", None: "not said"}[registration.billable]
-    write(f"Registered. Classification: {registration.classification or 'not said'}; billable: {billable}.")
+    answer(
+        arguments,
+        {"idempotency_key": point.idempotency_key, **asdict(registration)},
+        f"Registered. Classification: {registration.classification or 'not said'}; billable: {billable}.",
+    )
     return 0

@@ -1,7 +1,8 @@
 """
 The command line: `remotion-licensing`, or `python -m remotion_licensing_integrations`.
 
-`manage.py remotion_licensing` has the same commands. Settings come from the environment, or from Django's.
+`manage.py remotion_licensing` has the same commands. Settings come from the app that `--app` names, from the
+environment, or from Django's.
 """
 
 from __future__ import annotations
@@ -12,34 +13,40 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Final, ParamSpec
 
 from .._support.masking import mask
 from .._support.version import VERSION
 from ..errors import ConfigurationError, LicensingError
 from ..recording import UsageRecorder
-from ..settings import ENVIRONMENT, Settings
+from ..settings import APP_VARIABLE, ENVIRONMENT, Settings
 from ..testing import sandbox
 from .account import reconcile, register, usage
+from .app import FoundApp, find_app
 from .command import Command
+from .completion import SHELLS, PrintCompletion
 from .deliver import deliver
 from .doctor import doctor
-from .inspect import list_points, status
+from .inspect import list_points, show, status
 from .repair import complete, import_points, prune, retry
 
 P = ParamSpec("P")
 
 DESCRIPTION: Final = "Deliver, inspect and repair the usage points of Remotion conversions."
 COMMANDS: Final = (
-    *(status, list_points, deliver, complete, retry, prune, import_points),
+    *(status, list_points, show, deliver, complete, retry, prune, import_points),
     *(usage, reconcile, register, doctor),
 )
-REMEDY: Final = f"point --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
+REMEDY: Final = f"point --app, --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
+_INTERRUPTED: Final = 130  # as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run one command and return its exit status: 0 done, 1 something needs attention, 2 the command failed.
+    Run one command and return its exit status.
+
+    0 done, 1 something needs attention, 2 the command failed, 130 it was interrupted.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -63,15 +70,28 @@ def add_commands(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """
     for command in COMMANDS:
         parser = _add_parser(add_parser, command.name, command.summary)
-        parser.set_defaults(command=command)
+        parser.set_defaults(command=command, app=None)
+        parser.add_argument("--json", action="store_true", help="print JSON")
         for add_argument in command.arguments:
             add_argument(parser)
 
 
 def _run_alone(arguments: argparse.Namespace) -> int:
-    recorder = UsageRecorder(Settings.from_env(**({"outbox": arguments.outbox} if arguments.outbox else {})))
+    name = arguments.app_name or os.environ.get(APP_VARIABLE)
+    arguments.app = find_app(name) if name else None
+    recorder = _recorder(arguments)
     with closing(recorder.outbox):
         return _run(arguments, recorder)
+
+
+def _recorder(arguments: argparse.Namespace) -> UsageRecorder:
+    app: FoundApp | None = arguments.app
+    url = arguments.outbox
+    if app is None or (arguments.command.takes_any_app and {"missing", "mistaken"}.intersection(app.oddities)):
+        return UsageRecorder(Settings.from_env(**({"outbox": url} if url else {})))
+    if not url:
+        return app.recorder
+    return UsageRecorder(replace(app.settings, outbox=url), allows_host=app.recorder.allows_host)
 
 
 def _run(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
@@ -90,6 +110,8 @@ def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
         # The message may contain a key, for instance one passed as a host.
         sys.stderr.write(f"error: {mask(str(error))}\n")
         return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # The reader has closed the pipe (`list | head`); what Python flushes at its exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -100,10 +122,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="remotion-licensing",
         description=DESCRIPTION,
-        epilog=f"Settings come from the environment: {', '.join(ENVIRONMENT.values())}.",
+        epilog=f"Settings come from the app, or from the environment: {', '.join(ENVIRONMENT.values())}.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument(
+        "--app",
+        dest="app_name",
+        metavar="MODULE:NAME",
+        help=f"the app whose settings hold, such as main:app, or its factory [{APP_VARIABLE}]",
+    )
     parser.add_argument("--outbox", metavar="URL", help=f"URL of the outbox [{ENVIRONMENT['outbox']}]")
+    parser.add_argument(
+        "--print-completion", choices=SHELLS, action=PrintCompletion, help="print the shell's completion, and end"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_commands(commands.add_parser)
     sandbox.add_arguments(

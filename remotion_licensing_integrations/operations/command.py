@@ -1,16 +1,17 @@
 """
-What a command is, and how commands print.
+What a command is.
+
+Each is declared once, with argparse, which the bare install and `manage.py` have; Typer would want a second declaration
+of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..outbox import Pause, StoredPoint
 from ..recording import UsageRecorder
 
 Run = Callable[[argparse.Namespace, UsageRecorder], int]
@@ -23,9 +24,12 @@ class Command:
     An operator's command; made by the decorator `command`.
 
     Attributes:
-        run: Prints the answer and returns the exit status: 0 done, 1 something needs attention.
+        run: Prints the answer, as JSON when `arguments.json` says so, and returns the exit status: 0 done, 1 something
+            needs attention. `arguments.app` is the `FoundApp` that `--app` names, or `None`.
         arguments: Functions that each declare an argument on the command's parser.
         needs_outbox: Whether the command needs an outbox that exists already.
+        takes_any_app: Whether the command runs for an app without a usable middleware, too; its recorder then comes
+            from the environment.
     """
 
     name: str
@@ -33,13 +37,16 @@ class Command:
     run: Run
     arguments: Sequence[Argument]
     needs_outbox: bool
+    takes_any_app: bool
 
 
-def command(name: str, summary: str, *arguments: Argument, needs_outbox: bool = False) -> Callable[[Run], Command]:
+def command(
+    name: str, summary: str, *arguments: Argument, needs_outbox: bool = False, takes_any_app: bool = False
+) -> Callable[[Run], Command]:
     """
     Turn a function into the command *name*.
     """
-    return lambda run: Command(name, summary, run, arguments, needs_outbox)
+    return lambda run: Command(name, summary, run, arguments, needs_outbox, takes_any_app)
 
 
 def argument(*names: str, **options: Any) -> Argument:
@@ -47,47 +54,3 @@ def argument(*names: str, **options: Any) -> Argument:
     Declare an argument, with the parameters of `ArgumentParser.add_argument`.
     """
     return lambda parser: parser.add_argument(*names, **options)
-
-
-def write(line: str) -> None:
-    """
-    Print *line* and flush it.
-    """
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def plural(number: int, noun: str) -> str:
-    """
-    Return *number* with *noun*, such as "2 usage points".
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def describe_point(stored: StoredPoint) -> str:
-    """
-    Describe a point in one line.
-    """
-    point = stored.point
-    facts = (
-        f"{point.occurred_at:%Y-%m-%d %H:%M:%S}Z",
-        f"{stored.state:<10}",
-        point.idempotency_key,
-        point.event,
-        point.host or "no host",
-        {True: "succeeded", False: "failed", None: "no outcome"}[point.succeeded],
-        f"attempts {stored.attempts}",
-        (stored.registration and stored.registration.classification) or "",
-        stored.last_error or "",
-    )
-    return "  ".join(facts).rstrip()
-
-
-def describe_pause(pause: Pause) -> str:
-    """
-    Say which deliverer is paused, since when and why.
-    """
-    return (
-        f"{pause.deliverer} has been paused since {pause.since:%Y-%m-%d %H:%M:%S}Z "
-        f"and tries again at {pause.until:%H:%M:%S}Z: {pause.reason}"
-    )

@@ -5,14 +5,16 @@ The command that delivers usage points: `deliver`.
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+from contextlib import closing, suppress
 
 from .._support.signals import stop_signals
 from ..delivery import Deliverer, Worker
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OutboxError
+from ..outbox import Outbox
 from ..recording import Spill, UsageRecorder
 from ..settings import SECONDS_PER_DAY
-from .command import argument, command, plural, write
+from .command import argument, command
+from .output import answer, plural, progress, write
 
 
 @command(
@@ -30,27 +32,43 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if recorder.settings.delivery == "off":
         msg = 'delivery: it is "off", so nothing is sent; set it to "external" to deliver with this command'
         raise ConfigurationError(msg)
-    with closing(Deliverer(recorder.outbox, recorder.settings)) as deliverer:
-        if arguments.once:
-            if recorder.spill is not None:
-                Spill(recorder.outbox, recorder.spill).move()
-            write(f"{plural(deliverer.deliver(), 'usage point')} registered.")
-        else:
-            _deliver_until_stopped(recorder, deliverer)
-        if deliverer.pause_reason is not None:
-            write(f"Paused: {deliverer.pause_reason}")
-            return 1
-    return 0
+    if arguments.once and recorder.spill is not None:
+        Spill(recorder.outbox, recorder.spill).move()
+    registered = 0
+    with progress("Delivering", _count_pending(recorder.outbox)) as advance:
+
+        def note(count: int) -> None:
+            nonlocal registered
+            registered += count
+            advance(count)
+
+        with closing(Deliverer(recorder.outbox, recorder.settings, on_step=note)) as deliverer:
+            if arguments.once:
+                deliverer.deliver()
+            else:
+                _deliver_until_stopped(arguments, recorder, deliverer)
+            reason = deliverer.pause_reason
+    lines = [f"{plural(registered, 'usage point')} registered.", *([f"Paused: {reason}"] if reason else [])]
+    answer(arguments, {"registered": registered, "paused": reason}, *lines)
+    return 1 if reason else 0
 
 
-def _deliver_until_stopped(recorder: UsageRecorder, deliverer: Deliverer) -> None:
+def _count_pending(outbox: Outbox) -> int | None:
+    # An outbox that is away now may be back in a moment.
+    with suppress(OutboxError):
+        return outbox.counts().pending or None
+    return None
+
+
+def _deliver_until_stopped(arguments: argparse.Namespace, recorder: UsageRecorder, deliverer: Deliverer) -> None:
     worker = Worker(recorder.outbox, deliverer, retention=recorder.settings.retention * SECONDS_PER_DAY)
     spill = None if recorder.spill is None else Spill(recorder.outbox, recorder.spill, on_move=worker.wake)
     with stop_signals() as wait:
         worker.start()
         if spill is not None:
             spill.start()
-        write(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
+        if not arguments.json:
+            write(f"Delivering usage points from {recorder.outbox!r}; Ctrl+C ends it.")
         wait()
         if spill is not None:
             spill.stop(recorder.settings.shutdown_timeout)

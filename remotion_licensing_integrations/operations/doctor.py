@@ -9,6 +9,7 @@ import importlib.util
 import socket
 import ssl
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,21 +19,22 @@ from ..outbox import Finding, Outbox
 from ..points import is_local
 from ..recording import UsageRecorder
 from ..settings import ENVIRONMENT, FREE_LICENSE, Settings
-from .command import command, describe_pause, plural, write
-from .inspect import OVERDUE
+from .command import command
+from .inspect import OVERDUE, describe_pause
+from .output import answer, plural
 
 _STALE: Final = timedelta(hours=1)
 _CONNECT_TIMEOUT: Final = 3.0  # seconds
 
 
-@command("doctor", "look for what is wrong with the set-up")
-def doctor(_: argparse.Namespace, recorder: UsageRecorder) -> int:
+@command("doctor", "look for what is wrong with the set-up", takes_any_app=True)
+def doctor(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Print findings; status 1 when one of them is an error.
     """
     findings = examine(recorder)
-    for finding in findings:
-        write(f"{finding.level:<8}{finding.text}")
+    facts = {"findings": [asdict(finding) for finding in findings]}
+    answer(arguments, facts, *(f"{finding.level:<8}{finding.text}" for finding in findings))
     return 1 if any(finding.level == "error" for finding in findings) else 0
 
 

@@ -5,37 +5,48 @@ The commands that change points by hand: `complete`, `retry`, `prune` and `impor
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from ..errors import ConfigurationError
 from ..outbox import Outbox, State
 from ..points import UsagePoint, read_point, utc_now
 from ..recording import UsageRecorder
 from ..settings import SECONDS_PER_DAY
-from .command import argument, command, plural, write
+from .arguments import days
+from .command import argument, command
+from .completion import FILE
+from .output import answer, plural, progress
 
 _STUCK: Final = (State.REJECTED, State.HELD)
 _IMPORT_BATCH: Final = 500  # points in one transaction
 
 
-def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> Sequence[UsagePoint]:
+def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> tuple[Sequence[UsagePoint], dict[str, str]]:
     """
-    Return the points with these keys that are in one of *states*; print why each other key is left out.
+    Return the points with these keys that are in one of *states*, and why each other key is left out.
     """
     points: list[UsagePoint] = []
+    left: dict[str, str] = {}
     for key in dict.fromkeys(keys):
         stored = outbox.get(key)
         if stored is None:
-            write(f"{key}: no usage point has this key.")
+            left[key] = "no usage point has this key"
         elif stored.state not in states:
-            write(f"{key}: the usage point is {stored.state}, not {' or '.join(states)}.")
+            left[key] = f"the usage point is {stored.state}, not {' or '.join(states)}"
         else:
             points.append(stored.point)
-    return points
+    return points, left
+
+
+def describe_left(left: Mapping[str, str]) -> Iterable[str]:
+    """
+    Return a line for each key that `pick` has left out.
+    """
+    return (f"{key}: {reason}." for key, reason in left.items())
 
 
 def _outcome(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +68,15 @@ def complete(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Give deferred points their outcome, or forget them; status 1 when a key is not a deferred point's.
     """
     outbox = recorder.outbox
-    deferred = pick(outbox, arguments.keys, State.DEFERRED)
+    deferred, left = pick(outbox, arguments.keys, State.DEFERRED)
     if arguments.outcome is None:
         outbox.discard([point.idempotency_key for point in deferred], {State.DEFERRED})
     else:
         outbox.add([replace(point, succeeded=arguments.outcome, occurred_at=utc_now()) for point in deferred])
-    write(f"{plural(len(deferred), 'usage point')} no longer deferred.")
-    return 0 if len(deferred) == len(set(arguments.keys)) else 1
+    count = len(deferred)
+    lines = (*describe_left(left), f"{plural(count, 'usage point')} no longer deferred.")
+    answer(arguments, {"completed": count, "left": left}, *lines)
+    return 1 if left else 0
 
 
 @command(
@@ -81,71 +94,85 @@ def retry(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         msg = "retry: pass idempotency keys or --all"
         raise ConfigurationError(msg)
     outbox = recorder.outbox
-    stuck = pick(outbox, arguments.keys, *_STUCK)
+    stuck, left = pick(outbox, arguments.keys, *_STUCK)
     count = outbox.retry(None if arguments.all else [point.idempotency_key for point in stuck])
-    write(f"{plural(count, 'usage point')} due again.")
-    return 0 if len(stuck) == len(set(arguments.keys)) else 1
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if math.isfinite(days) and days >= 0:
-        return days
-    msg = f"expected a number of days, got {text!r}"
-    raise argparse.ArgumentTypeError(msg)
+    lines = (*describe_left(left), f"{plural(count, 'usage point')} due again.")
+    answer(arguments, {"due": count, "left": left}, *lines)
+    return 1 if left else 0
 
 
 @command(
     "prune",
     "delete registered usage points that are old enough",
-    argument("--days", type=_days, metavar="N", help="older than N days (default: the setting)"),
+    argument("--days", type=days, metavar="N", help="older than N days (default: the setting)"),
     needs_outbox=True,
 )
 def prune(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Delete old registered points.
     """
-    days = recorder.settings.retention if arguments.days is None else arguments.days
-    write(f"{plural(recorder.outbox.prune(days * SECONDS_PER_DAY), 'usage point')} deleted.")
+    seconds = (recorder.settings.retention if arguments.days is None else arguments.days) * SECONDS_PER_DAY
+    with progress("Deleting", recorder.outbox.count_old(seconds)) as advance:
+        count = recorder.outbox.prune(seconds, on_step=advance)
+    answer(arguments, {"deleted": count}, f"{plural(count, 'usage point')} deleted.")
     return 0
+
+
+def _files(parser: argparse.ArgumentParser) -> None:
+    action: Any = parser.add_argument("files", nargs="+", metavar="FILE", help='log files, "-" for standard input')
+    action.complete = FILE
 
 
 @command(
     "import",
     "store the usage points that only a log has",
-    argument("files", nargs="+", metavar="FILE", help='log files, "-" for standard input'),
+    _files,
 )
 def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Store the points of log lines; points already stored stay as they are. Status 1 when a line is unreadable.
     """
+    count, unreadable = 0, dict[str, str]()
     points: list[UsagePoint] = []
-    unreadable = 0
-    for place, line in _lines(arguments.files):
-        try:
-            point = read_point(line)
-        except ValueError as error:
-            unreadable += 1
-            write(f"{place} is not readable: {error}")
-        else:
-            points += [] if point is None else [point]
-    for start in range(0, len(points), _IMPORT_BATCH):
-        recorder.outbox.add(points[start : start + _IMPORT_BATCH])
-    write(f"{plural(len(points), 'usage point')} in the outbox, {plural(unreadable, 'line')} unreadable.")
+    with progress("Importing", _size(arguments.files), unit="bytes") as advance:
+        for place, line in _lines(arguments.files):
+            try:
+                point = read_point(line.decode(errors="replace"))
+            except ValueError as error:
+                unreadable[place] = str(error)
+            else:
+                points += [] if point is None else [point]
+            advance(len(line))
+            if len(points) == _IMPORT_BATCH:
+                recorder.outbox.add(points)
+                count += len(points)
+                points.clear()
+        recorder.outbox.add(points)
+        count += len(points)
+    answer(
+        arguments,
+        {"imported": count, "unreadable": unreadable},
+        *(f"{place} is not readable: {reason}" for place, reason in unreadable.items()),
+        f"{plural(count, 'usage point')} in the outbox, {plural(len(unreadable), 'line')} unreadable.",
+    )
     return 1 if unreadable else 0
 
 
-def _lines(files: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _size(files: Iterable[str]) -> int | None:
+    try:
+        return sum(Path(file).stat().st_size for file in files if file != "-") or None
+    except (OSError, ValueError):
+        return None
+
+
+def _lines(files: Iterable[str]) -> Iterable[tuple[str, bytes]]:
     for file in files:
         standard = file == "-"
         source = sys.stdin.fileno() if standard else file
         try:
-            with open(source, encoding="utf-8", errors="replace", closefd=not standard) as lines:
+            with open(source, "rb", closefd=not standard) as lines:
                 for number, line in enumerate(lines, 1):
                     yield f"{file}:{number}", line
-        except OSError as error:
-            msg = f"import: {file!r} cannot be read: {error.strerror}"
+        except (OSError, ValueError) as error:
+            msg = f"import: {file!r} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
             raise ConfigurationError(msg) from error

@@ -10,11 +10,12 @@ token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
-from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint
+from .totals import Dimension, Total
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint, ignore
 
 
 class Outbox(ABC):
@@ -89,12 +90,22 @@ class Outbox(ABC):
 
     @abstractmethod
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         """
-        Return the latest points, newest first, of *state* or of all; rows that cannot be read are left out and logged.
+        Return the latest points that meet all conditions, newest first.
 
-        With *before* only those that occurred earlier.
+        Those of *since* or later that occurred before *before*; with *below*, those that were stored before the one
+        with this `StoredPoint.row`, to read on after it. Rows that cannot be read are left out and logged.
         """
 
     @abstractmethod
@@ -117,9 +128,39 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def prune(self, older_than: float) -> int:
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
+
+        Each is deleted and added to its daily total in one step. It calls *on_step* with the number of points of each
+        step.
+        """
+
+    @abstractmethod
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        """
+        Count the points of each group by the dimensions *by*, pruned points included; groups come in no order.
+
+        Days are in UTC. Of a pruned point only the day is known: it counts as if that day's beginning were its moment.
+
+        Args:
+            *by: Some of `DIMENSIONS`; none: all points are one group.
+            since: Only points that occurred then or later.
+            until: Only points that occurred earlier.
+            registered: Only registered points, and the moment at which they were registered instead of the one at
+                which they occurred.
+        """
+
+    @abstractmethod
+    def count_old(self, older_than: float) -> int:
+        """
+        Count the points that `prune` would delete.
         """
 
     @abstractmethod

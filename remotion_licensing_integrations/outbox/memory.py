@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .forgotten import Forgotten
 from .rows import to_moment, to_wait
+from .totals import Dimension, Group, Total, add_up
 from .values import (
     DISCARDABLE,
     MAX_DELAY,
@@ -27,6 +29,7 @@ from .values import (
     Pause,
     State,
     StoredPoint,
+    ignore,
     to_storable,
 )
 
@@ -60,6 +63,7 @@ class MemoryOutbox(Outbox):
         self._rows: dict[str, _Row] = {}
         self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
+        self._pruned: Counter[Group] = Counter()
         self._forgotten = Forgotten()
 
     def __repr__(self) -> str:
@@ -138,12 +142,30 @@ class MemoryOutbox(Outbox):
             return None if row is None else self._stored(row)
 
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
         with _lock:
-            rows = [row for row in reversed(self._rows.values()) if state in (None, row.state)]
-            rows = [row for row in rows if before is None or row.point.occurred_at < before]
-            return [self._stored(row) for row in rows[:limit]]
+            rows = (
+                row
+                for row in reversed(self._rows.values())
+                if state in (None, row.state)
+                and event in (None, row.point.event)
+                and host in (None, row.point.host)
+                and classification in (None, row.registration and row.registration.classification)
+                and (since is None or row.point.occurred_at >= since)
+                and (before is None or row.point.occurred_at < before)
+                and (below is None or row.id < below)
+            )
+            return [self._stored(row) for row in itertools.islice(rows, limit)]
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
         now = self._clock()
@@ -163,13 +185,32 @@ class MemoryOutbox(Outbox):
             self._forgotten.note(idempotency_keys, states, len(found))
             return len(found)
 
-    def prune(self, older_than: float) -> int:
-        limit = self._clock() - older_than
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         with _lock:
-            old = [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+            old = self._old(older_than)
             for key in old:
-                del self._rows[key]
-            return len(old)
+                self._pruned[_group(self._rows.pop(key)).prune()] += 1
+        on_step(len(old))
+        return len(old)
+
+    def count_old(self, older_than: float) -> int:
+        with _lock:
+            return len(self._old(older_than))
+
+    def _old(self, older_than: float) -> Sequence[str]:
+        limit = self._clock() - older_than
+        return [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        with _lock:
+            groups = [*((_group(row), 1) for row in self._rows.values()), *self._pruned.items()]
+        return add_up(groups, by, since=since, until=until, registered=registered)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         now, name = self._clock(), to_storable(deliverer) or ""
@@ -215,4 +256,19 @@ class MemoryOutbox(Outbox):
             registration=row.registration,
             last_error=row.last_error,
             unanswered_since=to_moment(row.unanswered_since),
+            row=row.id,
         )
+
+
+def _group(row: _Row) -> Group:
+    return Group(
+        occurred=row.point.occurred_at.timestamp(),
+        due=row.due,
+        event=row.point.event,
+        host=row.point.host,
+        label=None,
+        key_fingerprint=None,
+        state=row.state,
+        classification=row.registration.classification if row.registration else None,
+        unanswered=row.unanswered_since is not None or row.token is not None,
+    )

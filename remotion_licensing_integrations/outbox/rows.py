@@ -90,11 +90,11 @@ def to_claimed(row: Sequence[Any], token: str, decode: Decode) -> ClaimedPoint:
 
 def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
     """
-    Return the stored point of a row: the current time, and the columns `POINT` and `PROGRESS`.
+    Return the stored point of a row: the current time, id, and the columns `POINT` and `PROGRESS`.
 
     Raises one of `UNREADABLE` when there is none.
     """
-    now, *columns = row
+    now, row_id, *columns = row
     state, due, attempts, token, unanswered_since, last_error, billable, classification = columns[len(POINT) :]
     answer = Registration(None if billable is None else bool(billable), classification)
     return StoredPoint(
@@ -106,6 +106,7 @@ def to_stored(row: Sequence[Any], decode: Decode) -> StoredPoint:
         registration=answer if state == State.REGISTERED else None,
         last_error=last_error,
         unanswered_since=to_moment(unanswered_since),
+        row=row_id,
     )
 
 
@@ -121,7 +122,7 @@ def _readable(row: Sequence[Any], decode: Decode) -> StoredPoint | None:
         return to_stored(row, decode)
     except UNREADABLE as error:
         logger.error(
-            "Usage point %r in the outbox cannot be read: %s", row[1], error, extra={"action": "point_unreadable"}
+            "Usage point %r in the outbox cannot be read: %s", row[2], error, extra={"action": "point_unreadable"}
         )
         return None
 

@@ -29,8 +29,27 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .values import DISCARDABLE, MAX_DELAY, Change, ClaimedPoint, Counts, Pause, State, StoredPoint, to_storable
+from .totals import Dimension, Total, first_day, to_totals
+from .values import (
+    DISCARDABLE,
+    MAX_DELAY,
+    Change,
+    ClaimedPoint,
+    Counts,
+    Pause,
+    State,
+    StoredPoint,
+    ignore,
+    to_storable,
+)
 
+#: What each keyword of `list` asks for.
+_CONDITIONS: Final = {
+    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification")},
+    "since": "occurred_at >= %(since)s::{moment}",
+    "before": "occurred_at < %(before)s::{moment}",
+    "below": "id < %(below)s::bigint",
+}
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
 
@@ -109,17 +128,26 @@ class SQLOutbox(Outbox):
         return None
 
     def list(
-        self, state: State | None = None, *, before: datetime | None = None, limit: int = 100
+        self,
+        state: State | None = None,
+        *,
+        event: str | None = None,
+        host: str | None = None,
+        classification: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        below: int | None = None,
+        limit: int = 100,
     ) -> Sequence[StoredPoint]:
-        conditions: list[str] = []
-        values: dict[str, Any] = {"limit": limit, **self._now()}
-        if state is not None:
-            conditions.append("state = %(state)s::text")
-            values["state"] = state.value
-        if before is not None:
-            conditions.append("occurred_at < %(before)s::{moment}")
-            values["before"] = self._connection.encode(before)
-        rows = self._connection.rows(self._statements.select(*conditions), values)
+        texts = {"state": state, "event": event, "host": host, "classification": classification}
+        moments = {"since": since, "before": before}
+        values: dict[str, Any] = {
+            **{name: str(text) for name, text in texts.items() if text is not None},
+            **{name: self._connection.encode(moment) for name, moment in moments.items() if moment is not None},
+            **({} if below is None else {"below": below}),
+        }
+        sql = self._statements.select(*(_CONDITIONS[name] for name in values))
+        rows = self._connection.rows(sql, {**values, "limit": limit, **self._now()})
         return to_stored_points(rows, self._connection.decode)
 
     def retry(self, idempotency_keys: Sequence[str] | None = None) -> int:
@@ -136,12 +164,33 @@ class SQLOutbox(Outbox):
         keys = possible_keys(idempotency_keys)
         return self._statements.change_keys(self._connection, sql, keys, self._now()) if keys else 0
 
-    def prune(self, older_than: float) -> int:
+    def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         pruned = 0
-        while count := self._connection.change(self._statements.prune, {"older_than": older_than, **self._now()}):
+        while count := self._statements.prune(self._connection, {"older_than": older_than, **self._now()}):
             pruned += count
+            on_step(count)
             time.sleep(_PRUNE_PAUSE)
         return pruned
+
+    def count_old(self, older_than: float) -> int:
+        [(count,)] = self._connection.rows(self._statements.count_old, {"older_than": older_than, **self._now()})
+        return int(count)
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+    ) -> Sequence[Total]:
+        encode = datetime.timestamp if registered else self._connection.encode
+        values: dict[str, Any] = {}
+        if since is not None:
+            values |= {"since": encode(since), "first": first_day(since)}
+        if until is not None:
+            values |= {"until": encode(until), "end": first_day(until)}
+        sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
+        return to_totals(by, self._connection.rows(sql, values))
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()

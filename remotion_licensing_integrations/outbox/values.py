@@ -4,7 +4,7 @@ The values that an outbox stores, hands out and takes back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -44,6 +44,7 @@ class StoredPoint:
     A usage point with what has happened to it.
 
     Attributes:
+        row: The store's own id of the point; points that were stored later have higher ones.
         attempts: How often it was sent, the current claim included.
         due: When a pending point is delivered next; for others, when they came into their state.
         claimed: Whether a deliverer has it now.
@@ -60,10 +61,11 @@ class StoredPoint:
     registration: Registration | None
     last_error: str | None
     unanswered_since: datetime | None
+    row: int = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """
-        Return all fields as JSON values, with the point's own fields at the top level.
+        Return all fields but the row as JSON values, with the point's own fields at the top level.
         """
         answer = self.registration
         return self.point.to_json() | {
@@ -112,6 +114,12 @@ def to_storable(text: str | None) -> str | None:
     if not text:
         return None
     return text[:MAX_ERROR_LENGTH].encode(errors="replace").decode().replace("\0", "?")
+
+
+def ignore(_: int) -> None:
+    """
+    Do nothing: the callback of those who do not ask how far the work is.
+    """
 
 
 @dataclass(frozen=True, slots=True)

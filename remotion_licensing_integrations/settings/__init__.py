@@ -5,7 +5,7 @@ In come keywords, a Django dict or the environment, of which the first wins; out
 the field and the value.
 """
 
-from .table import ENVIRONMENT, Settings, SettingsFields, check_setting
+from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
     DEFAULT_OUTBOX,
@@ -19,6 +19,7 @@ from .takes import (
 )
 
 __all__ = [
+    "APP_VARIABLE",
     "DEFAULT_BASE_URL",
     "DEFAULT_OUTBOX",
     "DEFAULT_SPILL",

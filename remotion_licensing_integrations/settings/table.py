@@ -174,6 +174,9 @@ ENVIRONMENT: Final[dict[str, str]] = {
     for setting in fields(Settings)
 }
 
+#: The variable that names the app to the command line; it is no setting.
+APP_VARIABLE: Final = "REMOTION_LICENSING_APP"
+
 
 def check_setting(name: str, value: object) -> Any:
     """

@@ -7,7 +7,7 @@ the recorder. An adapter subclasses `Settlement` (its method and its host), sets
 """
 
 from .block import conversion, find_recorder
-from .endpoint import count_decorated, marked_options, usage_point
+from .endpoint import count_decorated, decorated_options, marked_options, usage_point
 from .job import conversion_job
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
@@ -23,6 +23,7 @@ __all__ = [
     "conversion_job",
     "count_decorated",
     "current_usage",
+    "decorated_options",
     "find_recorder",
     "log_crash",
     "marked_options",

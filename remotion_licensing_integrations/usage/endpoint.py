@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 _OK: Final = 200
 _MARKER: Final = "__remotion_usage_point__"
+_DECORATED: Final = "__remotion_usage_options__"
 
 _decorated = 0
 
@@ -65,8 +66,19 @@ def marked_options(endpoint: object) -> UsageOptions | None:
     """
     Return the options of a decorated function that is called undecorated, because the route decorator is below ours.
     """
+    return _options(endpoint, _MARKER)
+
+
+def decorated_options(endpoint: object) -> UsageOptions | None:
+    """
+    Return the options of an endpoint that is called decorated, for what only looks at an app.
+    """
+    return _options(endpoint, _DECORATED)
+
+
+def _options(endpoint: object, mark: str) -> UsageOptions | None:
     try:
-        options = getattr(endpoint, _MARKER, None)
+        options = getattr(endpoint, mark, None)
     except Exception:  # noqa: BLE001 - an endpoint can be any object
         return None
     return options if isinstance(options, UsageOptions) else None
@@ -81,6 +93,7 @@ def _decorate(options: UsageOptions, function: Callable[P, R]) -> Callable[P, R]
     wrapper.__name__ = getattr(function, "__name__", type(function).__name__)
     # `wraps` copies attributes: a mark among them belongs to another use of the same function.
     wrapper.__dict__.pop(_MARKER, None)
+    setattr(wrapper, _DECORATED, options)
     # FastAPI before 0.123.5 looks postponed annotations up in this module instead of the function's.
     with suppress(Exception):  # names that exist for type checkers only stay strings
         wrapper.__signature__ = inspect.signature(function, eval_str=True)

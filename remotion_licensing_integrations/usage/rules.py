@@ -20,11 +20,15 @@ class EndpointRules:
     """
     Rules like `{"POST /videos/{id}/convert": "cloud-render"}`; `{…}` stands for one path segment.
 
+    Attributes:
+        events: The event of each rule, as they were passed.
+
     Raises:
         ConfigurationError: A rule is not a method, a space and a path, or its event is unknown.
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
+        self.events = dict(rules)
         self._rules = [(*_parse(rule), UsageOptions(check_event(event))) for rule, event in rules.items()]
 
     def __bool__(self) -> bool:

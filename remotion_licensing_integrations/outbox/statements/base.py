@@ -16,10 +16,9 @@ from typing import Any, ClassVar, Final
 
 from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
+from ..totals import Dimension
 from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
-
-#: Rows; bounds how long one step of pruning keeps them locked.
-PRUNE_STEP: Final = 1_000
+from .totals import OLD, select_totals
 
 #: The values of a new point, and those of a change to a claimed one, with PostgreSQL's types.
 NEW: Final = {
@@ -79,15 +78,24 @@ class Statements(ABC):
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
         one_of: The condition behind a column that must be one of the parameter `keys`.
+        days: The number of the day of a moment in epoch seconds, and of a date and time.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
     one_of: ClassVar[str] = ""
+    days: ClassVar[tuple[str, str]] = ("", "")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
-        self._words = {**tables._asdict(), "moment": moment, "now": "%(now)s::float8" if clocked else self.clock}
+        occurred_day, due_day = self.days[tables.has_datetimes].format("occurred_at"), self.days[0].format("due")
+        self._words = {
+            **tables._asdict(),
+            "moment": moment,
+            "now": "%(now)s::float8" if clocked else self.clock,
+            "occurred_day": occurred_day,
+            "due_day": due_day,
+        }
         self.next_due = self._text("""
             SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
                 (SELECT MAX(due) FROM {points} WHERE state = 'pending'), {now}
@@ -104,13 +112,7 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
-        # A derived table, because MySQL allows no LIMIT in an IN subquery.
-        self.prune = self._text(f"""
-            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (
-                SELECT id FROM {{points}} WHERE state = 'registered' AND due < {{now}} - %(older_than)s::float8
-                LIMIT {PRUNE_STEP}
-            ) AS old)
-        """)
+        self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
             ORDER BY since, deliverer
@@ -125,12 +127,18 @@ class Statements(ABC):
 
     def select(self, *conditions: str) -> str:
         """
-        Return the statement for the latest rows that meet *conditions*; each row begins with the current time.
+        Return the statement for the latest rows that meet *conditions*; a row begins with current time and id.
         """
         columns, where = ", ".join(POINT + PROGRESS), " AND ".join(["1 = 1", *conditions])
         return self._text(
-            f"SELECT {{now}}, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
+            f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
+
+    def totals(self, by: Sequence[Dimension], *, registered: bool, since: bool, until: bool) -> str:
+        """
+        Return the statement for the groups of *by*, see `select_totals`.
+        """
+        return self._text(select_totals(by, registered=registered, since=since, until=until))
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
         """
@@ -163,6 +171,12 @@ class Statements(ABC):
         Claim `size` points for `lease` seconds with `token`.
 
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
+        """
+
+    @abstractmethod
+    def prune(self, connection: Connection, values: Values) -> int:
+        """
+        Delete up to `PRUNE_STEP` old points and add them to the daily totals, as one transaction; return how many.
         """
 
     def _updated(self, value: str, *, prefix: str = "") -> str:

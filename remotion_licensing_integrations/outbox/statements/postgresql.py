@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
 from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+from .totals import ADD_TOTALS, INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 
 class PostgreSQL(Statements):
@@ -21,6 +22,8 @@ class PostgreSQL(Statements):
     clock = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
     moments = ("float8", "timestamptz")
     one_of = "= ANY(%(keys)s::text[])"
+    # Django's session has the time zone of its datetimes.
+    days = ("FLOOR({} / 86400)::int", "({}::date - DATE '1970-01-01')")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -47,6 +50,13 @@ class PostgreSQL(Statements):
             WHERE {{points}}.id = taken.id
             RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
         """)
+        # An array, because a subquery with a limit may run more than once.
+        old = f"SELECT id FROM {{points}} WHERE {OLD} LIMIT {PRUNE_STEP} FOR UPDATE SKIP LOCKED"
+        self._pruning = self._text(f"""
+            WITH old AS (DELETE FROM {{points}} WHERE id = ANY(ARRAY({old})) RETURNING *),
+                kept AS ({INSERT_TOTALS} {select_kept("old")} {ADD_TOTALS})
+            SELECT COUNT(*) FROM old
+        """)
 
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
         connection.change(self.add, {"rows": _to_json(rows), **now})
@@ -56,6 +66,10 @@ class PostgreSQL(Statements):
 
     def claim(self, connection: Connection, values: Values) -> list[Row]:
         return connection.rows(self.claiming, values)
+
+    def prune(self, connection: Connection, values: Values) -> int:
+        [(count,)] = connection.rows(self._pruning, values)
+        return int(count)
 
     def _text(self, template: str) -> str:
         return template.format(**self._words)

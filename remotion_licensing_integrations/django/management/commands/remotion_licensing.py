@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from contextlib import redirect_stderr, redirect_stdout
-from typing import Any, TextIO, cast
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -42,7 +44,11 @@ class Command(BaseCommand):
             recorder = get_recorder()
         except LicensingError as error:
             raise CommandError(str(error), returncode=2) from error
-        with redirect_stdout(cast("TextIO", self.stdout)), redirect_stderr(cast("TextIO", self.stderr)):
+        # Not to Django's wrappers of them, which end each part of a line.
+        streams = [options.get("stdout") or sys.stdout, options.get("stderr") or sys.stderr]
+        if options["no_color"]:
+            os.environ["NO_COLOR"] = "1"
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
             status = run(argparse.Namespace(**options), recorder)
         if status:
             raise SystemExit(status)
