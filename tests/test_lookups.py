@@ -27,6 +27,9 @@ class Question:
         self.error: Exception | None = None
 
     def ask(self) -> int:
+        """
+        Answer.
+        """
         assert self.gate.wait(PATIENCE)
         self.now += self.takes
         self.number += 1
@@ -35,6 +38,9 @@ class Question:
         return self.number
 
     def lookup(self) -> Lookup[int]:
+        """
+        Return a lookup of this question.
+        """
         return Lookup(self.ask, fresh_for=2, kept_for=100, clock=lambda: self.now)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 #: The parts of a bar, from its bottom to its top; the last two are ours, not the licensing API's.
 KINDS: Final = ("billable", "development", "failed", "other", "open")
+OPEN: Final = "open"
 
 _BAR: Final = 0.72  # of the width that a day has
 _HEIGHT: Final = 100
@@ -23,7 +24,7 @@ def kind_of(state: str, classification: str | None) -> str:
     Return which of `KINDS` a point is.
     """
     if state != "registered":
-        return "open"
+        return OPEN
     return classification if classification in KINDS[:3] else "other"
 
 

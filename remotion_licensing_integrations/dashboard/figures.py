@@ -5,14 +5,14 @@ How many points the outbox has of this month, of today and of each of the last d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from .._support.charts import KINDS, Chart, kind_of
+from .._support.charts import KINDS, OPEN, Chart, kind_of
 from ..api import COUNTED_AS, Counted
-from ..outbox import Outbox
+from ..outbox import Outbox, State, Total, beginning
 
 DAYS: Final = 30
 
@@ -22,20 +22,8 @@ NAMES: Final = {
     "development": "development",
     "failed": "failed",
     "other": "other",
-    "open": "not registered",
+    OPEN: "not registered",
 }
-
-
-class Total(NamedTuple):
-    """
-    How many points of a day have this event, state and classification.
-    """
-
-    day: date
-    event: str
-    state: str
-    classification: str | None
-    number: int
 
 
 class Cell(NamedTuple):
@@ -105,6 +93,15 @@ class Figures:
     days: dict[date, Counter[str]]
     last: date
 
+    def add(self, total: Total, kind: str, month: date) -> None:
+        """
+        Add *total* to the windows that it lies in.
+        """
+        event, day = total.event or "", total.day or self.last
+        key = COUNTED_AS.get(event, event), kind
+        self.month[key] += total.number if day >= month else 0
+        self.today[key] += total.number if day >= self.last else 0
+
     def chart(self) -> Chart:
         """
         Return the chart of the last `DAYS` days.
@@ -115,29 +112,18 @@ class Figures:
 def read_figures(outbox: Outbox, now: datetime) -> Figures:
     """
     Count the points of *outbox*; days and months are those of UTC, as the API's are.
+
+    A registered point counts when it was registered, as for the API; in the chart, and for points that are not
+    registered, the moment at which it occurred counts.
     """
     today = now.astimezone(UTC).date()
-    month = today.replace(day=1)
+    month, first = today.replace(day=1), today - timedelta(days=DAYS - 1)
     figures = Figures(Counter(), Counter(), {}, today)
-    for total in _totals(outbox, min(month, today - timedelta(days=DAYS - 1))):
-        kind = kind_of(total.state, total.classification)
-        key = COUNTED_AS.get(total.event, total.event), kind
-        figures.days.setdefault(total.day, Counter())[kind] += total.number
-        if total.day >= month:
-            figures.month[key] += total.number
-        if total.day >= today:
-            figures.today[key] += total.number
+    for total in outbox.totals("day", "event", "classification", since=beginning(month), registered=True):
+        figures.add(total, kind_of(State.REGISTERED, total.classification), month)
+    for total in outbox.totals("day", "event", "state", "classification", since=beginning(min(month, first))):
+        kind = kind_of(total.state or "", total.classification)
+        figures.days.setdefault(total.day or today, Counter())[kind] += total.number
+        if kind == OPEN:
+            figures.add(total, kind, month)
     return figures
-
-
-def _totals(outbox: Outbox, first: date) -> Iterable[Total]:
-    counts = Counter(
-        (
-            stored.point.occurred_at.astimezone(UTC).date(),
-            stored.point.event,
-            stored.state.value,
-            stored.registration.classification if stored.registration else None,
-        )
-        for stored in outbox.list(limit=100_000)
-    )
-    return [Total(*key, number) for key, number in counts.items() if key[0] >= first]

@@ -125,10 +125,14 @@ class Observer:
         look = self._looks.ask(again=again).result()
         figures = self._figures.get(PATIENCE, again=again)
         of_month, of_today = reader.read(None, midnight, patience=PATIENCE)
-        windows = [] if figures is None else [
-            Window("month", f"{figures.last:%B %Y}", figures.last.replace(day=1), figures.month, of_month),
-            Window("today", "Today", figures.last, figures.today, of_today),
-        ]
+        windows = (
+            []
+            if figures is None
+            else [
+                Window("month", f"{figures.last:%B %Y}", figures.last.replace(day=1), figures.month, of_month),
+                Window("today", "Today", figures.last, figures.today, of_today),
+            ]
+        )
         deferred = look.counts.oldest_deferred
         return Overview(
             look=look,

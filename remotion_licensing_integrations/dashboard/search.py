@@ -15,9 +15,9 @@ from ..outbox import Outbox, State, StoredPoint
 from ..points import EVENTS
 
 SHOWN: Final = 50  # points on a page
-STEPS: Final = (SHOWN, 200, 1_000)  # numbers of points that a page may show
-EXPORTED: Final = 50_000  # points in a CSV file
-_LOOKED_AT: Final = 10_000  # points that a search looks at beyond those that it shows
+_PAGE: Final = 1_000  # points that are read at a time
+_DIGITS: Final = 19  # of the largest row, and one
+_MAX_PAGES: Final = 10  # pages that a search reads before it asks whether to go on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,33 +27,26 @@ class Search:
 
     Attributes:
         q: An idempotency key or its beginning, or a part of a host.
-        limit: How many points are shown.
+        below: Only points that were stored before the one with this row.
     """
 
     q: str = ""
     event: str = ""
     state: str = ""
-    limit: int = SHOWN
+    below: int | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Search:
         """
         Return the search of a query; what it cannot be is left out.
         """
-        event, state, limit = (values.get(name, "") for name in ("event", "state", "limit"))
+        event, state, below = (values.get(name, "") for name in ("event", "state", "below"))
         return cls(
             q=values.get("q", "").strip()[:300],
             event=event if event in EVENTS else "",
             state=state if state in list(State) else "",
-            limit=int(limit) if limit in map(str, STEPS) else SHOWN,
+            below=int(below) if below.isascii() and below.isdigit() and len(below) < _DIGITS else None,
         )
-
-    @property
-    def more(self) -> int | None:
-        """
-        The next larger number of points; `None` when there is none.
-        """
-        return next((step for step in STEPS if step > self.limit), None)
 
     def query(self, **changes: object) -> str:
         """
@@ -63,16 +56,28 @@ class Search:
         values = {name: value for name, value in (asdict(self) | changes).items() if value != defaults.get(name)}
         return f"?{urlencode(values)}" if values else "?"
 
+    @property
+    def is_plain(self) -> bool:
+        """
+        Whether everything is asked for.
+        """
+        return self.query(below=None) == "?"
+
+    def pages(self, outbox: Outbox, size: int = _PAGE) -> Iterator[Sequence[StoredPoint]]:
+        """
+        Yield the points that may meet the search, newest first; each page is read when it is asked for.
+        """
+        state, below = State(self.state) if self.state else None, self.below
+        while page := outbox.list(state, event=self.event or None, below=below, limit=size):
+            yield page
+            below = page[-1].row
+
     def matches(self, stored: StoredPoint) -> bool:
         """
-        Whether the point is one that is looked for.
+        Whether the point has the text that is looked for.
         """
-        point = stored.point
-        return (
-            self.event in ("", point.event)
-            and self.state in ("", stored.state)
-            and (not self.q or point.idempotency_key.startswith(self.q) or self.q.lower() in (point.host or "").lower())
-        )
+        point, q = stored.point, self.q
+        return not q or point.idempotency_key.startswith(q) or q.lower() in (point.host or "").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +86,38 @@ class Found:
     The points that were found, newest first.
 
     Attributes:
-        has_more: Whether there may be others.
+        below: The row from which on there may be more; `None` when there are none.
     """
 
     points: Sequence[StoredPoint]
-    has_more: bool
+    below: int | None
 
 
-def find(outbox: Outbox, search: Search, limit: int | None = None) -> Found:
+def find(outbox: Outbox, search: Search) -> Found:
     """
-    Return the latest points that meet *search*, at most *limit*, by default its own.
+    Return the latest points that meet *search*, at most `SHOWN`.
     """
-    limit = limit or search.limit
-    if search.q and (exact := outbox.get(search.q)) is not None:
-        return Found([exact] if search.matches(exact) else [], has_more=False)
-    is_plain = not search.q and not search.event
-    looked_at = limit + 1 if is_plain else limit + _LOOKED_AT
-    candidates = outbox.list(State(search.state) if search.state else None, limit=looked_at)
-    points = [stored for stored in candidates if search.matches(stored)]
-    return Found(points[:limit], len(points) > limit or len(candidates) == looked_at)
+    points: list[StoredPoint] = []
+    if (exact := outbox.get(search.q) if search.q else None) is not None:
+        is_one = search.state in ("", exact.state) and search.event in ("", exact.point.event)
+        return Found([exact] if is_one else [], None)
+    for number, page in enumerate(search.pages(outbox, _PAGE if search.q else SHOWN + 1), 1):
+        points += [stored for stored in page if search.matches(stored)]
+        if len(points) > SHOWN:
+            return Found(points[:SHOWN], points[SHOWN - 1].row)
+        if number == _MAX_PAGES:
+            return Found(points, page[-1].row)
+    return Found(points, None)
 
 
-def csv_lines(points: Sequence[StoredPoint]) -> Iterator[str]:
+def csv_lines(outbox: Outbox, search: Search) -> Iterator[str]:
     """
-    Yield the header and a line for each of *points*.
+    Yield the header and a line for each point that meets *search*.
     """
     write = csv_writer()
     yield write(COLUMNS)
-    for stored in points:
-        values: dict[str, Any] = stored.to_json()
-        values["last_error"] = mask(stored.last_error or "")
-        yield write(values[name] for name in COLUMNS)
+    for page in search.pages(outbox):
+        for stored in filter(search.matches, page):
+            values: dict[str, Any] = stored.to_json()
+            values["last_error"] = mask(stored.last_error or "")
+            yield write(values[name] for name in COLUMNS)

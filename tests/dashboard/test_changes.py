@@ -9,7 +9,6 @@ import logging
 import pytest
 
 from remotion_licensing_integrations.outbox import State
-
 from tests.dashboard._points import REFUSED, add, new_point
 from tests.dashboard._reading import text_of, token_of
 

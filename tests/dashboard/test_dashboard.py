@@ -5,7 +5,10 @@ Who sees the dashboard, and what it shows.
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -16,10 +19,9 @@ from starlette.responses import RedirectResponse
 from starlette.websockets import WebSocketDisconnect
 
 from remotion_licensing_integrations import UsageRecorder, set_default_recorder
-from remotion_licensing_integrations.dashboard import overview, usage_dashboard
+from remotion_licensing_integrations.dashboard import overview, search, usage_dashboard
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
-
 from tests.dashboard._points import KEY, PRIVATE_KEY, REFUSED, add, add_month, new_point, register
 from tests.dashboard._reading import keys_of, table_of, text_of
 
@@ -39,12 +41,19 @@ async def ayes(_: Request) -> bool:
     return True
 
 
+def later(request: Request) -> Awaitable[bool]:
+    return ayes(request)
+
+
 class Gate:
     """
     An instance that must be awaited, as dependencies of frameworks may be.
     """
 
     async def __call__(self, request: Request) -> bool:
+        """
+        Let one person in.
+        """
         return request.headers.get("x-user") == "ada"
 
 
@@ -76,7 +85,7 @@ def test_a_bad_limit_is_refused(limit):
         (yes, 200),
         (ayes, 200),
         (partial(ayes), 200),
-        (lambda request: ayes(request), 200),
+        (later, 200),
         (Gate(), 403),
         (no, 403),
         (lambda _: None, 403),
@@ -193,7 +202,7 @@ def test_the_default_recorder_is_found(outbox, make_recorder, open_client):
 
 def test_the_figures_are_those_of_the_outbox(client, outbox):
     """
-    This month and today, by event and classification.
+    Those of the month and of today, by event and classification.
     """
     first = NOW.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     add(outbox, "a", register(), occurred_at=NOW)
@@ -307,7 +316,10 @@ def test_the_limit_is_shown_without_the_api(open_client, outbox, sandbox):
         (lambda outbox: add(outbox, "a", lambda claimed: claimed.reject(REFUSED)), "Some usage points need a person"),
         (lambda outbox: add(outbox, "a", succeeded=None, occurred_at=NOW - timedelta(days=2)), "has its work ended?"),
         (lambda outbox: add(outbox, "a", lambda claimed: claimed.reject(REFUSED)), f"1 × {REFUSED}"),
-        (lambda outbox: add(outbox, "a", lambda claimed: claimed.reschedule(9, "HTTP 503: away")), "1 × HTTP 503: away"),
+        (
+            lambda outbox: add(outbox, "a", lambda claimed: claimed.reschedule(9, "HTTP 503: away")),
+            "1 × HTTP 503: away",
+        ),
         (lambda outbox: outbox.pause("host-1", "HTTP 401: Invalid API key", 300), "by host-1, tries again at"),
         (lambda outbox: add(outbox, "a", occurred_at=NOW - timedelta(hours=3)), "the oldest since 3 hours"),
         (lambda outbox: add(outbox, "a") or outbox.claim(1, lease=60), "1 being sent"),
@@ -468,16 +480,40 @@ def test_points_are_found(client, searched, query, found, path):
     assert keys == found
 
 
-def test_many_points_are_shown_on_demand(client, outbox):
+def test_many_points_have_pages(client, outbox):
     """
-    Fifty at first.
+    Fifty on each, none twice and none left out.
     """
-    outbox.add([new_point(str(number)) for number in range(60)])
+    outbox.add([new_point(f"k-{number}") for number in range(120)])
+    found, query = [], "?"
+    while query:
+        page = client.get(f"/usage/{query}").text
+        found.append(keys_of(page))
+        query = "".join(re.findall(r'href="([^"]*)">Older</a>', page))
 
-    first, second = (client.get("/usage/", params=query).text for query in ({}, {"limit": "200"}))
+    assert [len(keys) for keys in found] == [50, 50, 20]
+    assert len({key for keys in found for key in keys}) == 120
+    assert ">Latest</a>" in page
 
-    assert (len(keys_of(first)), len(keys_of(second))) == (50, 60)
-    assert ("Show up to 200" in first, "Show up to" in second) == (True, False)
+
+def test_a_search_goes_on_where_it_has_ended(client, outbox, monkeypatch):
+    """
+    It looks at a bounded number of points, and says when there are more.
+    """
+    monkeypatch.setattr(search, "_PAGE", 10)
+    monkeypatch.setattr(search, "_MAX_PAGES", 2)
+    outbox.add([new_point("old", host="https://old.example"), *(new_point(f"k-{number}") for number in range(29))])
+    first = client.get("/usage/?q=old.example").text
+    second = client.get("/usage/" + html.unescape(re.findall(r'href="([^"]*)">Search older points', first)[0])).text
+
+    assert (keys_of(first), keys_of(second)) == ([], ["old"])
+
+
+def test_a_bad_page_is_the_latest(client, searched):
+    """
+    Whatever stands in the address.
+    """
+    assert [len(keys_of(client.get(f"/usage/?below={below}").text)) for below in ("x", "-1", "9" * 30, "²")] == [3] * 4
 
 
 def test_a_count_leads_to_its_points(client, searched):
