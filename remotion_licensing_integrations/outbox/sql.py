@@ -114,7 +114,7 @@ class SQLOutbox(Outbox):
         return to_wait(first, last, now)
 
     def counts(self) -> Counts:
-        return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
+        return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         sql = self._statements.select("idempotency_key = %(key)s::text")
@@ -190,7 +190,7 @@ class SQLOutbox(Outbox):
         if until is not None:
             values |= {"until": encode(until), "end": first_day(until)}
         sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
-        return to_totals(by, self._connection.rows(sql, values))
+        return to_totals(by, self._connection.scan(sql, values))
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()
