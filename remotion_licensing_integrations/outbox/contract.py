@@ -117,6 +117,14 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        """
+        Make held points with these keys registered, without a classification: the API has counted them.
+
+        They count as registered when they were first sent. Returns how many.
+        """
+
+    @abstractmethod
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         """
         Delete for good, in one step, the points with these keys that are in one of *states*.
@@ -161,6 +169,12 @@ class Outbox(ABC):
     def count_old(self, older_than: float) -> int:
         """
         Count the points that `prune` would delete.
+        """
+
+    @abstractmethod
+    def oldest(self) -> datetime | None:
+        """
+        Return when the oldest point occurred, or of a pruned one the beginning of its day; `None` without points.
         """
 
     @abstractmethod

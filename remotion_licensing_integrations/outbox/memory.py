@@ -177,6 +177,16 @@ class MemoryOutbox(Outbox):
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
 
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        now = self._clock()
+        with _lock:
+            held = self._keys(idempotency_keys, State.HELD)
+            for key in held:
+                row = self._rows[key]
+                row.state, row.last_error, row.registration = State.REGISTERED, None, Registration(None, None)
+                row.due = now if row.unanswered_since is None else row.unanswered_since
+            return len(held)
+
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         with _lock:
             found = self._keys(idempotency_keys, *states)
@@ -211,6 +221,11 @@ class MemoryOutbox(Outbox):
         with _lock:
             groups = [*((_group(row), 1) for row in self._rows.values()), *self._pruned.items()]
         return add_up(groups, by, since=since, until=until, registered=registered)
+
+    def oldest(self) -> datetime | None:
+        with _lock:
+            moments = [row.point.occurred_at.timestamp() for row in self._rows.values()]
+            return to_moment(min([*moments, *(group.occurred for group in self._pruned)], default=None))
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         now, name = self._clock(), to_storable(deliverer) or ""

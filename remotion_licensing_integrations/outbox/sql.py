@@ -29,7 +29,7 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
-from .totals import Dimension, Total, first_day, to_totals
+from .totals import Dimension, Total, beginning, first_day, to_day, to_totals
 from .values import (
     DISCARDABLE,
     MAX_DELAY,
@@ -50,6 +50,8 @@ _CONDITIONS: Final = {
     "before": "occurred_at < %(before)s::{moment}",
     "below": "id < %(below)s::bigint",
 }
+#: States that most points may be in. The index of states would make a database sort all of them to find the latest.
+_MANY: Final = (State.PENDING, State.REGISTERED)
 _PRUNE_PAUSE: Final = 0.005  # seconds between two steps, in which writers get their turn
 
 
@@ -146,7 +148,10 @@ class SQLOutbox(Outbox):
             **{name: self._connection.encode(moment) for name, moment in moments.items() if moment is not None},
             **({} if below is None else {"below": below}),
         }
-        sql = self._statements.select(*(_CONDITIONS[name] for name in values))
+        conditions = [_CONDITIONS[name] for name in values]
+        if state in _MANY:
+            conditions[0] = f"{{unindexed}}{conditions[0]}"
+        sql = self._statements.select(*conditions)
         rows = self._connection.rows(sql, {**values, "limit": limit, **self._now()})
         return to_stored_points(rows, self._connection.decode)
 
@@ -154,6 +159,9 @@ class SQLOutbox(Outbox):
         if idempotency_keys is None:
             return self._connection.change(self._statements.retry, self._now())
         return self._change_keys(self._statements.retry, idempotency_keys)
+
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        return self._change_keys(self._statements.confirm, idempotency_keys)
 
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         discarded = self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
@@ -191,6 +199,11 @@ class SQLOutbox(Outbox):
             values |= {"until": encode(until), "end": first_day(until)}
         sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
         return to_totals(by, self._connection.scan(sql, values))
+
+    def oldest(self) -> datetime | None:
+        [(moment, day)] = self._connection.rows(self._statements.oldest, {})
+        moments = [] if moment is None else [self._connection.decode(moment)]
+        return min([*moments, *([] if day is None else [beginning(to_day(day))])], default=None)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()

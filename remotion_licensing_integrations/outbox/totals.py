@@ -63,7 +63,7 @@ def to_totals(by: Sequence[Dimension], rows: Iterable[Sequence[Any]]) -> Sequenc
 def _read(name: Dimension, value: Any) -> Any:
     match name:
         case "day":
-            return _EPOCH + timedelta(days=int(value))
+            return to_day(value)
         case "unanswered":
             return bool(value)
         case _:
@@ -121,6 +121,13 @@ def add_up(
         if first <= moment < end and (not registered or group.state == State.REGISTERED)
     ]
     return to_totals(by, rows)
+
+
+def to_day(number: int) -> date:
+    """
+    Return the day of a *number* counted from 1970 on.
+    """
+    return _EPOCH + timedelta(days=int(number))
 
 
 def first_day(moment: datetime) -> int:

@@ -70,6 +70,42 @@ def test_list_of_what_occurred_before(outbox):
     assert keys(outbox.list(before=moment(2), limit=1)) == ["open"]
 
 
+def test_list_by_conditions(outbox):
+    """
+    Points can be listed by event, host, classification and moment, and by several of these.
+    """
+    outbox.add([point("a", host="https://a.example"), point("b", event="web-render", occurred_at=moment(60))])
+    outbox.update([claimed.register(REGISTRATION) for claimed in claim(outbox)])
+    outbox.add([point("c", event="web-render", host="https://a.example", occurred_at=moment(120))])
+
+    assert [
+        keys(outbox.list(**conditions))
+        for conditions in (
+            {"event": "web-render"},
+            {"host": "https://a.example"},
+            {"classification": "billable"},
+            {"since": moment(60)},
+            {"event": "web-render", "host": "https://a.example", "since": moment(60), "before": moment(121)},
+            {"state": State.REGISTERED, "event": "web-render", "classification": "billable", "before": moment(61)},
+            {"classification": "development"},
+            {"host": "100 % '"},
+        )
+    ] == [["c", "b"], ["c", "a"], ["b", "a"], ["c", "b"], ["c"], ["b"], [], []]
+
+
+def test_list_reads_on(outbox):
+    """
+    What follows a point is read on with its row, whatever was added or deleted in between.
+    """
+    bring(outbox, State.HELD, *(f"key-{index}" for index in range(5)))
+    *_, last = outbox.list(limit=2)
+    outbox.add([point("new")])
+    outbox.discard(["key-3"])
+
+    assert keys(outbox.list(below=last.row, limit=2)) == ["key-2", "key-1"]
+    assert keys(outbox.list(State.HELD, below=last.row)) == ["key-2", "key-1", "key-0"]
+
+
 @pytest.mark.parametrize("key", ["", "unknown", "é", "\ud800", "\0"])
 def test_get_unknown(outbox, key):
     """
@@ -90,8 +126,19 @@ def test_prune(outbox, clock):
     bring(outbox, State.REGISTERED, "young")
     outbox.add([point("pending")])
 
+    assert [outbox.count_old(100), outbox.count_old(99)] == [0, 1]
     assert [outbox.prune(100), outbox.prune(99), outbox.prune(99)] == [0, 1, 0]
     assert keys(outbox.list()) == ["pending", "young", "deferred", "held", "rejected"]
+
+
+def test_prune_says_how_far_it_is(outbox):
+    """
+    Who waits for the end of pruning hears of its steps.
+    """
+    steps = []
+    bring(outbox, State.REGISTERED, "a", "b")
+
+    assert outbox.prune(-1, on_step=steps.append) == sum(steps) == 2
 
 
 def test_pruned_key_is_forgotten(outbox):

@@ -112,6 +112,7 @@ class Stores(RuleBasedStateMachine):
         """
         As many points are deleted.
         """
+        assert self.model.count_old(seconds) == self.store.count_old(seconds)
         assert self.model.prune(seconds) == self.store.prune(seconds)
 
     @rule(deliverer=st.sampled_from("ab"), seconds=SECONDS)

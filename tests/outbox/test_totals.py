@@ -252,3 +252,31 @@ def test_processes_prune_at_once(url):
     deleted, counted = _programs.run("prune_at_once", url, 4, 6_000)[-1]
 
     assert (deleted, counted) == (0, 6_000)
+
+
+def test_oldest_point(outbox, clock):
+    """
+    The oldest point is known, as a pruned one by its day.
+    """
+    before = outbox.oldest()
+    register(outbox, point("a"), point("b", occurred_at=moment(-DAY)))
+    oldest = outbox.oldest()
+    clock.now += 1
+    outbox.prune(0)
+    outbox.add([point("c")])
+
+    assert (before, oldest, outbox.oldest()) == (None, moment(-DAY), beginning(TODAY - timedelta(days=1)))
+
+
+def test_confirm(outbox, clock):
+    """
+    Held points that the API has counted are registered since they were first sent, others stay as they are.
+    """
+    bring(outbox, State.HELD, "a", "b")
+    bring(outbox, State.REJECTED, "c")
+    clock.now += EVENING
+
+    assert outbox.confirm(["a", "c", "unknown"]) == 1
+    assert [outbox.get(key).state for key in "abc"] == [State.REGISTERED, State.HELD, State.REJECTED]
+    assert (outbox.get("a").registration, outbox.get("a").last_error) == (Registration(None, None), None)
+    assert count(outbox, "day", registered=True) == {(TODAY,): 1}

@@ -77,12 +77,14 @@ class Statements(ABC):
     Attributes:
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
+        unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
         one_of: The condition behind a column that must be one of the parameter `keys`.
         days: The number of the day of a moment in epoch seconds, and of a date and time.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
+    unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
     days: ClassVar[tuple[str, str]] = ("", "")
 
@@ -95,6 +97,7 @@ class Statements(ABC):
             "now": "%(now)s::float8" if clocked else self.clock,
             "occurred_day": occurred_day,
             "due_day": due_day,
+            "unindexed": self.unindexed,
         }
         self.next_due = self._text("""
             SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
@@ -112,6 +115,11 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        self.confirm = self._text("""
+            UPDATE {points} SET state = 'registered', due = COALESCE(unanswered_since, {now}), last_error = NULL
+            WHERE state = 'held'
+        """)
+        self.oldest = self._text("SELECT (SELECT MIN(occurred_at) FROM {points}), (SELECT MIN(day) FROM {totals})")
         self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}

@@ -41,6 +41,7 @@ class SQLite(Statements):
     Rows are sent as parameters; the clock is this machine's.
     """
 
+    unindexed = "+"
     days = (
         "CAST({} / 86400 AS INTEGER)",
         "COALESCE(CAST(julianday(SUBSTR({}, 1, 10)) - 2440587.5 AS INTEGER), 0)",
