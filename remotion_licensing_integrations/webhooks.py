@@ -37,6 +37,7 @@ WEBHOOK_COMMIT_WAIT: Final = 5.0
 
 OnWebhook = Callable[[dict[str, Any]], object]
 
+_MAX_SAID: Final = 100  # reasons in the log: the type that a webhook names is part of one
 _UNSIGNED: Final = "NO_SECRET_PROVIDED"
 _ENDINGS: Final[dict[object, Ending]] = {"success": "whole", "error": "failed", "timeout": "failed"}
 
@@ -131,7 +132,7 @@ class WebhookReceiver:
             msg = f"max_body: expected a number of bytes, got {max_body!r:.80}"
             raise ConfigurationError(msg)
         self.max_body = max_body
-        self._refused: set[str] = set()
+        self._said: set[str] = set()
 
     def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | WebhookAnswer:
         """
@@ -144,7 +145,7 @@ class WebhookReceiver:
         if not self._is_signed(body, signature):
             return self._refuse(401, "its signature is wrong")
         if mode == "demo":
-            return _ignore("it is a demo")
+            return self._ignore("it is a demo")
         return self._understand(body)
 
     def record(self, webhook: Webhook) -> WebhookAnswer:
@@ -176,22 +177,36 @@ class WebhookReceiver:
         webhook_type = payload.get("type")
         ending = _ENDINGS.get(webhook_type) if isinstance(webhook_type, str) else None
         if ending is None:
-            return _ignore(f"its type {webhook_type!r:.80} is unknown")
+            return self._ignore(f"its type {webhook_type!r:.80} is unknown")
         webhook = Webhook(payload=payload, ending=ending, point=_deferred_point(payload), key=_key(payload))
         if not (webhook.point or webhook.key):
             return self._refuse(400, "neither renderId nor customData says which render it is about")
         return webhook
 
     def _refuse(self, status: int, reason: str) -> WebhookAnswer:
-        # Any client can send such requests, so they must not fill the log.
-        if reason not in self._refused:
-            self._refused.add(reason)
+        if self._is_new(reason):
             logger.warning(
                 "A Remotion webhook was refused (logged once per reason): %s",
                 reason,
                 extra={"action": "webhook_refused"},
             )
         return WebhookAnswer(status, reason)
+
+    def _ignore(self, reason: str) -> WebhookAnswer:
+        if self._is_new(reason):
+            logger.warning(
+                "A Remotion webhook was ignored (logged once per reason): %s.",
+                reason,
+                extra={"action": "webhook_ignored"},
+            )
+        return WebhookAnswer(200)
+
+    def _is_new(self, reason: str) -> bool:
+        # Any client can send what is refused, and repeat a signed webhook that it has seen: neither must fill the log.
+        if reason in self._said or len(self._said) == _MAX_SAID:
+            return False
+        self._said.add(reason)
+        return True
 
     def _settlement(self, webhook: Webhook) -> Settlement:
         settlement = Settlement(find_recorder(self._recorder))
@@ -227,11 +242,6 @@ def _secret_bytes(secret: object) -> bytes:
         msg = f"secret: expected a non-empty string, as in remotion_webhook(secret); got {type(secret).__name__}"
         raise ConfigurationError(msg)
     return secret.encode(errors="surrogatepass")
-
-
-def _ignore(reason: str) -> WebhookAnswer:
-    logger.warning("A Remotion webhook was ignored: %s.", reason, extra={"action": "webhook_ignored"})
-    return WebhookAnswer(200)
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:

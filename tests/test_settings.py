@@ -334,6 +334,8 @@ def test_bad_url_hides_its_password(name: str, url: str) -> None:
         ("postgresql://token@db/usage", "postgresql://***@db/usage"),
         ("postgresql:///usage?user=me&password=pw&x=1", "postgresql:///usage?user=me&password=***&x=1"),
         ("mysql:///usage?user=me&passwd=pw", "mysql:///usage?user=me&passwd=***"),
+        ("mysql:///usage?a?password=pw&b=c?secret=pw", "mysql:///usage?a?password=***&b=c?secret=***"),
+        ("x" * 9_000, "x" * 9_000),
         ("sqlite:////srv/me:x@y.sqlite3", "sqlite:////srv/me:x@y.sqlite3"),
         ("memory://", "memory://"),
     ],

@@ -224,7 +224,7 @@ def test_unknown_type(kind: Any, caplog) -> None:
     """
     A type that does not say how the render ended is logged, and nothing else.
     """
-    assert read(payload(kind)) == WebhookAnswer(200)
+    assert read(payload(kind), WebhookReceiver(SECRET)) == WebhookAnswer(200)
     assert actions(caplog) == ["webhook_ignored"]
 
 
@@ -232,8 +232,20 @@ def test_demo(caplog) -> None:
     """
     A webhook of the test tool in Remotion's documentation is logged, and nothing else.
     """
-    assert read(payload(), mode="demo") == WebhookAnswer(200)
+    assert read(payload(), WebhookReceiver(SECRET), mode="demo") == WebhookAnswer(200)
     assert actions(caplog) == ["webhook_ignored"]
+
+
+def test_ignored_webhooks_do_not_fill_the_log(caplog) -> None:
+    """
+    A signed webhook that is sent again and again is logged once, and of very many types the first ones.
+    """
+    receiver = WebhookReceiver(SECRET)
+    for kind in map(str, range(1_000)):
+        read(payload(kind), receiver)
+        read(payload(), receiver, mode="demo")
+
+    assert len(caplog.records) == 100
 
 
 def test_unsigned_demo() -> None:

@@ -11,7 +11,8 @@ from typing import Final
 
 MASK: Final = "***"
 
-_ANY_KEY: Final = re.compile(r"\b(rm_[a-z]+_)[A-Za-z0-9]+")
+# No boundary before the known kinds: a key may follow an escape, such as the `\n` of a representation.
+_ANY_KEY: Final = re.compile(r"(rm_(?:pub|sec)_|\brm_[a-z]+_)[A-Za-z0-9]+")
 
 
 def mask(text: str, secrets: Iterable[str | None] = ()) -> str:
@@ -42,5 +43,5 @@ def _mask_userinfo(match: re.Match[str]) -> str:
 
 
 _SECRET_NAME: Final = re.compile(r"passwd|password|secret|token", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*)(?P<colon>:?).*@", re.DOTALL)
-_QUERY_SECRET: Final = re.compile(rf"([?&][^=&]*(?:{_SECRET_NAME.pattern})[^=&]*=)[^&]*", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"\A(?P<start>(?:[^:/@]*://)?+)(?!/)(?P<user>[^:@]*+)(?P<colon>:?).*@", re.DOTALL)
+_QUERY_SECRET: Final = re.compile(rf"([?&](?>[^?=&]*?(?:{_SECRET_NAME.pattern}))[^=&]*+=)[^&]*", re.IGNORECASE)

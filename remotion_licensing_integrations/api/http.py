@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .._support.masking import mask
+from .._support.masking import mask, mask_url
 from .._support.testrun import is_test_run
 from .._support.version import VERSION
 from ..errors import CertificateError, ConfigurationError, NoAnswerError, NotSentError, TransportError
@@ -79,8 +79,8 @@ class Connection:
         self._base_url = base_url
         self._deadline = Deadline(base_url, clock=clock)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=1)
-        self._transport = _check(base_url, transport, httpx.BaseTransport) or httpx.HTTPTransport(
-            **_network(base_url), limits=limits
+        self._transport = _check(base_url, transport, httpx.BaseTransport) or _reach(
+            base_url, functools.partial(httpx.HTTPTransport, limits=limits)
         )
 
     sleep = staticmethod(time.sleep)
@@ -126,8 +126,8 @@ class AsyncConnection:
     def __init__(self, base_url: str, timeout: float, transport: object = None) -> None:
         self.timeout = timeout
         self._base_url = base_url
-        self._transport = _check(base_url, transport, httpx.AsyncBaseTransport) or httpx.AsyncHTTPTransport(
-            **_network(base_url)
+        self._transport = _check(base_url, transport, httpx.AsyncBaseTransport) or _reach(
+            base_url, httpx.AsyncHTTPTransport
         )
 
     sleep = staticmethod(asyncio.sleep)
@@ -165,8 +165,17 @@ class AsyncConnection:
         await self._transport.aclose()
 
 
-def _network(base_url: str) -> dict[str, Any]:
-    return {"verify": _ssl_context(), "proxy": _proxy(base_url)}
+def _reach(base_url: str, make: Callable[..., _T]) -> _T:
+    verify, proxy = _ssl_context(), _proxy(base_url)
+    if proxy is None:
+        return make(verify=verify)
+    try:
+        return make(verify=verify, proxy=proxy)
+    except (httpx.InvalidURL, ValueError) as error:
+        # Without the library's error, which quotes a part of the URL: a password that is not percent-encoded looks like
+        # a port (tests/api/test_http.py::test_password_of_an_unusable_proxy).
+        msg = f"{base_url}: the proxy {mask_url(proxy)!r} cannot be used ({type(error).__name__})"
+        raise NotSentError(msg) from None
 
 
 def _proxy(base_url: str) -> str | None:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -51,9 +52,10 @@ _CLASSES: Final[dict[int, type[APIError]]] = {
 _NOT_JSON: Final = object()
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Request:
     """
-    A POST to the licensing API.
+    A POST to the licensing API. Its representation has no key: error trackers show the variables of each call.
 
     Attributes:
         path: Path below the base URL, from `/`.
@@ -63,9 +65,9 @@ class Request(NamedTuple):
     """
 
     path: str
-    body: bytes
+    body: bytes = field(repr=False)
     headers: Mapping[str, str]
-    secrets: tuple[str | None, ...] = ()
+    secrets: tuple[str | None, ...] = field(default=(), repr=False)
 
 
 class Answer(NamedTuple):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from .._support.log import logger
+from .._support.text import to_line
 from ..errors import (
     CertificateError,
     EndpointError,
@@ -75,7 +76,7 @@ class Judge:
         if isinstance(result, Registration):
             self._pace.succeed()
             return claimed.register(result)
-        error = f"{type(result).__name__}: {result}"
+        error = to_line(f"{type(result).__name__}: {result}")  # a server's words go to logs and terminals from here on
         if isinstance(result, RefusedError):
             return self._refused(claimed, error)
         trouble = self._trouble_of_all(result)

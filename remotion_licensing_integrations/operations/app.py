@@ -16,7 +16,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeVar
 
-from .._support.masking import mask
 from ..asgi import UsageMiddleware
 from ..errors import ConfigurationError
 from ..recording import UsageRecorder
@@ -159,7 +158,7 @@ def _call(name: str, work: Callable[[], T]) -> T:
     except (Exception, SystemExit) as error:
         *_, place = traceback.extract_tb(error.__traceback__)
         where = "" if "importlib" in place.filename else f" ({place.filename}:{place.lineno})"
-        msg = f"--app: {name!r} cannot be imported: {type(error).__name__}: {mask(str(error))}{where}"
+        msg = f"--app: {name!r} cannot be imported: {type(error).__name__}: {error}{where}"
         raise ConfigurationError(msg) from error
 
 

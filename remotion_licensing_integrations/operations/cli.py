@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final, ParamSpec
 
 from .._support.masking import mask
+from .._support.text import to_line
 from .._support.version import VERSION
 from ..errors import ConfigurationError, LicensingError
 from ..recording import UsageRecorder
@@ -110,7 +111,7 @@ def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
         return work(*args, **keywords)
     except LicensingError as error:
         # The message may contain a key, for instance one passed as a host.
-        sys.stderr.write(f"error: {mask(str(error))}\n")
+        sys.stderr.write(f"error: {to_line(mask(str(error)))}\n")
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED

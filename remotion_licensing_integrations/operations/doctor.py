@@ -48,6 +48,7 @@ def examine(recorder: UsageRecorder) -> list[Finding]:
         *_examine_host(recorder),
         *_examine_outbox(recorder),
         *_examine_spill(recorder),
+        *_examine_base_url(settings.base_url),
         _examine_api(settings.base_url),
         *_examine_packages(),
     ]
@@ -132,6 +133,15 @@ def _missing(outbox: Outbox) -> Finding:
         f"{outbox!r} does not exist yet; the first point creates it. If the app has recorded points, it uses another "
         f"outbox: see {ENVIRONMENT['outbox']}.",
     )
+
+
+def _examine_base_url(base_url: str) -> Iterable[Finding]:
+    if base_url.startswith("http:") and not is_local(base_url):
+        yield Finding(
+            "warning",
+            f"base_url is {base_url}: the licence key goes over the network in clear text, and anyone on the way can "
+            "answer. Use https://.",
+        )
 
 
 def _examine_api(base_url: str) -> Finding:

@@ -144,8 +144,8 @@ def list_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
         for number, page in enumerate(_pages(recorder, conditions, arguments.limit)):
             if not arguments.json:
                 write_points(page, heads=number == 0)
-            elif page:
-                write("\n".join(to_json(stored.to_json()) for stored in page))
+            else:
+                write(*(to_json(stored.to_json()) for stored in page))
             advance(len(page))
     return 0
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple, TextIO
 
+from .._support.text import to_line
 from ..outbox import ignore
 
 _GAP: Final = "  "
@@ -37,11 +38,11 @@ class Column(NamedTuple):
     is_cut: bool = False
 
 
-def write(line: str) -> None:
+def write(*lines: str) -> None:
     """
-    Print *line* and flush it.
+    Print *lines* and flush them; what a terminal would obey, in an error of a server for instance, is escaped.
     """
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write("".join(f"{to_line(line)}\n" for line in lines))
     sys.stdout.flush()
 
 
@@ -66,8 +67,7 @@ def answer(arguments: argparse.Namespace, facts: Mapping[str, object], *lines: s
     if arguments.json:
         write_json(facts)
     else:
-        for line in lines:
-            write(line)
+        write(*lines)
 
 
 def write_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, heads: bool = True) -> None:
@@ -97,7 +97,7 @@ def write_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     forms = [f"{{:{'>' if right else '<'}{width}}}" for right, width in zip(numeric, widths, strict=True)]
     form = _GAP.join(forms)
-    write("\n".join(form.format(*line).rstrip() for line in lines))
+    write(*(form.format(*line).rstrip() for line in lines))
 
 
 def to_text(value: object) -> str:
@@ -110,8 +110,7 @@ def to_text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    # A line break in a foreign text must not break the table.
-    return at(value) if isinstance(value, datetime) else " ".join(str(value).split())
+    return at(value) if isinstance(value, datetime) else to_line(str(value))
 
 
 def at(moment: datetime) -> str:

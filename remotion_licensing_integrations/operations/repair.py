@@ -23,6 +23,7 @@ from .output import answer, plural, progress
 
 _STUCK: Final = (State.REJECTED, State.HELD)
 _IMPORT_BATCH: Final = 500  # points in one transaction
+_MAX_REASON: Final = 300  # characters
 
 
 def pick(outbox: Outbox, keys: Sequence[str], *states: State) -> tuple[Sequence[UsagePoint], dict[str, str]]:
@@ -139,7 +140,7 @@ def import_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int
             try:
                 point = read_point(line.decode(errors="replace"))
             except ValueError as error:
-                unreadable[place] = str(error)
+                unreadable[place] = str(error)[:_MAX_REASON]
             else:
                 points += [] if point is None else [point]
             advance(len(line))

@@ -280,7 +280,8 @@ class File(ScannedFile):
 
     @contextmanager
     def _alone(self) -> Generator[None]:
-        lock = os.open(self._beside("-lock"), os.O_CREAT | os.O_RDONLY, 0o600)
+        # In a folder that others can write to, a link of theirs must not make us create a file elsewhere.
+        lock = os.open(self._beside("-lock"), os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield

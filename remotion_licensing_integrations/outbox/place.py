@@ -41,6 +41,13 @@ def examine_place(path: Path) -> Iterable[Finding]:
         )
     if file_system in _NETWORK:
         yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH:
+        yield Finding(
+            "warning",
+            f"{folder} is open to other users (mode {stat.S_IMODE(mode):o}), who can put a file or a link of theirs "
+            f"in the place of {path.name}: use a folder that only this user can write to.",
+        )
     for suffix in ("", "-wal", "-shm", "-lock"):
         file = Path(f"{path}{suffix}")
         if not file.exists():

@@ -106,7 +106,8 @@ def check_origin(field: str, value: object) -> str:
         return value
     guess = str(value).strip().lower().rstrip("/")
     guess = guess if "://" in guess else f"https://{guess}"
-    hint = f"; did you mean {guess!r}?" if is_origin(guess) else ""
+    # A licence key in the place of a host has the form of a name.
+    hint = f"; did you mean {guess!r}?" if is_origin(guess) and mask(guess) == guess else ""
     msg = f'{field}: {mask(repr(value)):.120} is not an origin like "https://myapp.com"{hint}'
     raise ConfigurationError(msg)
 

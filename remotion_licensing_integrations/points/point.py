@@ -50,7 +50,7 @@ def check_event(event: object) -> str:
     """
     if event in EVENTS:
         return str(event)
-    msg = f"event: {mask(repr(event))} is not one of {', '.join(map(repr, EVENTS))}"
+    msg = f"event: {mask(repr(event)):.80} is not one of {', '.join(map(repr, EVENTS))}"
     raise ConfigurationError(msg)
 
 
@@ -84,7 +84,7 @@ def check_flag(name: str, value: object) -> bool:
     """
     if isinstance(value, bool):
         return value
-    msg = f"{name}: expected True or False, got {value!r:.80}"
+    msg = f"{name}: expected True or False, got {mask(repr(value)):.80}"
     raise ConfigurationError(msg)
 
 

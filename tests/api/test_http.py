@@ -163,6 +163,33 @@ def test_proxy_of_the_environment(
 
 
 @SENDS
+@pytest.mark.parametrize("proxy", ["ftp://me:hunter2@proxy", "http://me:ter2/x@proxy"])
+def test_password_of_an_unusable_proxy(
+    proxy: str, post: Post, http: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    When the environment's proxy cannot be used, the error says so, and its password is in no line of the traceback.
+    """
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(NotSentError, match=r"the proxy '.*me:.*' cannot be used") as caught:
+        post(http, "http://api.invalid:8000")
+
+    assert "ter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@SENDS
+def test_key_in_the_variables_of_an_error(post: Post, http: ModuleType) -> None:
+    """
+    A traceback with the variables of each call, as error trackers make it, has no licence key.
+    """
+    with pytest.raises(NotSentError) as caught:
+        post(http, "http://127.0.0.1:1")
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+
+    assert KEY not in "".join(shown.format())
+
+
+@SENDS
 @pytest.mark.parametrize("exceptions", ["*", "127.0.0.1", "other.example,127.0.0.1:{port}"])
 def test_no_proxy(exceptions: str, post: Post, http: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """

@@ -4,6 +4,7 @@ What becomes of a usage point, outcome by outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from typing import Any
@@ -70,6 +71,20 @@ def test_free_license(rig) -> None:
     it.deliver()
 
     assert it.api.bodies[0]["apiKey"] is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_error_text_that_a_terminal_obeys(rig, caplog, status: int) -> None:
+    """
+    What a server says neither begins a line of a log, nor moves a terminal's cursor, in the log and in the outbox.
+    """
+    hostile = "a\nCRITICAL forged\r\x1b[2J\x9b1m\u202e\u2028b"
+    it = rig(answer(status, json.dumps({"success": False, "error": hostile}).encode()))
+    it.deliver()
+
+    said = [*caplog.messages, it.get().last_error, it.deliverer.pause_reason or ""]
+    assert all(text.isprintable() for text in said)
+    assert r"a\nCRITICAL forged\r\x1b[2J\x9b1m\u202e\u2028b" in it.get().last_error
 
 
 TRANSIENT = [

@@ -258,6 +258,21 @@ def test_list_shows_the_classification(run, outbox) -> None:
     assert run("list").out.split()[-3:] == ["succeeded", "1", "billable"]
 
 
+def test_list_prints_no_escape_sequences(run, outbox) -> None:
+    """
+    What a server has said is printed as text, one line for each point: a terminal does not obey it.
+    """
+    outbox.add([point("a"), point("b")])
+    one, two = outbox.claim(2, lease=60)
+    said = "a\nb\r\x1b[2J\x9b1m"
+    outbox.update([one.reject(said), two.register(Registration(billable=True, classification=said))])
+
+    ran = run("list")
+
+    assert [line.isprintable() for line in ran.out.split("\n")] == [True] * 3
+    assert ran.out.count(r"a\nb\r\x1b[2J\x9b1m") == 2
+
+
 def test_list_is_newest_first(run, outbox) -> None:
     """
     The point that was stored last is the first line.

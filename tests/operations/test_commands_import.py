@@ -16,6 +16,18 @@ from remotion_licensing_integrations.points.logline import LOG_MARK, log_point
 from tests.outbox._values import bring, point
 
 
+def test_import_of_a_line_that_a_terminal_obeys(run, log) -> None:
+    """
+    What is wrong with a line that an attacker may have written is said in one short line without escape sequences.
+    """
+    hostile = {**point("a").to_json(), "\x1b[2J" + "x" * 10_000: 1}
+    log.write_text(f"{LOG_MARK} {json.dumps(hostile)}\n")
+
+    ran = run("import", str(log))
+
+    assert (ran.status, len(ran.out) < 1_000, ran.out.replace("\n", "").isprintable()) == (1, True, True)
+
+
 def line_of(key: str, prefix: str = "") -> str:
     return f"{prefix}{LOG_MARK} {json.dumps(point(key).to_json())}"
 

@@ -125,6 +125,18 @@ def test_settings_that_are_fine(settings, look, outbox) -> None:
     assert look(**settings)["warning"] == []
 
 
+@pytest.mark.parametrize(
+    ("base_url", "warnings"), [("http://api.example", 1), ("https://api.example", 0), ("http://proxy:8000", 0)]
+)
+def test_licence_key_in_clear_text(base_url: str, warnings: int, look, outbox) -> None:
+    """
+    A public address without TLS is a warning, because the licence key is sent to it.
+    """
+    said = look(base_url=base_url)["warning"]
+
+    assert warnings == sum("goes over the network in clear text" in text for text in said)
+
+
 def test_outbox_can_be_used(look, outbox) -> None:
     """
     The outbox is named with the number of pending points.
@@ -271,6 +283,16 @@ def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
     found.chmod(mode)
 
     assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["warning"]
+
+
+def test_folder_open_to_others(look, outbox, file) -> None:
+    """
+    A folder in which any user can put a file, such as `/tmp`, is a warning.
+    """
+    file.parent.chmod(0o1777)
+
+    [warning] = look()["warning"]
+    assert warning.startswith(f"{file.parent} is open to other users (mode 1777)")
 
 
 def test_files_behind_a_link(look, outbox, file) -> None:

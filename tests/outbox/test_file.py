@@ -306,6 +306,18 @@ def test_link_to_the_file(outbox, path):
     assert keys(outbox.list()) == ["three", "two", "one"]
 
 
+def test_link_in_the_place_of_the_lock(outbox, path):
+    """
+    A link that another user has put beside the file creates nothing elsewhere.
+    """
+    elsewhere = path.with_name("elsewhere")
+    Path(f"{path}-lock").symlink_to(elsewhere)
+
+    with pytest.raises(OutboxError, match="cannot be created: Too many levels of symbolic links"):
+        outbox.add([point()])
+    assert not elsewhere.exists()
+
+
 def test_two_objects_of_one_process(outbox, path, caplog):
     """
     Two outboxes of one file in one process see each other, and one may close.

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 import pytest
@@ -466,6 +466,20 @@ def test_hopeless_value_has_no_hint() -> None:
         check_origin("host", "not a host")
 
     assert "did you mean" not in str(caught.value)
+
+
+KEY: Final = "rm_pub_4b0a1c2d3e4f"
+
+
+@pytest.mark.parametrize("key", [KEY, f"\n{KEY}", f"%20{KEY}"])
+def test_licence_key_instead_of_a_host(key: str) -> None:
+    """
+    A licence key in the place of a host is shown neither as the value nor in a hint.
+    """
+    with pytest.raises(ConfigurationError) as caught:
+        check_origin("host", key)
+
+    assert KEY.removeprefix("rm_pub_") not in str(caught.value)
 
 
 WORDS = (

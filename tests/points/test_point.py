@@ -216,11 +216,24 @@ def test_key_with_a_space_at_its_end() -> None:
         UsagePoint(**{**POINT, "idempotency_key": "render 1 "})
 
 
-def test_licence_key_in_the_wrong_place_is_masked() -> None:
+@pytest.mark.parametrize("field", ["event", "host", "succeeded", "is_still", "is_production", "idempotency_key"])
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_licence_key_in_the_wrong_place_is_masked(field: str, before: str) -> None:
     """
-    A licence key given as the event is not shown in the error.
+    A licence key given as another field is not shown in the error.
     """
+    bad = f"{before}rm_pub_4bZ0kQ" + ("" if field != "host" else "\n") + (" " if field == "idempotency_key" else "")
     with pytest.raises(ConfigurationError) as caught:
-        UsagePoint(**{**POINT, "event": "rm_pub_4bZ0kQ"})
+        UsagePoint(**{**POINT, field: bad})
 
     assert "4bZ0kQ" not in str(caught.value)
+
+
+def test_long_event_in_an_error() -> None:
+    """
+    A token from outside may name any event; the error that goes to the log shows its beginning only.
+    """
+    with pytest.raises(ConfigurationError) as caught:
+        UsagePoint(**{**POINT, "event": "x" * 100_000})
+
+    assert len(str(caught.value)) < 200

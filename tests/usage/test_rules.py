@@ -6,9 +6,12 @@ Rules that name endpoints by method and path.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -54,6 +57,52 @@ def test_match(method: str, path: str, event: str | None) -> None:
     options = EndpointRules(RULES).match(method, path)
 
     assert event == (options and options.event)
+
+
+@pytest.mark.parametrize(
+    ("path", "matches"),
+    [
+        ("/a.b.c", True),
+        ("/a..c", False),
+        ("/...", False),
+        ("/a.b", False),
+        ("/a.b.", False),
+        ("/.a.b.c", True),
+        ("/....", False),
+        ("/a.b.c.d", True),
+        ("/a/b.c.d", False),
+        ("/a.b.c/xx", True),
+        ("/a.b.c/x", False),
+        ("/a.b.c/x/y", False),
+    ],
+)
+def test_several_parameters_in_a_segment(path: str, matches: bool) -> None:
+    """
+    Each of several parameters in one segment stands for at least one character.
+    """
+    rules = EndpointRules({"GET /{a}.{b}.{c}": "cloud-render", "GET /{a}.{b}.{c}/{d}{e}": "cloud-render"})
+
+    assert matches is (rules.match("GET", path) is not None)
+
+
+@given(st.text("a./", max_size=12), st.lists(st.sampled_from(["{x}", ".", "a", "/", ".a"]), max_size=6))
+def test_rule_is_a_pattern(path: str, parts: list[str]) -> None:
+    """
+    A rule matches what a pattern of its parameters and literals matches.
+    """
+    pattern = "".join("[^/]+" if part == "{x}" else re.escape(part) for part in parts)
+    rules = EndpointRules({"GET /" + "".join(parts): "cloud-render"})
+
+    assert (rules.match("GET", f"/{path}") is not None) is (re.fullmatch(f"/{pattern}", f"/{path}") is not None)
+
+
+def test_path_that_nearly_matches_in_many_ways() -> None:
+    """
+    A path made to be matched in very many ways is decided in one pass: this test would take years otherwise.
+    """
+    rules = EndpointRules({"POST /{a}.{b}.{c}.{d}.zip": "cloud-render"})
+
+    assert rules.match("POST", "/" + "." * 65_536) is None
 
 
 def test_match_any_path() -> None:

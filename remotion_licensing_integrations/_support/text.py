@@ -1,0 +1,17 @@
+"""
+Makes foreign text safe to show.
+"""
+
+from __future__ import annotations
+
+
+def to_line(text: str) -> str:
+    """
+    Return *text* as one line in which everything that cannot be printed is written as an escape.
+
+    Fault: a server's answer has a line feed, which begins a line of a log that we did not write, or an escape sequence,
+    which a terminal obeys (tests/delivery/test_deliverer.py::test_error_text_that_a_terminal_obeys).
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
