@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from .._support.log import logger
+from ..errors import OutboxError
 from .connection import Row
 from .rows import POINT, PROGRESS
 from .sqlite import to_text, transact
@@ -21,7 +22,21 @@ from .totals import TOTAL
 
 SIDECARS: Final = ("-wal", "-shm")
 
+_MAGIC: Final = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, "The Database Header"
 _MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
+
+
+def refuse_stranger(file: Path) -> None:
+    """
+    Refuse a *file* that no outbox has opened before and that is no database: a wrong path must not move it away.
+
+    Raises:
+        OutboxError: It is such a file.
+    """
+    with suppress(FileNotFoundError), file.open("rb") as opened:
+        if opened.read(len(_MAGIC)) not in (_MAGIC, b""):
+            msg = f"outbox {file}: there is another file, which is no SQLite database; name another path"
+            raise OutboxError(msg)
 
 
 def set_aside(file: Path, error: sqlite3.Error) -> Path:

@@ -33,8 +33,8 @@ from typing import Final
 from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Row, Session, T, Values
-from .damage import SIDECARS, restore, set_aside
-from .place import examine_place
+from .damage import SIDECARS, refuse_stranger, restore, set_aside
+from .place import examine_place, prepare_place
 from .scanning import ScannedFile
 from .sql import SQLOutbox
 from .sqlite import (
@@ -53,7 +53,6 @@ from .values import Finding
 
 _LOCK_WAIT: Final = 5.0  # seconds
 _LOCK_POLL: Final = (0.0002, 0.008)  # seconds
-_MIN_FREE: Final = 1_048_576  # bytes; opening a WAL file on a full disk can kill the process with SIGBUS
 
 # One lock for all SQLite work of this process; a fork waits until it is free and gives the child a new one.
 _sqlite_lock = threading.RLock()
@@ -244,11 +243,9 @@ class File(ScannedFile):
         # SQLite, too, follows links before it names the files beside it.
         self._file = Path(os.path.realpath(self.path))
         self._wal = self._beside("-wal")
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = os.statvfs(self._file.parent)
-        if free.f_blocks and free.f_bavail * free.f_frsize < _MIN_FREE:  # a file system such as /proc has no blocks
-            msg = f"outbox {self.path}: the disk is full, less than 1 MB is free"
-            raise OutboxError(msg)
+        prepare_place(self._file)
+        if not self._beside("-lock").exists():
+            refuse_stranger(self._file)
         with self._alone():
             return self._opened_alone()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from ..errors import OutboxError
 from .values import Finding
 
 # File systems on which SQLite's shared memory does not reach the other users of a file.
@@ -20,6 +21,24 @@ _NETWORK: Final = frozenset(
 # File systems that end with their container or machine.
 _PASSING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
+
+
+_MIN_FREE: Final = 1_048_576  # bytes; opening a WAL file on a full disk can kill the process with SIGBUS
+
+
+def prepare_place(path: Path) -> None:
+    """
+    Create the folder of the file at *path*.
+
+    Raises:
+        OSError: It cannot be created.
+        OutboxError: The disk is full.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    free = os.statvfs(path.parent)
+    if free.f_blocks and free.f_bavail * free.f_frsize < _MIN_FREE:  # a file system such as /proc has no blocks
+        msg = f"outbox {path}: the disk is full, less than 1 MB is free"
+        raise OutboxError(msg)
 
 
 def examine_place(path: Path) -> Iterable[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -303,10 +304,23 @@ def test_damaged_file_opened_by_many(place):
     """
     Row 24: eight processes that find a damaged file set it aside once, and none its successor.
     """
+    with closing(SQLiteOutbox(place / "0.sqlite3")) as outbox:
+        outbox.open()
     (place / "0.sqlite3").write_text("no database\n" * 1000)
 
     assert _programs.run("open_at_once", 8, place / "0.sqlite3")[-1] == 0
     assert len(list(place.glob("*.corrupt-*"))) == 1
+
+
+def test_file_of_another_program(place):
+    """
+    A file that was never an outbox and is no database is refused, and stays where and what it is.
+    """
+    (place / "app.conf").write_text("secret = yes\n")
+
+    with closing(SQLiteOutbox(place / "app.conf")) as outbox, pytest.raises(OutboxError, match="no SQLite database"):
+        outbox.add([point()])
+    assert [(file.name, file.read_text()) for file in place.iterdir()] == [("app.conf", "secret = yes\n")]
 
 
 def test_damaged_wal(path, outbox):
