@@ -146,3 +146,29 @@ def test_an_error_is_an_answer(question):
 
     with pytest.raises(ZeroDivisionError):
         question.lookup().get(PATIENCE)
+
+
+def test_a_forked_child_asks_for_itself(question, monkeypatch):
+    """
+    The thread that the parent has asked does not run there.
+    """
+    lookup = question.lookup()
+    question.gate.clear()
+    lookup.ask()
+    monkeypatch.setattr("remotion_licensing_integrations._support.lookups.os.getpid", lambda: -1)
+    question.gate.set()
+
+    assert lookup.get(PATIENCE) is not None
+
+
+def test_a_system_without_threads_has_answers(question, monkeypatch):
+    """
+    Who asks waits for them then.
+    """
+
+    def refuse(*_, **__):
+        raise RuntimeError
+
+    monkeypatch.setattr("remotion_licensing_integrations._support.lookups.threading.Thread", refuse)
+
+    assert question.lookup().get(0) == 1

@@ -4,6 +4,7 @@ A slow question, asked from a thread and waited for briefly, so that a page is n
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Lookup(Generic[_T]):
         self._kept_for = kept_for
         self._clock = clock
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._asked: Future[_T] | None = None
         self._known: tuple[Future[_T], float, float] | None = None  # until when it is fresh, and until when it is kept
 
@@ -47,13 +49,19 @@ class Lookup(Generic[_T]):
         Return the future of a fresh answer; *again* asks even when there is one.
         """
         with self._lock:
+            if self._pid != os.getpid():
+                # The thread that was asked is the parent's, and will not answer here.
+                self._pid, self._asked = os.getpid(), None
             if self._asked is not None:
                 return self._asked
             if not again and self._known is not None and self._clock() < self._known[1]:
                 return self._known[0]
             future = self._asked = Future[_T]()
+        try:
             threading.Thread(target=self._run, args=(future,), name="remotion-usage-lookup", daemon=True).start()
-            return future
+        except RuntimeError:  # the system allows no more threads
+            self._run(future)
+        return future
 
     def get(self, patience: float, *, again: bool = False) -> _T | None:
         """

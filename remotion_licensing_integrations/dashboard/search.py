@@ -120,4 +120,4 @@ def csv_lines(outbox: Outbox, search: Search) -> Iterator[str]:
         for stored in filter(search.matches, page):
             values: dict[str, Any] = stored.to_json()
             values["last_error"] = mask(stored.last_error or "")
-            yield write(values[name] for name in COLUMNS)
+            yield write(values.get(name) for name in COLUMNS)

@@ -19,13 +19,13 @@ from .sqlite import SQLiteSession, connect, error_code
 
 # Held during a scan, and by a fork. Of all files together: scans are rare, and one at a time is kind to the disk.
 _lock = threading.Lock()
-_scanning: sqlite3.Connection | None = None
+_scanning: set[sqlite3.Connection] = set()
 
 
 def _stop_scan() -> None:
     # The scan that is ended so begins anew after the fork.
     while not _lock.acquire(timeout=0.01):
-        if (connection := _scanning) is not None:
+        for connection in [*_scanning]:
             with suppress(sqlite3.Error):  # it has ended by itself
                 connection.interrupt()
 
@@ -60,12 +60,11 @@ class ScannedFile(Connection):
 
 
 def _scan(path: Path, sql: str, values: Values) -> list[Row]:
-    global _scanning  # noqa: PLW0603 - the connection that a fork ends
     with _lock, closing(connect(path)) as connection:
-        _scanning = connection
+        _scanning.add(connection)
         try:
             # Closed by hand: a cursor that the traceback of an interrupt keeps would keep the file open in a fork.
             with closing(connection.cursor()) as cursor:
                 return SQLiteSession(cursor).rows(sql, values)
         finally:
-            _scanning = None
+            _scanning.remove(connection)

@@ -329,6 +329,7 @@ def test_the_csv_has_a_point_in_a_row(viewer):
             "is_still": "false",
             "is_production": "true",
             "occurred_at": "2026-11-22T12:00:00+00:00",
+            "label": "",
             "state": "registered",
             "attempts": "1",
             "billable": "true",

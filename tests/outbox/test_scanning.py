@@ -28,13 +28,12 @@ warnings.simplefilter("ignore")
 outbox = SQLiteOutbox(sys.argv[1])
 outbox.open()
 threading.Thread(target=outbox._file.scan, args=({ENDLESS!r}, {{}}), daemon=True).start()
-while scanning._scanning is None:
+while not scanning._scanning:
     time.sleep(0.001)
 if (child := os.fork()) == 0:
     outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True)])
-    os._exit(outbox.counts().pending - 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-os._exit(0)
+    sys.exit(outbox.counts().pending - 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
