@@ -124,9 +124,9 @@ class RefusingOutbox(MemoryOutbox):
         self._check("add")
         super().add(points)
 
-    def claim(self, limit: int, *, lease: float) -> Any:
+    def claim(self, limit: int, **options: Any) -> Any:
         self._check("claim")
-        return super().claim(limit, lease=lease)
+        return super().claim(limit, **options)
 
     def update(self, changes: Any) -> int:
         self._check("update")

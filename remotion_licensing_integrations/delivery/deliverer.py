@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ..errors import OutboxError
 from ..outbox import Change, Outbox, State, ignore
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 from .courtesy import Courtesy
 from .pace import Pace
 from .senders import SenderPool
@@ -34,9 +34,11 @@ class Deliverer:
     """
     Registers the points of *outbox* with the licensing API, up to `settings.concurrency` at a time.
 
-    It keeps sender threads with open connections until `close()`.
+    It keeps sender threads with open connections until `close()`. Points for a licence key that it does not have stay
+    in the outbox.
 
     Args:
+        keys: Defaults to those that *settings* name.
         transport: Replaces the network in tests.
         monotonic: Clock of pauses and time limits, in seconds.
         clock: The current time in epoch seconds.
@@ -49,6 +51,7 @@ class Deliverer:
         outbox: Outbox,
         settings: Settings,
         *,
+        keys: LicenseKeys | None = None,
         transport: Any = None,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
@@ -60,7 +63,8 @@ class Deliverer:
         self._settings = settings
         self._monotonic = monotonic
         self._clock = clock
-        self._senders = SenderPool(settings, transport, clock=clock)
+        self._keys = LicenseKeys(settings) if keys is None else keys
+        self._senders = SenderPool(settings, self._keys, transport, clock=clock)
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
@@ -83,6 +87,15 @@ class Deliverer:
         Why delivery is paused, or `None`.
         """
         return self._pace.reason
+
+    def next_due(self) -> float | None:
+        """
+        Return the seconds until a point is due that this deliverer sends, or `None`.
+
+        Raises:
+            OutboxError: The store refuses.
+        """
+        return self._outbox.next_due(self._keys.fingerprints)
 
     @property
     def pause_seconds(self) -> float:
@@ -164,7 +177,9 @@ class Deliverer:
         if self._in_flight > stock // 2 or self._pace.seconds:
             return False
         begin_by = self._clock() + self._settings.lease - self._settings.timeout
-        claimed = self._outbox.claim(stock - self._in_flight, lease=self._settings.lease)
+        claimed = self._outbox.claim(
+            stock - self._in_flight, lease=self._settings.lease, fingerprints=self._keys.fingerprints
+        )
         unsafe = {point: change for point in claimed if (change := self._judge.hold_unsafe(point)) is not None}
         self._changes += unsafe.values()
         self._oldest = min((point.point.occurred_at.timestamp() for point in claimed), default=math.inf)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..api import LicensingClient
 from ..outbox import ClaimedPoint
 from ..points import Registration
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 
 #: The API's answer to a point, the error instead of it, or `None` when the point was not sent.
 Result = Registration | Exception | None
@@ -30,8 +30,9 @@ class SenderPool:
     a process alive.
     """
 
-    def __init__(self, settings: Settings, transport: Any, *, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, keys: LicenseKeys, transport: Any, *, clock: Callable[[], float]) -> None:
         self._settings = settings
+        self._keys = keys
         self._transport = transport
         self._clock = clock
         self._tasks: queue.SimpleQueue[tuple[ClaimedPoint, float] | None] = queue.SimpleQueue()
@@ -109,7 +110,7 @@ class SenderPool:
 
     def _connect(self) -> LicensingClient:
         return LicensingClient(
-            self._settings.wire_key,
+            self._keys.wire_key,
             base_url=self._settings.base_url,
             timeout=self._settings.timeout,
             max_attempts=1,

@@ -93,7 +93,7 @@ class Worker:
     def _next_wait(self) -> float:
         if self._deliverer.pause_seconds:
             return self._deliverer.pause_seconds
-        due = self._outbox.next_due()
+        due = self._deliverer.next_due()
         wait = POLL * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes, no secret
         return max(_MIN_WAIT, wait if due is None else min(wait, due))
 

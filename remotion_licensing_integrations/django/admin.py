@@ -45,6 +45,7 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
         "state_label",
         "event",
         "host",
+        "label",
         "classification",
         "succeeded",
         "attempts",
@@ -52,8 +53,8 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     )
     list_filter = ("state", "event", "classification", "succeeded")
     # Compared from the start and with case, so that an index serves the search for a key.
-    search_fields = ("idempotency_key__startswith", "host")
-    search_help_text = _("Search by host or by the beginning of an idempotency key.")
+    search_fields = ("idempotency_key__startswith", "host", "label")
+    search_help_text = _("Search by host, label or the beginning of an idempotency key.")
     date_hierarchy = "occurred_at"
     ordering = ("-pk",)
     show_full_result_count = False
@@ -61,7 +62,12 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
     fieldsets = (
         (
             _("Conversion"),
-            {"fields": ("event", "host", "succeeded", "is_still", "is_production", "occurred_at", "idempotency_key")},
+            {
+                "fields": (
+                    *("event", "host", "succeeded", "is_still", "is_production", "occurred_at"),
+                    *("idempotency_key", "label", "key_fingerprint"),
+                )
+            },
         ),
         (_("Delivery"), {"fields": ("state_label", "attempts", "due_at", "unanswered_at", "last_error")}),
         (_("Answer of the licensing API"), {"fields": ("classification", "billable")}),

@@ -11,10 +11,10 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from ..outbox import MAX_ERROR_LENGTH, MAX_FINGERPRINT_LENGTH, MAX_KEPT_CLASSIFICATION, MAX_LABEL_LENGTH, State
-from ..points import EVENTS, MAX_HOST_LENGTH, MAX_KEY_LENGTH
+from ..outbox import MAX_ERROR_LENGTH, MAX_KEPT_CLASSIFICATION, State
+from ..points import EVENTS, MAX_FINGERPRINT_LENGTH, MAX_HOST_LENGTH, MAX_KEY_LENGTH, MAX_LABEL_LENGTH
 
-#: The index that serves the order of claims.
+#: The index that serves the order of claims, for each licence key.
 DUE_INDEX: Final = "remotion_usage_due"
 
 
@@ -59,14 +59,17 @@ class UsagePointRecord(models.Model):
     last_error = models.TextField(_("last error"), null=True)  # noqa: DJ001 - null: none
     billable = models.BooleanField(_("billable"), null=True)
     classification = models.CharField(_("classification"), max_length=MAX_ERROR_LENGTH, null=True)  # noqa: DJ001 - null: not said
-    # Not filled yet. A fingerprint tells licence keys apart; no key is ever stored.
-    label = KeyField(_("label"), max_length=MAX_LABEL_LENGTH, null=True, editable=False)
-    key_fingerprint = models.CharField(max_length=MAX_FINGERPRINT_LENGTH, null=True, editable=False)  # noqa: DJ001 - null: not said
+    label = KeyField(_("label"), max_length=MAX_LABEL_LENGTH, null=True)
+    # Tells licence keys apart, empty for any key; no key is ever stored.
+    key_fingerprint = KeyField(_("fingerprint of the key"), max_length=MAX_FINGERPRINT_LENGTH, default="")
 
     class Meta:
         verbose_name = _("usage point")
         verbose_name_plural = _("usage points")
-        indexes = [models.Index(fields=["state", "due", "id"], name=DUE_INDEX)]
+        indexes = [
+            models.Index(fields=["state", "key_fingerprint", "due", "id"], name=DUE_INDEX),
+            models.Index(fields=["state", "due", "id"], name="remotion_usage_state"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} {self.idempotency_key}"
@@ -98,7 +101,7 @@ class DailyTotalRecord(models.Model):
     event = models.CharField(max_length=40)
     host = models.CharField(max_length=MAX_HOST_LENGTH)
     label = KeyField(max_length=MAX_LABEL_LENGTH)
-    key_fingerprint = models.CharField(max_length=MAX_FINGERPRINT_LENGTH)
+    key_fingerprint = KeyField(max_length=MAX_FINGERPRINT_LENGTH)
     classification = models.CharField(max_length=MAX_KEPT_CLASSIFICATION)
     number = models.BigIntegerField()
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..outbox import State, Total, beginning
 from ..points import Usage, utc_now
 from ..recording import UsageRecorder
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 from .account import fetch_usage
 from .differences import CELLS, CLASSIFICATIONS, COUNTED_AS, TEXTS, Cell, Facts, explain
 from .output import at
@@ -64,18 +64,20 @@ class Comparison:
         self.since = since
         self._outbox = recorder.outbox
         self._api = _API(recorder.settings)
+        self._keys = {None, *LicenseKeys(recorder.settings).fingerprints}
         self.held = self._outbox.list(State.HELD, limit=_MAX_HELD)
         # In this order: points go on being registered meanwhile.
         before = self._count(since=since)
         self.first = self._outbox.oldest()
         self.api = self._api.count(since)
         earlier = self._counted_before()
-        waiting = self._outbox.totals("event", "state", "unanswered")
+        waiting = self._own(self._outbox.totals("event", "state", "unanswered", "key_fingerprint"))
         self.here = self._count(since=since)
         self.waiting = {
             **{state.value: _number(waiting, state=state) for state in State if state is not State.REGISTERED},
             "spilled": recorder.count_spilled(),
         }
+        self.of_other_keys = self._of_other_keys()
         self.older = self.here.total() - self._occurred_within()
         during = self.here - before
         resent = self._count(since=since, until=since + _RESENT_FOR, unanswered=True)
@@ -101,11 +103,22 @@ class Comparison:
         self.days = self._locate([*self.differences.unexplained])
 
     def _count(self, *, unanswered: bool = False, **range_: datetime) -> Counter[Cell]:
-        totals = self._outbox.totals("event", "classification", "unanswered", registered=True, **range_)
-        return _count_cells(total for total in totals if total.unanswered or not unanswered)
+        totals = self._outbox.totals(
+            "event", "classification", "unanswered", "key_fingerprint", registered=True, **range_
+        )
+        return _count_cells(total for total in self._own(totals) if total.unanswered or not unanswered)
+
+    def _own(self, totals: Sequence[Total]) -> Sequence[Total]:
+        return [total for total in totals if total.key_fingerprint in self._keys]
+
+    def _of_other_keys(self) -> int:
+        totals = self._outbox.totals("key_fingerprint", registered=True, since=self.since)
+        return sum(total.number for total in totals) - sum(total.number for total in self._own(totals))
 
     def _occurred_within(self) -> int:
-        return _number(self._outbox.totals("state", since=self.since), state=State.REGISTERED)
+        return _number(
+            self._own(self._outbox.totals("state", "key_fingerprint", since=self.since)), state=State.REGISTERED
+        )
 
     def _counted_before(self) -> Mapping[Cell, int]:
         if self.first is None or self.first <= self.since:
@@ -127,7 +140,9 @@ class Comparison:
         tomorrow = beginning(utc_now().date()) + timedelta(days=1)
         marks = [start, *(self.since + timedelta(days=day) for day in range(1, (tomorrow - self.since).days))]
         marks = [mark for mark in marks if mark >= start]
-        totals = self._outbox.totals("day", "event", "classification", registered=True, since=self.since)
+        totals = self._own(
+            self._outbox.totals("day", "event", "classification", "key_fingerprint", registered=True, since=self.since)
+        )
 
         def differences(index: int) -> Counter[Cell]:
             if index == len(marks):
@@ -195,6 +210,7 @@ class Comparison:
             "waiting": self.waiting,
             "held": [stored.to_json() for stored in self.held],
             "occurred_before": self.older,
+            "of_other_keys": self.of_other_keys,
             "first_point": self.first,
         }
 

@@ -87,6 +87,8 @@ def _write_waiting(made: Comparison) -> None:
     write(f"Not registered: {waiting or 'nothing'}.")
     if made.older:
         write(f"{plural(made.older, 'point')} occurred before and registered within: the API counts by the latter.")
+    if made.of_other_keys:
+        write(f"{plural(made.of_other_keys, 'point')} registered here for other licence keys: not compared.")
     if made.held:
         write(f"Held: {plural(len(made.held), 'usage point')} that the licensing API may or may not have counted.")
         write_points(made.held)

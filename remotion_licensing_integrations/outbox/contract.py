@@ -54,12 +54,14 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         """
         Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
 
-        A pending point is eligible when its due time has come, by the store's clock: a new, rescheduled or released
-        one, or one whose lease ran out; that one may have been sent, so it is unanswered since then. No two claims get
+        Points for a licence key without one of these *fingerprints* are left to the deliverers that have it; those
+        without a fingerprint are for any key. A pending point is eligible when its due time has come, by the store's
+        clock: a new, rescheduled or released one, or one whose lease ran out; that one may have been sent, so it is
+        unanswered since then. No two claims get
         the same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
         becomes rejected.
         """
@@ -71,9 +73,9 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def next_due(self) -> float | None:
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
         """
-        Return the seconds until a point can be claimed, 0 when one can, `None` when none is pending.
+        Return the seconds until a claim with *fingerprints* gets a point, 0 when it does now, `None` without a point.
         """
 
     @abstractmethod

@@ -87,10 +87,10 @@ class MemoryOutbox(Outbox):
         elif known.state is State.DEFERRED and state is State.PENDING:
             known.point, known.due, known.state = point, now, state
 
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         now, token = self._clock(), secrets.token_hex(8)
         with _lock:
-            due = [row for row in self._having(State.PENDING) if row.due <= now or row.due > now + MAX_DELAY]
+            due = [row for row in self._pending_for(fingerprints) if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
                 if row.token is not None and row.unanswered_since is None:
@@ -118,10 +118,10 @@ class MemoryOutbox(Outbox):
             row.unanswered_since = now
         return True
 
-    def next_due(self) -> float | None:
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
         now = self._clock()
         with _lock:
-            due = [row.due for row in self._having(State.PENDING)]
+            due = [row.due for row in self._pending_for(fingerprints)]
         return to_wait(min(due), max(due), now) if due else None
 
     def counts(self) -> Counts:
@@ -258,6 +258,10 @@ class MemoryOutbox(Outbox):
     def _having(self, state: State) -> Sequence[_Row]:
         return [row for row in self._rows.values() if row.state is state]
 
+    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[_Row]:
+        own = {None, *fingerprints}
+        return [row for row in self._having(State.PENDING) if row.point.key_fingerprint in own]
+
     def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
         return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]
 
@@ -281,8 +285,8 @@ def _group(row: _Row) -> Group:
         due=row.due,
         event=row.point.event,
         host=row.point.host,
-        label=None,
-        key_fingerprint=None,
+        label=row.point.label,
+        key_fingerprint=row.point.key_fingerprint,
         state=row.state,
         classification=row.registration.classification if row.registration else None,
         unanswered=row.unanswered_since is not None or row.token is not None,

@@ -14,10 +14,16 @@ from ..points import Registration, UsagePoint, check_idempotency_key
 from .values import MAX_DELAY, MAX_ERROR_LENGTH, Change, ClaimedPoint, Counts, Pause, State, StoredPoint
 
 #: The columns of a usage point, and those that say what has happened to it.
-POINT: Final = ("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at")
+POINT: Final = (
+    *("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at"),
+    *("label", "key_fingerprint"),
+)
 PROGRESS: Final = (
     *("state", "due", "attempts", "token", "unanswered_since", "last_error", "billable", "classification"),
 )
+
+#: The fingerprint of points for any licence key: a claim finds them by the same condition as the others.
+ANY_KEY: Final = ""
 
 #: Errors of a row that a newer version wrote, that was edited by hand or is damaged.
 UNREADABLE: Final = (ConfigurationError, TypeError, ValueError, OverflowError)
@@ -40,6 +46,8 @@ def to_row(point: UsagePoint, encode: Callable[[datetime], Any]) -> dict[str, An
         "is_still": point.is_still,
         "is_production": point.is_production,
         "occurred_at": encode(point.occurred_at),
+        "label": point.label,
+        "key_fingerprint": point.key_fingerprint or ANY_KEY,
         "state": _DEFERRED if point.succeeded is None else _PENDING,
     }
 
@@ -66,7 +74,7 @@ def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
     """
     Return the point of the columns `POINT`; raises one of `UNREADABLE` when there is none.
     """
-    key, event, host, succeeded, is_still, is_production, occurred_at = columns
+    key, event, host, succeeded, is_still, is_production, occurred_at, label, key_fingerprint = columns
     return UsagePoint(
         event=event,
         host=host,
@@ -75,6 +83,8 @@ def to_point(columns: Sequence[Any], decode: Decode) -> UsagePoint:
         is_production=bool(is_production),
         idempotency_key=key,
         occurred_at=decode(occurred_at),
+        label=label,
+        key_fingerprint=key_fingerprint or None,
     )
 
 

@@ -16,6 +16,7 @@ from .connection import Connection, Row
 from .contract import Outbox
 from .forgotten import Forgotten
 from .rows import (
+    ANY_KEY,
     UNREADABLE,
     possible_keys,
     to_change,
@@ -86,11 +87,12 @@ class SQLOutbox(Outbox):
             self._statements.add_rows(self._connection, rows, self._now())
         self._forgotten.drop(points)
 
-    def claim(self, limit: int, *, lease: float) -> Sequence[ClaimedPoint]:
+    def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         token = secrets.token_hex(8)
         values = {"size": limit, "lease": min(lease, MAX_DELAY), "token": token, **self._now()}
+        rows = self._statements.claim(self._connection, _with_any(fingerprints), values)
         # Longest due first, then oldest first.
-        rows = sorted(self._statements.claim(self._connection, values), key=lambda row: row[:2])
+        rows = sorted(rows, key=lambda row: row[:2])
         return [claimed for row in rows if (claimed := self._to_claimed(row, token)) is not None]
 
     def _to_claimed(self, row: Row, token: str) -> ClaimedPoint | None:
@@ -111,9 +113,14 @@ class SQLOutbox(Outbox):
             first.setdefault(change.claimed, change)
         return self._statements.update_rows(self._connection, [*map(to_change, first.values())], self._now())
 
-    def next_due(self) -> float | None:
-        [(first, last, now)] = self._connection.rows(self._statements.next_due, self._now())
-        return to_wait(first, last, now)
+    def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
+        # One by one, as an index answers each.
+        waits = [
+            to_wait(*row)
+            for fingerprint in _with_any(fingerprints)
+            for row in self._connection.rows(self._statements.next_due, {"fingerprint": fingerprint, **self._now()})
+        ]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def counts(self) -> Counts:
         return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
@@ -236,6 +243,10 @@ class SQLOutbox(Outbox):
         if self._clock is not None:
             return {"now": self._clock()}
         return {"now": time.time()} if self._connection.database == "sqlite" else {}
+
+
+def _with_any(fingerprints: Iterable[str]) -> list[str]:
+    return [*dict.fromkeys((ANY_KEY, *fingerprints))]
 
 
 def _merged(points: Sequence[UsagePoint]) -> Iterable[UsagePoint]:

@@ -15,8 +15,6 @@ from ..points import Registration, UsagePoint
 MAX_DELAY: Final = 7_200.0
 
 MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept with a point
-MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
-MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
 
 #: Seconds for which a pause that was not renewed stands after its end; its deliverer has so long to begin a probe.
 PAUSE_GRACE: Final = 60.0

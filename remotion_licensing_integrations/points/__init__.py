@@ -4,6 +4,7 @@ What a usage point is: its values, its origin, and its two texts, the deferral t
 In come headers, arguments and texts; out go validated, frozen values.
 """
 
+from .fingerprint import make_fingerprint
 from .logline import log_point, read_point
 from .origin import (
     AllowedOrigins,
@@ -17,8 +18,10 @@ from .origin import (
 )
 from .point import (
     EVENTS,
+    MAX_FINGERPRINT_LENGTH,
     MAX_HOST_LENGTH,
     MAX_KEY_LENGTH,
+    MAX_LABEL_LENGTH,
     EventCount,
     Registration,
     Usage,
@@ -26,6 +29,7 @@ from .point import (
     check_event,
     check_flag,
     check_idempotency_key,
+    check_label,
     new_idempotency_key,
     utc_now,
 )
@@ -33,8 +37,10 @@ from .token import UNKNOWN_EVENT, decode_token, encode_token, is_known
 
 __all__ = [
     "EVENTS",
+    "MAX_FINGERPRINT_LENGTH",
     "MAX_HOST_LENGTH",
     "MAX_KEY_LENGTH",
+    "MAX_LABEL_LENGTH",
     "UNKNOWN_EVENT",
     "AllowedOrigins",
     "EventCount",
@@ -46,6 +52,7 @@ __all__ = [
     "check_event",
     "check_flag",
     "check_idempotency_key",
+    "check_label",
     "check_origin",
     "decode_token",
     "encode_token",
@@ -53,6 +60,7 @@ __all__ = [
     "is_local",
     "is_origin",
     "log_point",
+    "make_fingerprint",
     "new_idempotency_key",
     "own_origin",
     "read_point",

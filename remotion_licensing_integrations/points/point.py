@@ -20,6 +20,8 @@ EVENTS: Final = ("web-render", "cloud-render", "webcodec-conversion")
 
 MAX_HOST_LENGTH: Final = 300  # characters
 MAX_KEY_LENGTH: Final = 255  # characters, the documented limit of the API
+MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
+MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
 # A header, where the key may go, would lose spaces at the ends.
 _KEY: Final = re.compile(rf"[!-~](?:[ -~]{{0,{MAX_KEY_LENGTH - 2}}}[!-~])?")
 
@@ -67,12 +69,21 @@ def check_idempotency_key(key: object) -> str:
     raise ConfigurationError(msg)
 
 
-def _check_host(host: object) -> None:
-    if host is None:
-        return
-    if not isinstance(host, str) or not 1 <= len(host) <= MAX_HOST_LENGTH or not host.isprintable():
-        msg = f"host: expected None or 1 to {MAX_HOST_LENGTH} printable characters, got {mask(repr(host)):.80}"
-        raise ConfigurationError(msg)
+def check_label(label: object) -> str | None:
+    """
+    Return *label* when it is `None` or 1 to 100 printable characters.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    return _check_text("label", label, MAX_LABEL_LENGTH)
+
+
+def _check_text(name: str, value: object, length: int) -> str | None:
+    if value is None or (isinstance(value, str) and 1 <= len(value) <= length and value.isprintable()):
+        return value
+    msg = f"{name}: expected None or 1 to {length} printable characters, got {mask(repr(value)):.80}"
+    raise ConfigurationError(msg)
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -102,6 +113,8 @@ class UsagePoint:
         is_production: Whether the point may be billed.
         idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters.
         occurred_at: When the work finished, or was deferred; aware, in UTC.
+        label: The app's own word for the point, such as its customer; 1 to 100 printable characters, never sent.
+        key_fingerprint: Which licence key the point is for, see `make_fingerprint`; `None` for any key. Never sent.
 
     Raises:
         ConfigurationError: A field has a value the licensing API could not take.
@@ -114,10 +127,12 @@ class UsagePoint:
     is_production: bool = True
     idempotency_key: str = field(default_factory=new_idempotency_key)
     occurred_at: datetime = field(default_factory=utc_now)
+    label: str | None = None
+    key_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         check_event(self.event)
-        _check_host(self.host)
+        _check_text("host", self.host, MAX_HOST_LENGTH)
         if self.succeeded is not None:
             check_flag("succeeded", self.succeeded)
         for name in ("is_still", "is_production"):
@@ -126,6 +141,8 @@ class UsagePoint:
         if not isinstance(self.occurred_at, datetime) or self.occurred_at.tzinfo is None:
             msg = f"occurred_at: expected an aware datetime, got {self.occurred_at!r}"
             raise ConfigurationError(msg)
+        check_label(self.label)
+        _check_text("key_fingerprint", self.key_fingerprint, MAX_FINGERPRINT_LENGTH)
 
     def to_event(self) -> dict[str, Any]:
         """
@@ -146,7 +163,13 @@ class UsagePoint:
         """
         Return the point as JSON values; `from_json` reads them back.
         """
-        return {**self.to_event(), "succeeded": self.succeeded, "occurred_at": self.occurred_at.isoformat()}
+        return {
+            **self.to_event(),
+            "succeeded": self.succeeded,
+            "occurred_at": self.occurred_at.isoformat(),
+            "label": self.label,
+            "key_fingerprint": self.key_fingerprint,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> UsagePoint:
@@ -157,7 +180,7 @@ class UsagePoint:
             ConfigurationError: A field is missing, unknown or has a bad value.
         """
         try:
-            missing = cls.__dataclass_fields__.keys() - values.keys()
+            missing = cls.__dataclass_fields__.keys() - values.keys() - {"label", "key_fingerprint"}
             if missing:
                 # A point without its key would get a new one, and be counted again.
                 msg = f"usage point: {', '.join(sorted(missing))} is missing"

@@ -1,7 +1,8 @@
 """
 The token that carries a usage point from the request that started the work to the place where the work ends.
 
-It carries event, host, flags and idempotency key, so completing twice counts once. It is neither secret nor signed:
+It carries event, host, flags, idempotency key, label and the fingerprint of the licence key, so completing twice counts
+once, for the right key. It is neither secret nor signed:
 keep it on your side (job arguments, a database), or inside something signed.
 """
 
@@ -21,7 +22,9 @@ _PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
 #: The event of work when neither a request nor its job names one.
 UNKNOWN_EVENT: Final = "cloud-render"
 
-_FIELDS: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
+# Tokens of earlier releases end with the key.
+_REQUIRED: Final = ("event", "host", "is_still", "is_production", "idempotency_key")
+_FIELDS: Final = (*_REQUIRED, "label", "key_fingerprint")
 
 
 def encode_token(point: UsagePoint, *, known: bool = True) -> str:
@@ -31,7 +34,10 @@ def encode_token(point: UsagePoint, *, known: bool = True) -> str:
     *known* is false when no request was counted, so that the point's event is a guess.
     """
     fields = {name: getattr(point, name) for name in _FIELDS} | ({} if known else {"event": None})
-    body = json.dumps(list(fields.values()), separators=(",", ":")).encode()
+    values = [*fields.values()]
+    while values[-1] is None:
+        values.pop()  # a token that is sent about should be short
+    body = json.dumps(values, separators=(",", ":")).encode()
     checked = zlib.crc32(body).to_bytes(4, "big") + body
     return _PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
 
@@ -70,4 +76,5 @@ def _read(token: object) -> dict[str, Any]:
     if zlib.crc32(body).to_bytes(4, "big") != check:
         msg = "its checksum is wrong"
         raise ValueError(msg)
-    return dict(zip(_FIELDS, json.loads(body), strict=True))
+    values = json.loads(body)
+    return dict(zip(_FIELDS[: max(len(values), len(_REQUIRED))], values, strict=True))

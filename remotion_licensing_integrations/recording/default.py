@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Final
 
 from ..outbox import MemoryOutbox
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 from .keeper import NOTHING
 from .recorder import UsageRecorder
 from .threads import START_LOCK
 
 #: A recorder that keeps nothing. Its key is never sent; it avoids the warning about a missing key.
 OFF: Final = UsageRecorder(Settings(license_key="none"), outbox=MemoryOutbox(), keeper=NOTHING)
+OFF.keys = LicenseKeys(Settings())  # so that its tokens are for any key
 
 
 class SharedRecorder:

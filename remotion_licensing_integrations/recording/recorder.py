@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -20,7 +21,7 @@ from .._support.log import logger
 from ..errors import OutboxError
 from ..outbox import Outbox
 from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
-from ..settings import Settings
+from ..settings import LicenseKeys, Settings
 from .counts import RecorderCounts
 from .entries import Entry, Forget, Wake, ended, store_now
 from .keeper import NOTHING, Keeper
@@ -50,6 +51,7 @@ class UsageRecorder:
         keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.
         enabled: Whether points are recorded; false without a licence key.
+        keys: The licence keys, and the fingerprints of points for them.
     """
 
     keeper_of_all: ClassVar[Keeper | None] = None
@@ -66,13 +68,22 @@ class UsageRecorder:
         keeper: Keeper | None = None,
     ) -> None:
         self.settings = settings or Settings.from_env()
-        self.enabled = self.settings.license_key is not None
+        self.keys = LicenseKeys(self.settings)
+        self.enabled = self.keys.current is not None
         self.outbox = open_default(self.settings) if outbox is None else outbox
         self.spill = open_spill(self.settings, self.outbox)
         listed = self.settings.allowed_hosts
         self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
         self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
-        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, transport, on_commit)
+        self._make_threads = partial(
+            Threads,
+            self.outbox,
+            self.spill,
+            self.settings,
+            self.keys,
+            transport=transport,
+            on_commit=on_commit,
+        )
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
         self._late = 0
@@ -114,7 +125,7 @@ class UsageRecorder:
         Waits at most *wait* seconds, by default 0.25, as long as a request may wait. A point that is not committed by
         then stays with this process, which keeps trying. Never raises.
         """
-        keeper = self._find_substitute()
+        keeper, point = self._find_substitute(), self._marked(point)
         if keeper is not None:
             return keeper.keep(point)
         return self._noted(wait_for(self._submit(point), COMMIT_WAIT if wait is None else wait, self._relieve))
@@ -123,7 +134,7 @@ class UsageRecorder:
         """
         Same as `record`, but does not block the event loop.
         """
-        keeper = self._find_substitute()
+        keeper, point = self._find_substitute(), self._marked(point)
         if keeper is not None:
             return await keeper.akeep(point)
         waiter = find_waiter()
@@ -192,7 +203,7 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
-        due = self.outbox.next_due()
+        due = self.outbox.next_due(self.keys.fingerprints)
         threads = self._own_threads()
         return due if due is None or threads is None else max(due, threads.deliverer.pause_seconds)
 
@@ -264,6 +275,12 @@ class UsageRecorder:
         point = decode_token(token, succeeded=check_flag("succeeded", succeeded))
         return point if point.succeeded or self.settings.report_failures else Forget(point.idempotency_key)
 
+    def _marked(self, entry: Entry) -> Entry:
+        # Of an app's own making, or of a token that a request without a key has given out.
+        if isinstance(entry, UsagePoint) and entry.key_fingerprint is None:
+            return replace(entry, key_fingerprint=self.keys.fingerprint)
+        return entry
+
     def _noted(self, committed: bool | None) -> bool:  # noqa: FBT001 - the result of the wait
         if committed is None:
             self._late += 1
@@ -285,6 +302,12 @@ class UsageRecorder:
 
     def _running(self) -> Threads:
         if (threads := self._own_threads()) is None:
+            if self.keys.is_private:
+                self.warn_once(
+                    "private_license_key",
+                    "Usage points are registered with the private licence key, because no public one is set "
+                    "(REMOTION_LICENSE_KEY).",
+                )
             with START_LOCK:
                 threads = self._threads = self._own_threads() or self._make_threads()
         return threads

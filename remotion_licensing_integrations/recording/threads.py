@@ -13,7 +13,7 @@ from .._support.forks import ForkLock
 from .._support.log import logger
 from ..delivery import Deliverer, Worker
 from ..outbox import Outbox
-from ..settings import SECONDS_PER_DAY, Settings
+from ..settings import SECONDS_PER_DAY, LicenseKeys, Settings
 from .spill import Spill
 from .writer import Writer
 
@@ -32,11 +32,13 @@ class Threads:
         outbox: Outbox,
         spill_file: Outbox | None,
         settings: Settings,
+        keys: LicenseKeys,
+        *,
         transport: Any,
         on_commit: Callable[[], object],
     ) -> None:
         self.pid = os.getpid()
-        self.deliverer = Deliverer(outbox, settings, transport=transport)
+        self.deliverer = Deliverer(outbox, settings, keys=keys, transport=transport)
         retention = settings.retention * SECONDS_PER_DAY
         self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
         on_commit = self.worker.wake if self.worker else on_commit

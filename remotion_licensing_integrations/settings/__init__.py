@@ -5,6 +5,7 @@ In come keywords, a Django dict or the environment, of which the first wins; out
 the field and the value.
 """
 
+from .keys import LicenseKeys
 from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
@@ -30,6 +31,7 @@ __all__ = [
     "SECONDS_PER_DAY",
     "DeliveryMode",
     "Idempotency",
+    "LicenseKeys",
     "Settings",
     "SettingsFields",
     "check_setting",

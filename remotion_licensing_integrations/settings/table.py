@@ -57,12 +57,15 @@ class Settings:
 
     license_key: str | None = _setting(
         None,
-        'Your public key, or `"free-license"`. Without a key nothing is recorded, and one warning says so.',
+        'Your public key, or `"free-license"`. Without any key nothing is recorded, and one warning says so.',
         takes.KEY,
         variable="REMOTION_LICENSE_KEY",
     )
     private_license_key: str | None = _setting(
-        None, "For reading usage (`remotion-licensing usage`).", takes.KEY, variable="REMOTION_PRIVATE_LICENSE_KEY"
+        None,
+        "For reading usage (`remotion-licensing usage`). Without a public key, points are registered with it.",
+        takes.KEY,
+        variable="REMOTION_PRIVATE_LICENSE_KEY",
     )
     host: str | None = _setting(
         None,

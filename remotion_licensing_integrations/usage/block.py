@@ -30,6 +30,7 @@ class _BlockSettlement(Settlement):
     def __init__(self, recorder: UsageRecorder, around: Settlement | None) -> None:
         super().__init__(recorder)
         self._around = around
+        self.label = None if around is None else around.label
 
     def find_host(self) -> ResolvedHost:
         return super().find_host() if self._around is None else self._around.resolved_host
@@ -146,13 +147,14 @@ def conversion(
     is_still: bool = False,
     is_production: bool | None = None,
     idempotency_key: str | None = None,
+    label: str | None = None,
     recorder: UsageRecorder | None = None,
 ) -> Conversion:
     """
     Count a block of code as one usage point, failed when it raises.
 
-    `with conversion("cloud-render") as usage:` or `async with …`; *usage* is a `PendingUsage`. An unusable host or
-    key is logged and ignored.
+    `with conversion("cloud-render") as usage:` or `async with …`; *usage* is a `PendingUsage`. An unusable host,
+    key or label is logged and ignored.
 
     Args:
         event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`.
@@ -160,13 +162,14 @@ def conversion(
         is_still: Whether a still image is rendered.
         is_production: Whether the point may be billed; defaults to the setting.
         idempotency_key: Names the work, so that its repeats count once; defaults to a fresh one.
+        label: Your own word for the point, such as its customer; defaults to the current request's.
         recorder: Defaults to the current request's, then to `default_recorder()`.
 
     Raises:
         ConfigurationError: The licensing API does not count *event*.
     """
     options = UsageOptions(check_event(event), is_still=is_still, is_production=is_production)
-    return begin(options, recorder, host=host, key=idempotency_key)
+    return begin(options, recorder, host=host, key=idempotency_key, label=label)
 
 
 def begin(
@@ -176,6 +179,7 @@ def begin(
     token: str | None = None,
     host: str | None = None,
     key: str | None = None,
+    label: str | None = None,
     run: queues.Run = queues.UNKNOWN_RUN,
 ) -> Conversion:
     """
@@ -188,6 +192,8 @@ def begin(
         usage.host = host
     if key is not None:
         usage.idempotency_key = key
+    if label is not None:
+        usage.label = label
     if token is not None:
         _take_deferred(settlement, token)
     return Conversion(settlement, run)

@@ -5,7 +5,7 @@ The part of a settlement that apps see: the usage point of the current request o
 from __future__ import annotations
 
 from ..errors import ConfigurationError
-from ..points import ResolvedHost, check_event, check_idempotency_key, check_origin, encode_token
+from ..points import ResolvedHost, check_event, check_idempotency_key, check_label, check_origin, encode_token
 from ..recording import OFF
 from .settlement import Settlement, adopt_flag, find_settlement, logged_mistake
 
@@ -95,6 +95,20 @@ class PendingUsage:
                 raise ConfigurationError(msg)
             self._settlement.key = check_idempotency_key(value)
 
+    @property
+    def label(self) -> str | None:
+        """
+        Your own word for the point, such as its customer, to split reports by; 1 to 100 printable characters.
+
+        It stays in the outbox and is never sent. `None` for none.
+        """
+        return self._settlement.label
+
+    @label.setter
+    def label(self, value: str | None) -> None:
+        with logged_mistake():
+            self._settlement.label = check_label(value)
+
     def skip(self) -> None:
         """
         Record nothing, for instance because the result came from a cache.
@@ -106,8 +120,8 @@ class PendingUsage:
         Leave the outcome open, and return a token for the place where the work ends.
 
         Pass it to a `conversion_job` as `usage_token`, or to `UsageRecorder.complete`. It is URL-safe and carries
-        event, host, flags and idempotency key. Until it is completed, the outbox keeps the point as deferred. Where no
-        request is counted, the token carries only the key, and the `conversion_job` supplies the rest.
+        event, host, flags, idempotency key and label. Until it is completed, the outbox keeps the point as deferred.
+        Where no request is counted, the token carries only the key, and the `conversion_job` supplies the rest.
         """
         return encode_token(self._settlement.defer(), known=self.event is not None)
 

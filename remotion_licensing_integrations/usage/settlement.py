@@ -58,7 +58,9 @@ class Settlement:
     succeeded: bool | None = None
     is_still: bool | None = None
     is_production: bool | None = None
+    label: str | None = None
     key: str | None = None
+    key_fingerprint: str | None = None
     skipped = False
     deferred: UsagePoint | None = None
 
@@ -137,6 +139,7 @@ class Settlement:
         self.entered = self.completes = True
         self.event, self.is_still, self.is_production = point.event, point.is_still, point.is_production
         self.host, self.key = ResolvedHost(point.host, "configured"), point.idempotency_key
+        self.label, self.key_fingerprint = point.label or self.label, point.key_fingerprint
 
     def defer(self) -> UsagePoint:
         """
@@ -247,6 +250,8 @@ class Settlement:
             is_still=bool(self.is_still),
             is_production=is_production,
             idempotency_key=self.idempotency_key,
+            label=self.label,
+            key_fingerprint=self.key_fingerprint or self.recorder.keys.fingerprint,
         )
         if not self.completes:
             self.recorder.count_host(self.resolved_host)

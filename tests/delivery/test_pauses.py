@@ -135,9 +135,9 @@ def test_close_waits_for_no_store(rig) -> None:
     it.deliver()
     claim = it.outbox.claim
 
-    def close_and_claim(limit: int, *, lease: float) -> Any:
+    def close_and_claim(limit: int, **options: Any) -> Any:
         it.deliverer.close()
-        return claim(limit, lease=lease)
+        return claim(limit, **options)
 
     it.outbox.claim = close_and_claim
     it.clock.now += it.deliverer.pause_seconds

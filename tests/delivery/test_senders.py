@@ -10,7 +10,7 @@ from typing import Any
 from remotion_licensing_integrations.delivery.senders import SenderPool
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.points import UsagePoint
-from remotion_licensing_integrations.settings import Settings
+from remotion_licensing_integrations.settings import LicenseKeys, Settings
 from tests._delivery import OK, PATIENCE, Api
 
 
@@ -33,7 +33,7 @@ def test_closing_ends_a_busy_thread() -> None:
     outbox = MemoryOutbox()
     outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True) for _ in range(3)])
     settings = Settings(license_key="rm_pub_4bZ0kQ", base_url="http://api.test")
-    pool = SenderPool(settings, Api(slow).transport, clock=lambda: 0.0)
+    pool = SenderPool(settings, LicenseKeys(settings), Api(slow).transport, clock=lambda: 0.0)
     pool.send(outbox.claim(3, lease=60), begin_by=1.0, threads=1)
     assert arrived.wait(PATIENCE)
     pool.close()

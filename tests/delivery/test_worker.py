@@ -295,9 +295,9 @@ def claims(monkeypatch) -> threading.Semaphore:
     tries = threading.Semaphore(0)
     claim = RefusingOutbox.claim
 
-    def note_and_claim(self: RefusingOutbox, limit: int, *, lease: float) -> Any:
+    def note_and_claim(self: RefusingOutbox, limit: int, **options: Any) -> Any:
         tries.release()
-        return claim(self, limit, lease=lease)
+        return claim(self, limit, **options)
 
     monkeypatch.setattr(RefusingOutbox, "claim", note_and_claim)
     return tries

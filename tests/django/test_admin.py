@@ -318,7 +318,7 @@ def test_the_csv_has_a_point_in_a_row(viewer):
     """
     With all that is known of it, for whoever may view points.
     """
-    response = act(viewer, "export_as_csv", make(occurred_at=NOON, host=None))
+    response = act(viewer, "export_as_csv", make(occurred_at=NOON, host=None, label="customer-42"))
 
     assert rows(response) == [
         {
@@ -329,7 +329,7 @@ def test_the_csv_has_a_point_in_a_row(viewer):
             "is_still": "false",
             "is_production": "true",
             "occurred_at": "2026-11-22T12:00:00+00:00",
-            "label": "",
+            "label": "customer-42",
             "state": "registered",
             "attempts": "1",
             "billable": "true",

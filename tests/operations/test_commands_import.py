@@ -85,7 +85,7 @@ def test_import_from_any_log(line, run, outbox, log) -> None:
     ("damaged", "reason"),
     [
         (line_of("a")[:-20], "Unterminated string"),
-        (json.dumps({"message": line_of("a")})[:-30], "Unterminated string"),
+        (json.dumps({"message": line_of("a")})[:-20], "Unterminated string"),
         (LOG_MARK, "Expecting value"),
         (f'{LOG_MARK} {{"event": "cloud-render"}}', "usage point: host, idempotency_key, is_production"),
         (line_of("a").replace("cloud-render", "coffee"), "event: 'coffee' is not one of"),

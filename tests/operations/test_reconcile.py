@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
+from remotion_licensing_integrations.points import make_fingerprint
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.testing import Sandbox
 from tests.operations._keys import KEY, PRIVATE_KEY
@@ -325,6 +326,29 @@ def test_points_that_occurred_before_the_window(run, serve, outbox) -> None:
 
     assert ran.status == 0
     assert "1 point occurred before and registered within" in ran.out
+
+
+def test_points_for_other_keys(run, serve, outbox) -> None:
+    """
+    Points for the licence key of another project are not compared, and are named.
+    """
+    serve(SINCE + DAY)
+    outbox._clock = (SINCE + DAY).timestamp
+    moment = SINCE + DAY
+    outbox.add(
+        [
+            point("ours", occurred_at=moment, key_fingerprint=make_fingerprint(KEY)),
+            point("theirs", occurred_at=moment, key_fingerprint=make_fingerprint("rm_pub_other")),
+        ]
+    )
+    keys = [make_fingerprint(KEY), make_fingerprint("rm_pub_other")]
+    outbox.update([claimed.register(REGISTRATION) for claimed in outbox.claim(2, lease=60, fingerprints=keys)])
+
+    ran = run(*WINDOW)
+
+    assert ran.status == 0
+    assert "1 point registered here for other licence keys: not compared." in ran.out
+    assert "The numbers agree." in ran.out
 
 
 def test_month_is_the_default(run, serve, outbox) -> None:

@@ -34,6 +34,8 @@ def test_added_point_is_pending_and_due(outbox):
         {"host": "x" * 300},
         {"succeeded": False, "is_still": True, "is_production": False},
         {"event": "web-render", "idempotency_key": "~" * 255},
+        {"label": "Müller & Söhne 🎬"},
+        {"label": "x" * 100},
         {"occurred_at": moment(0.123456)},
         {"occurred_at": moment().astimezone(timezone(timedelta(hours=5, minutes=45)))},
     ],
@@ -104,7 +106,8 @@ def test_outcome_makes_a_deferred_point_due(outbox, succeeded, clock):
     """
     outbox.add([point(succeeded=None)])
     clock.now += 5
-    finished = point(host="https://myapp.com", succeeded=succeeded, is_still=True, occurred_at=moment(5))
+    values = {"host": "https://myapp.com", "label": "customer-42", "is_still": True, "occurred_at": moment(5)}
+    finished = point(succeeded=succeeded, **values)
     outbox.add([finished])
 
     assert outbox.get("key").due == moment(5)
@@ -131,6 +134,8 @@ def test_points_of_one_call_keep_their_own_fields(outbox):
         point("a", succeeded=None),
         point("b", host="https://müller.example", is_still=True),
         point("c", succeeded=False, event="web-render", occurred_at=moment(0.5)),
+        point("d", label="customer-42"),
+        point("e", key_fingerprint="0123456789abcdef"),
     ]
     outbox.add(added)
 

@@ -18,6 +18,7 @@ from tests._server_outbox import empty
 from tests.outbox._values import DAY, Clock, moment, point
 from tests.outbox.conftest import STORES, TABLES
 
+FINGERPRINTS = st.lists(st.sampled_from("ab"), unique=True)
 KEYS = st.lists(st.integers(0, 9).map(str), max_size=6)
 SECONDS = st.sampled_from([0.0, 1.0, 30.5, 60.0, 3600.0, MAX_DELAY, MAX_DELAY + 1, DAY])
 CHANGES = st.sampled_from(
@@ -54,17 +55,19 @@ class Stores(RuleBasedStateMachine):
         """
         self.context.close()
 
-    @rule(keys=KEYS, succeeded=st.sampled_from([True, False, None]))
-    def add(self, keys, succeeded):
+    @rule(keys=KEYS, succeeded=st.sampled_from([True, False, None]), fingerprint=st.sampled_from(["a", "b", None]))
+    def add(self, keys, succeeded, fingerprint):
         """
         Both take the same points, finished or deferred.
         """
+        values = {
+            "succeeded": succeeded,
+            "key_fingerprint": fingerprint,
+            "label": fingerprint,
+        }
         for outbox in (self.model, self.store):
             outbox.add(
-                [
-                    point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0, succeeded=succeeded)
-                    for key in keys
-                ]
+                [point(key, occurred_at=moment(-int(key)), is_still=int(key) % 2 == 0, **values) for key in keys]
             )
 
     @rule(seconds=SECONDS, sign=st.sampled_from([1, 1, -1]))
@@ -74,12 +77,14 @@ class Stores(RuleBasedStateMachine):
         """
         self.clock.now += sign * seconds
 
-    @rule(limit=st.integers(0, 5), lease=SECONDS)
-    def claim(self, limit, lease):
+    @rule(limit=st.integers(0, 5), lease=SECONDS, fingerprints=FINGERPRINTS)
+    def claim(self, limit, lease, fingerprints):
         """
         Both claims get the same points, in the same order.
         """
-        expected, found = self.model.claim(limit, lease=lease), self.store.claim(limit, lease=lease)
+        expected, found = (
+            outbox.claim(limit, lease=lease, fingerprints=fingerprints) for outbox in (self.model, self.store)
+        )
         assert [astuple(claimed)[2:] for claimed in expected] == [astuple(claimed)[2:] for claimed in found]
         self.claims += zip(expected, found, strict=True)
 
@@ -152,7 +157,8 @@ class Stores(RuleBasedStateMachine):
         """
         assert self.model.list() == self.store.list()
         assert self.model.counts() == self.store.counts()
-        assert self.model.next_due() == self.store.next_due()
+        for fingerprints in ("", "a", "ab"):
+            assert self.model.next_due(fingerprints) == self.store.next_due(fingerprints)
         assert self.model.pauses() == self.store.pauses()
 
 

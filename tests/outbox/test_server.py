@@ -78,7 +78,7 @@ def test_claim_locks_what_it_takes(url, outbox):
             self.transact = lambda work: work(session)
 
     def claim_twice(session):
-        outbox._statements.claim(Claimer(session), values)
+        outbox._statements.claim(Claimer(session), [""], values)
         with closing(open_outbox(url)) as another:
             return keys(claim(another))
 
@@ -233,21 +233,22 @@ def full(postgresql_outbox):
 
 def test_claim_uses_the_index(full):
     """
-    Points are claimed by the index of pending ones, and written by their numbers; nothing is sorted or read through.
+    Points are claimed by the index of pending ones, and written by their numbers; no table is sorted or read through.
     """
-    found = plan(full, full._statements.claiming, size=100, lease=60, token="t")
+    found = plan(full, full._statements.claiming, size=100, lease=60, token="t", fingerprints=["", "a", "b"])
 
     assert found.count("Index Scan using remotion_usage_point_due") == 2
     assert "Index Scan using remotion_usage_point_pkey" in found
     assert "Seq Scan" not in found
-    assert "Sort" not in found
+    assert found.count("Sort Key") == 1
+    assert "Sort Key: due.due, due.id" in found
 
 
 def test_next_due_uses_the_index(full):
     """
     Whether something is due is seen at the ends of the index.
     """
-    found = plan(full, full._statements.next_due)
+    found = plan(full, full._statements.next_due, fingerprint="")
 
     assert found.count("using remotion_usage_point_due") == 2
     assert "Seq Scan" not in found

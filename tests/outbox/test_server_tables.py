@@ -88,7 +88,7 @@ def test_table_in_postgresql(postgresql):
         [(index,)] = execute(outbox, "SELECT indexdef FROM pg_indexes WHERE indexname = 'remotion_usage_point_due'")
         [(options,)] = execute(outbox, "SELECT reloptions FROM pg_class WHERE relname = 'remotion_usage_point'")
 
-    assert index.endswith("(due, id) WHERE ((state)::text = 'pending'::text)")
+    assert index.endswith("(key_fingerprint, due, id) WHERE ((state)::text = 'pending'::text)")
     assert options == [
         *("fillfactor=90", "autovacuum_vacuum_scale_factor=0.02", "autovacuum_analyze_scale_factor=0.02")
     ]

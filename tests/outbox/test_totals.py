@@ -13,7 +13,7 @@ from remotion_licensing_integrations.outbox import DIMENSIONS, State, Total, beg
 from remotion_licensing_integrations.points.point import Registration
 from tests._server_outbox import new_databases
 from tests.outbox import _programs
-from tests.outbox._values import DAY, bring, claim, moment, point, points
+from tests.outbox._values import DAY, REGISTRATION, bring, claim, moment, point, points
 
 TODAY = date(2023, 11, 14)  # of `START`, which is 22:13:20 in UTC
 TOMORROW = TODAY + timedelta(days=1)
@@ -173,18 +173,17 @@ def test_prune_in_many_steps(outbox, clock):
     assert count(outbox, "day", "event") == {(TODAY, "cloud-render"): 2_700}
 
 
-def test_labels_differ_by_case(table_outbox):
+def test_labels_and_keys(outbox, clock):
     """
-    Labels that differ by case only stay apart, also when they are pruned.
+    Labels that differ by case only, and licence keys, stay apart, also when points are pruned.
     """
-    register(table_outbox, *points(3))
-    for key, label in (("key-0", "a"), ("key-1", "A")):
-        sql = f"UPDATE {table_outbox._connection.tables.points} SET label = '{label}' WHERE idempotency_key = '{key}'"
-        assert table_outbox._connection.change(sql, {}) == 1
-    before = count(table_outbox, "label")
-    table_outbox.prune(-1)
+    outbox.add([point("a", label="a"), point("b", label="A", key_fingerprint="f"), point("c", key_fingerprint="f")])
+    outbox.update([claimed.register(REGISTRATION) for claimed in outbox.claim(3, lease=60, fingerprints=["f"])])
+    before = count(outbox, "label", "key_fingerprint")
+    clock.now += 1
+    outbox.prune(0)
 
-    assert before == count(table_outbox, "label") == {("a",): 1, ("A",): 1, (None,): 1}
+    assert before == count(outbox, "label", "key_fingerprint") == {("a", None): 1, ("A", "f"): 1, (None, "f"): 1}
 
 
 def test_point_that_comes_back_after_it_was_pruned(outbox, clock):

@@ -167,6 +167,8 @@ points = st.builds(
     succeeded=st.booleans(),
     is_still=st.booleans(),
     is_production=st.booleans(),
+    label=st.sampled_from([None, "customer-42"]),
+    key_fingerprint=st.sampled_from([None, "0123456789abcdef"]),
     occurred_at=st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])),
 )
 
@@ -199,6 +201,36 @@ def test_missing_json_field() -> None:
 
     with pytest.raises(ConfigurationError, match="usage point: idempotency_key is missing"):
         UsagePoint.from_json(values)
+
+
+def test_json_of_an_earlier_release() -> None:
+    """
+    Values without label and fingerprint, as earlier releases logged them, can be read.
+    """
+    point = UsagePoint(**POINT)
+    values = point.to_json()
+    del values["label"], values["key_fingerprint"]
+
+    assert point == UsagePoint.from_json(values)
+
+
+def test_label_and_fingerprint_are_not_sent() -> None:
+    """
+    What only the outbox keeps changes no call of the licensing API.
+    """
+    plain = UsagePoint(**POINT)
+
+    assert dataclasses.replace(plain, label="customer-42", key_fingerprint="0" * 16).to_event() == plain.to_event()
+
+
+@pytest.mark.parametrize("name", ["label", "key_fingerprint"])
+@pytest.mark.parametrize("value", ["", "x" * 101, "a\0b", "\ud800", 42])
+def test_bad_text_of_our_own(name: str, value: object) -> None:
+    """
+    A label or fingerprint that a store could not keep is refused by name.
+    """
+    with pytest.raises(ConfigurationError, match=f"^{name}: expected None or 1 to"):
+        UsagePoint(**POINT, **{name: value})
 
 
 def test_registration_holds_what_the_api_left_out() -> None:

@@ -24,7 +24,7 @@ POINT = UsagePoint(
     event="web-render", host=ORIGIN, succeeded=False, is_still=True, is_production=False, idempotency_key="render-1"
 )
 TOKEN = encode_token(POINT)
-CARRIED = ("event", "host", "is_still", "is_production", "idempotency_key")
+CARRIED = ("event", "host", "is_still", "is_production", "idempotency_key", "label", "key_fingerprint")
 
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255)
 points = st.builds(
@@ -35,6 +35,8 @@ points = st.builds(
     is_still=st.booleans(),
     is_production=st.booleans(),
     idempotency_key=printable,
+    label=st.sampled_from([None, "Müller"]),
+    key_fingerprint=st.sampled_from([None, "0123456789abcdef"]),
 )
 
 
@@ -45,7 +47,7 @@ def carried(point: UsagePoint) -> list[Any]:
 @given(points)
 def test_round_trip(point: UsagePoint) -> None:
     """
-    A token carries event, host, flags and key of any point.
+    A token carries event, host, flags, key, label and fingerprint of any point.
     """
     assert carried(point) == carried(decode_token(encode_token(point), succeeded=True))
 

@@ -298,6 +298,41 @@ def test_block_in_a_request(remotion_usage) -> None:
     assert [point.host for point in remotion_usage.points] == [ORIGIN]
 
 
+def test_label_of_a_block(remotion_usage) -> None:
+    """
+    A block has its own label, else that of the request around it.
+    """
+
+    async def endpoint(_: Any) -> PlainTextResponse:
+        current_usage().label = "customer-42"
+        with conversion("cloud-render"), suppress(ZeroDivisionError):
+            pass
+        with conversion("cloud-render", label="customer-43"):
+            pass
+        return PlainTextResponse("done")
+
+    exchange(starlette_app(Route("/convert", endpoint, methods=["POST"])))
+
+    assert [point.label for point in remotion_usage.points] == ["customer-42", "customer-43"]
+
+
+def test_label_of_a_job(remotion_usage) -> None:
+    """
+    A job can name its label, or has that of its token.
+    """
+
+    @conversion_job("cloud-render")
+    def job(label: str | None = None) -> None:
+        if label:
+            current_usage().label = label
+
+    token = encode_token(UsagePoint(event="web-render", host=None, succeeded=None, label="customer-42"))
+    job(usage_token=token)
+    job("customer-43")
+
+    assert [point.label for point in remotion_usage.points] == ["customer-42", "customer-43"]
+
+
 def test_block_has_the_configured_host(remotion_usage) -> None:
     """
     Outside a request a block has the host of the settings.

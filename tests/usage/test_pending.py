@@ -548,11 +548,12 @@ def test_bad_flag(name: str, value: object, caplog) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("host", "myapp.com"), ("host", 3), ("idempotency_key", ""), ("idempotency_key", "é"), ("idempotency_key", None)],
-)
+    [("host", "myapp.com"), ("host", 3), ("idempotency_key", ""), ("idempotency_key", "é"), ("idempotency_key", None),
+     ("label", ""), ("label", "x" * 101), ("label", "a\nb"), ("label", 42)],
+)  # fmt: skip
 def test_bad_text(name: str, value: object, caplog) -> None:
     """
-    An unusable host or key is logged and ignored.
+    An unusable host, key or label is logged and ignored.
     """
     usage = PendingUsage(pending())
     before = getattr(usage, name)
@@ -565,7 +566,7 @@ def test_bad_text(name: str, value: object, caplog) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("host", None), ("host", "https://other.com"), ("idempotency_key", "render-1"), ("event", "web-render"),
-     ("is_still", True), ("is_production", False)],
+     ("is_still", True), ("is_production", False), ("label", "customer-42"), ("label", None)],
 )  # fmt: skip
 def test_adjustment(name: str, value: object) -> None:
     """

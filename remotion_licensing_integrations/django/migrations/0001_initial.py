@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 ("event", models.CharField(max_length=40)),
                 ("host", models.CharField(max_length=300)),
                 ("label", remotion_licensing_integrations.django.models.KeyField(max_length=100)),
-                ("key_fingerprint", models.CharField(max_length=64)),
+                ("key_fingerprint", remotion_licensing_integrations.django.models.KeyField(max_length=64)),
                 ("classification", models.CharField(max_length=100)),
                 ("number", models.BigIntegerField()),
             ],
@@ -112,15 +112,23 @@ class Migration(migrations.Migration):
                 (
                     "label",
                     remotion_licensing_integrations.django.models.KeyField(
-                        editable=False, max_length=100, null=True, verbose_name="label"
+                        max_length=100, null=True, verbose_name="label"
                     ),
                 ),
-                ("key_fingerprint", models.CharField(editable=False, max_length=64, null=True)),
+                (
+                    "key_fingerprint",
+                    remotion_licensing_integrations.django.models.KeyField(
+                        default="", max_length=64, verbose_name="fingerprint of the key"
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "usage point",
                 "verbose_name_plural": "usage points",
-                "indexes": [models.Index(fields=["state", "due", "id"], name="remotion_usage_due")],
+                "indexes": [
+                    models.Index(fields=["state", "key_fingerprint", "due", "id"], name="remotion_usage_due"),
+                    models.Index(fields=["state", "due", "id"], name="remotion_usage_state"),
+                ],
             },
         ),
     ]

@@ -29,6 +29,8 @@ NEW: Final = {
     "is_still": "boolean",
     "is_production": "boolean",
     "occurred_at": "{moment}",
+    "label": "text",
+    "key_fingerprint": "text",
     "state": "text",
 }
 CHANGE: Final = {
@@ -56,7 +58,8 @@ _UPDATED: Final = {
 }
 #: A row that still has a token was claimed and never updated: its point may have been sent.
 UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
-#: What can be claimed. No delay is as long as in the second, so there the clock was set back.
+#: What can be claimed, behind a condition for the fingerprint. No delay is as long as in the second, so there the clock
+#: was set back.
 DUE: Final = "state = 'pending' AND due <= {now}"
 FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
 
@@ -99,10 +102,8 @@ class Statements(ABC):
             "due_day": due_day,
             "unindexed": self.unindexed,
         }
-        self.next_due = self._text("""
-            SELECT (SELECT MIN(due) FROM {points} WHERE state = 'pending'),
-                (SELECT MAX(due) FROM {points} WHERE state = 'pending'), {now}
-        """)
+        pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
+        self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
         self.counts = self._text("""
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
@@ -174,9 +175,9 @@ class Statements(ABC):
         return connection.change(f"{sql} AND idempotency_key {self.one_of}", {"keys": [*keys], **now})
 
     @abstractmethod
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         """
-        Claim `size` points for `lease` seconds with `token`.
+        Claim `size` points with one of these fingerprints for `lease` seconds with `token`.
 
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
         """

@@ -5,6 +5,7 @@ MySQL and MariaDB, by the server's own driver and through Django.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from ..connection import Connection, Row, Session, Tables, Values
@@ -52,7 +53,8 @@ class MySQL(Statements):
             self._text(f"""
                 SELECT due, id, attempts, {UNANSWERED}, {", ".join(POINT)}
                 FROM {{points}} FORCE INDEX ({{due_index}})
-                WHERE {rows} ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
+                WHERE key_fingerprint = %(fingerprint)s AND {rows}
+                ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
             """)
             for rows in (DUE, FAR)
         )
@@ -63,8 +65,7 @@ class MySQL(Statements):
             WHERE id IN %(rows)s
         """)
         self._old = self._text(f"""
-            SELECT id FROM {{points}} FORCE INDEX ({{due_index}})
-            WHERE {OLD} ORDER BY due, id LIMIT {PRUNE_STEP} FOR UPDATE {_SKIP_LOCKED}
+            SELECT id FROM {{points}} WHERE {OLD} ORDER BY due, id LIMIT {PRUNE_STEP} FOR UPDATE {_SKIP_LOCKED}
         """)
         kept = f"SELECT * FROM ({select_kept('{points} WHERE id IN %(rows)s')}) AS fresh"
         self._keep = self._text(f"""
@@ -83,13 +84,18 @@ class MySQL(Statements):
     def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         return _change(connection, self.update, rows, now)
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
-        return connection.transact(lambda session: self._claimed(session, values))
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        return connection.transact(lambda session: self._claimed(session, fingerprints, values))
 
-    def _claimed(self, session: Session, values: Values) -> list[Row]:
-        rows = session.rows(self._due, values)
-        if left := values["size"] - len(rows):
-            rows += session.rows(self._far, {**values, "size": left})
+    def _claimed(self, session: Session, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        rows: list[Row] = []
+        for sql in (self._due, self._far):
+            if left := values["size"] - len(rows):
+                found = (
+                    session.rows(sql, {**values, "fingerprint": fingerprint, "size": left})
+                    for fingerprint in fingerprints
+                )
+                rows += sorted(chain.from_iterable(found), key=lambda row: row[:2])[:left]
         if rows:
             session.change(self._take, {**values, "rows": [row[1] for row in rows]})
         return rows

@@ -38,7 +38,12 @@ class PostgreSQL(Statements):
             UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
         due, far = (
-            f"(SELECT id, due FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED)"
+            f"""(
+                SELECT found.* FROM unnest(%(fingerprints)s::text[]) AS wanted(key_fingerprint) CROSS JOIN LATERAL (
+                    SELECT id, due FROM {{points}} WHERE key_fingerprint = wanted.key_fingerprint AND {rows}
+                    ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED
+                ) AS found
+            )"""
             for rows in (DUE, FAR)
         )
         point = ", ".join(f"{{points}}.{name}" for name in POINT)
@@ -46,7 +51,9 @@ class PostgreSQL(Statements):
             WITH due AS {due}, far AS {far}
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s::float8,
                 token = %(token)s::text, attempts = {{points}}.attempts + 1
-            FROM (SELECT * FROM due UNION ALL SELECT * FROM far LIMIT %(size)s::int) AS taken
+            FROM (
+                SELECT * FROM due UNION ALL SELECT * FROM far ORDER BY due, id LIMIT %(size)s::int
+            ) AS taken
             WHERE {{points}}.id = taken.id
             RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
         """)
@@ -64,8 +71,8 @@ class PostgreSQL(Statements):
     def update_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> int:
         return connection.change(self.update, {"rows": _to_json(rows), **now})
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
-        return connection.rows(self.claiming, values)
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
+        return connection.rows(self.claiming, {**values, "fingerprints": [*fingerprints]})
 
     def prune(self, connection: Connection, values: Values) -> int:
         [(count,)] = connection.rows(self._pruning, values)

@@ -51,11 +51,6 @@ class SQLite(Statements):
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
         self.update = self._text(f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN ")
-        due, far = (
-            f"SELECT * FROM (SELECT due, id FROM {{points}} WHERE {rows} ORDER BY due, id LIMIT %(size)s)"
-            for rows in (DUE, FAR)
-        )
-        self._find = self._text(f"{due} UNION ALL {far} LIMIT %(size)s")
         # A row that another deliverer has claimed in between is due later now. The plus makes SQLite look rows up by
         # their ids only.
         self._take = self._text(f"""
@@ -72,10 +67,11 @@ class SQLite(Statements):
         self._keep = self._text(f"{INSERT_TOTALS} {select_kept(f'{{points}} WHERE {old}')} {ADD_TOTALS}")
         self._delete = self._text(f"DELETE FROM {{points}} WHERE {old}")
 
-    def claim(self, connection: Connection, values: Values) -> list[Row]:
+    def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         # Found without the write lock: an idle deliverer must not disturb writers. Taken by one statement, which is a
         # transaction: a transaction that reads first fails when another process writes before it does.
-        due = {row[1]: row[0] for row in connection.rows(self._find, values)}
+        wanted = {f"fingerprint_{index}": fingerprint for index, fingerprint in enumerate(fingerprints)}
+        due = {row[1]: row[0] for row in connection.rows(self._find(tuple(wanted)), {**wanted, **values})}
         rows: list[Row] = []
         for named, ids in _named([*due]):
             taking = {**values, **ids}
@@ -114,6 +110,20 @@ class SQLite(Statements):
             return session.change(self._keep, values) and session.change(self._delete, values)
 
         return connection.transact(keep_and_delete)
+
+    @cache  # noqa: B019 - there is one object for each set of tables
+    def _find(self, wanted: Sequence[str]) -> str:
+        parts = (
+            f"""
+                SELECT * FROM (
+                    SELECT due, id FROM {{points}} WHERE key_fingerprint = %({name})s AND {rows}
+                    ORDER BY due, id LIMIT %(size)s
+                )
+            """
+            for name in wanted
+            for rows in (DUE, FAR)
+        )
+        return self._text(f"{' UNION ALL '.join(parts)} ORDER BY due, id LIMIT %(size)s")
 
     @cache  # noqa: B019 - there is one object for each set of tables
     def _store(self, count: int) -> str:
