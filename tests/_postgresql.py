@@ -24,6 +24,8 @@ from tests._environment import skip_missing
 USER = "remotion"
 PATIENCE = 10  # seconds
 _BINARIES = Path("/usr/lib/postgresql")  # where Debian and Ubuntu put them
+#: An option: a commit is in the hands of the system when it returns, and survives the death of the server.
+DURABLE = "synchronous_commit=on"
 # Nothing here outlives the run, so nothing is forced to the disk.
 _OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60")
 
@@ -43,6 +45,15 @@ def postgresql_server() -> Iterator[Server]:
     A server of a module's own, which its tests may stop and freeze.
     """
     with run_server(_needed_binaries(), "deadlock_timeout=100ms") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def durable_postgresql() -> Iterator[Server]:
+    """
+    A server of a module's own that keeps what it has committed when it is stopped as by a crash.
+    """
+    with run_server(_needed_binaries(), DURABLE) as server:
         yield server
 
 

@@ -375,6 +375,15 @@ def test_command_lines(path: Path) -> None:
         assert set(re.findall(r"--[a-z-]+", words)) <= set(parsers()[command]._option_string_actions)
 
 
+def test_json_table() -> None:
+    """
+    The table of JSON has each command that prints it.
+    """
+    listed = {name for row in table(OPERATIONS, "Object of") for name in code(row[0])}
+
+    assert listed == {name for name, parser in parsers().items() if "--json" in parser._option_string_actions}
+
+
 def test_sandbox_options() -> None:
     """
     The sandbox's options and ways to fail in the text are those of the parser.
@@ -390,7 +399,7 @@ def test_variables(path: Path) -> None:
     """
     Each environment variable in the text is one that is read; the other such name is Django's dict.
     """
-    known = {*settings.ENVIRONMENT.values(), SECRET_VARIABLE, "REMOTION_LICENSING"}
+    known = {*settings.ENVIRONMENT.values(), settings.APP_VARIABLE, SECRET_VARIABLE, "REMOTION_LICENSING"}
 
     assert set(re.findall(r"\bREMOTION_[A-Z_]+\b", path.read_text())) <= known
 

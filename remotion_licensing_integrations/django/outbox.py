@@ -107,8 +107,11 @@ class DjangoConnection(Connection):
         return self._run(lambda session: session.rows(sql, values))
 
     def change(self, sql: str, values: Values) -> int:
+        connection = connections[self.alias]
+        with self._refusals(connection):  # it may have to connect first
+            is_transaction = connection.get_autocommit()
         # One statement is a transaction by itself; inside a test's transaction it gets a savepoint.
-        run = self._run if connections[self.alias].get_autocommit() else self.transact
+        run = self._run if is_transaction else self.transact
         return run(lambda session: session.change(sql, values))
 
     def transact(self, work: Callable[[Session], _T]) -> _T:

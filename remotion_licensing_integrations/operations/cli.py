@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 something needs attention, 2 the command failed, 130 it was interrupted.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    # It writes to the standard error of the moment, which a progress bar replaces as long as it is shown.
+    handlers = [logging.lastResort] if logging.lastResort else None
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=handlers)
     return _guard(_run_alone if "command" in arguments else sandbox.run, arguments)
 
 

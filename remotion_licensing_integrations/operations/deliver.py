@@ -5,7 +5,7 @@ The command that delivers usage points: `deliver`.
 from __future__ import annotations
 
 import argparse
-from contextlib import closing, suppress
+from contextlib import closing
 
 from .._support.signals import stop_signals
 from ..delivery import Deliverer, Worker
@@ -54,10 +54,10 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
 
 
 def _count_pending(outbox: Outbox) -> int | None:
-    # An outbox that is away now may be back in a moment.
-    with suppress(OutboxError):
+    try:
         return outbox.counts().pending or None
-    return None
+    except OutboxError:
+        return None  # an outbox that is away now may be back in a moment
 
 
 def _deliver_until_stopped(arguments: argparse.Namespace, recorder: UsageRecorder, deliverer: Deliverer) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import StringIO
 
 import pytest
@@ -15,7 +16,7 @@ from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.points.logline import LOG_MARK
 from remotion_licensing_integrations.testing import Sandbox
-from tests.outbox._values import REGISTRATION, bring, claim, keys, point
+from tests.outbox._values import REGISTRATION, bring, claim, keys, moment, point
 
 pytestmark = pytest.mark.django_db
 
@@ -152,3 +153,34 @@ def test_doctor_knows_what_the_project_trusts(sandbox):
     Without `ALLOWED_HOSTS` of our own the project's hold, so that callers cannot name any host.
     """
     assert "Neither host nor allowed_hosts" not in run("doctor")
+
+
+def test_show(outbox):
+    """
+    `show` tells all about one point.
+    """
+    bring(outbox, State.HELD, "held")
+
+    assert "State           held" in run("show", "held", status=1)
+    assert json.loads(run("show", "held", "--json", status=1))["attempts"] == 1
+
+
+def test_list_by_conditions(outbox):
+    """
+    `list` finds points by when they occurred, in the project's database, too.
+    """
+    outbox.add([point("a"), point("b", event="web-render", occurred_at=moment(60))])
+
+    words = ["--since", moment(60).isoformat(), "--event", "web-render", "--json"]
+    assert [json.loads(line)["idempotency_key"] for line in run("list", *words).splitlines()] == ["b"]
+
+
+def test_no_color(outbox, monkeypatch):
+    """
+    `--no-color` holds for tables as well.
+    """
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    run("status")
+
+    assert os.environ["NO_COLOR"]
+    call_command("remotion_licensing", "status", stdout=StringIO(), stderr=StringIO())

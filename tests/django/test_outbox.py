@@ -53,6 +53,19 @@ def unmigrated(request, tmp_path, django_db_blocker, django_db_setup):
         yield DjangoOutbox(alias)
 
 
+# Not MariaDB, whose driver leaves a socket open when it cannot connect.
+@pytest.fixture(params=["sqlite", "postgresql"])
+def unreachable(request, tmp_path, django_db_blocker, django_db_setup):
+    """
+    An outbox in a database that cannot be connected to.
+    """
+    entry = {**SQLITE, "NAME": tmp_path / "nowhere" / "file"}
+    if request.param == "postgresql":
+        entry = {**request.getfixturevalue("postgresql"), "HOST": str(tmp_path)}
+    with django_db_blocker.unblock(), add_database("away", entry, migrated=False) as alias:
+        yield DjangoOutbox(alias)
+
+
 #: Statements that find the other sessions of a server, and that end one of them.
 SESSIONS = {
     "postgresql": (
@@ -162,6 +175,15 @@ def test_missing_table(unmigrated):
     """
     with pytest.raises(OutboxError, match=r"database 'unmigrated': .*; did you run `manage.py migrate`\?"):
         unmigrated.open()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_unreachable_database(unreachable, call):
+    """
+    Where there is no connection to be had, every verb raises the outbox's own error.
+    """
+    with pytest.raises(OutboxError, match="database 'away': "):
+        call(unreachable)
 
 
 def test_refusal_inside_a_transaction(unmigrated):

@@ -269,7 +269,7 @@ def test_list_prints_no_escape_sequences(run, outbox) -> None:
 
     ran = run("list")
 
-    assert [line.isprintable() for line in ran.out.split("\n")] == [True] * 3
+    assert [line.isprintable() for line in ran.out.split("\n")] == [True] * 4
     assert ran.out.count(r"a\nb\r\x1b[2J\x9b1m") == 2
 
 
@@ -331,6 +331,16 @@ def test_deliver_once_registers(run, outbox, api) -> None:
 
     assert run("deliver", "--once") == (0, "2 usage points registered.\n", "")
     assert sorted(api.idempotency_keys()) == ["a", "b"]
+
+
+def test_deliver_once_from_a_store_that_refuses(run, file) -> None:
+    """
+    An outbox that cannot be opened is one line, and status 2.
+    """
+    file.mkdir()
+    ran = run("deliver", "--once")
+
+    assert (ran.status, ran.err.startswith("error: outbox ")) == (2, True)
 
 
 def test_deliver_once_settles(run, outbox, api) -> None:
@@ -411,6 +421,18 @@ def test_deliver_until_a_signal(run, outbox, api) -> None:
         ran = run("deliver")
 
     assert (ran.status, state(outbox, "a"), signal.getsignal(signal.SIGTERM)) == (0, State.REGISTERED, before)
+
+
+def test_json_of_deliver(run, outbox, api, monkeypatch) -> None:
+    """
+    As JSON the command answers once, when it ends; it runs without a spill, too.
+    """
+    monkeypatch.setenv("REMOTION_LICENSING_SPILL", "off")
+    outbox.add([point("a")])
+    with stopped_after_a_point(api):
+        ran = run("deliver", "--json")
+
+    assert json.loads(ran.out) == {"registered": 1, "paused": None}
 
 
 @pytest.mark.parametrize("where", [State.REJECTED, State.HELD])

@@ -77,8 +77,18 @@ def test_long_list(run, outbox) -> None:
     outbox.add([point(str(number)) for number in range(2_500)])
 
     assert listed(run("list", "--json", "--limit", "2400")) == [str(number) for number in range(2_499, 99, -1)]
+    assert len(listed(run("list", "--json", "--limit", "9999"))) == 2_500
     lines = run("list", "--limit", "2000").out.splitlines()
     assert [line.split()[3] for line in lines[1:]] == [str(number) for number in range(2_499, 499, -1)]
+
+
+def test_list_that_ends_with_a_page(run, outbox) -> None:
+    """
+    A list of just as many points as are read at a time ends with the last of them.
+    """
+    outbox.add([point(str(number)) for number in range(1_000)])
+
+    assert len(run("list", "--limit", "1001").out.splitlines()) == 1 + 1_000
 
 
 def test_empty_list(run, outbox) -> None:

@@ -54,6 +54,8 @@ def terminal(run, monkeypatch):
     Run the program on a terminal that has so many columns.
     """
     monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
 
     def terminal(*words: str, columns: int = 80, program: list[str] = PROGRAM) -> Terminal:
         ours, theirs = pty.openpty()
@@ -87,7 +89,7 @@ def filled(outbox) -> None:
     [
         (200, "OCCURRED STATE KEY EVENT HOST OUTCOME ATTEMPTS RESULT"),
         (112, "OCCURRED STATE KEY EVENT HOST RESULT"),
-        (84, "OCCURRED STATE KEY RESULT"),
+        (83, "OCCURRED STATE KEY RESULT"),
         (70, "OCCURRED STATE KEY"),
     ],
 )
@@ -165,6 +167,19 @@ def test_bar_of_deliver(terminal, outbox, api) -> None:
     assert outbox.counts().registered == 60
 
 
+def test_log_beside_a_bar(terminal, outbox, api) -> None:
+    """
+    What is logged while a bar is shown has a line to itself.
+    """
+    api.set_failure("key")
+    outbox.add([point()])
+
+    ran = terminal("deliver", "--once", columns=200)
+
+    assert ran.status == 1
+    assert any(line.startswith("ERROR Delivery of usage points is paused") for line in ran.lines)
+
+
 def test_bar_of_what_arrives_later(terminal, outbox, api) -> None:
     """
     Points that arrive while `deliver` runs lengthen its bar.
@@ -210,7 +225,7 @@ def test_bar_of_prune(terminal, outbox) -> None:
     """
     bring(outbox, State.REGISTERED, *(f"{number}" for number in range(50)))
 
-    assert "/50 " in terminal("prune", "--days", "0", columns=120).out
+    assert "/50 " in ESCAPES.sub("", terminal("prune", "--days", "0", columns=120).out)
 
 
 def test_bar_of_a_long_list(terminal, outbox, tmp_path) -> None:

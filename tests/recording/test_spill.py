@@ -266,6 +266,24 @@ def test_deferred(spilling, slow_outbox, file) -> None:
     assert (spilled.state, slow_outbox.get(key).state) == (State.PENDING, State.PENDING)
 
 
+def test_outcome_during_a_move(slow_outbox, file) -> None:
+    """
+    The outcome of a deferred point that comes to the spill while that point is moved reaches the outbox.
+    """
+    spill = Spill(slow_outbox, file)
+    key = new_idempotency_key()
+    spill.keep([deferred(key)])
+    slow_outbox.gate.clear()
+    mover = threading.Thread(target=spill.move)
+    mover.start()
+    slow_outbox.wait_entered()
+    spill.keep([new_point(key)])
+    slow_outbox.gate.set()
+    mover.join(PATIENCE)
+
+    assert (slow_outbox.get(key).state, keys(file)) == (State.PENDING, [])
+
+
 def deferred(key: str) -> UsagePoint:
     return replace(new_point(key), succeeded=None)
 

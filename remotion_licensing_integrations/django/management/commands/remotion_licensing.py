@@ -47,7 +47,7 @@ class Command(BaseCommand):
         # Not to Django's wrappers of them, which end each part of a line.
         streams = [options.get("stdout") or sys.stdout, options.get("stderr") or sys.stderr]
         if options["no_color"]:
-            os.environ["NO_COLOR"] = "1"
+            os.environ["NO_COLOR"] = "1"  # as Rich has it
         with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
             status = run(argparse.Namespace(**options), recorder)
         if status:
