@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from .._support.charts import KINDS, OPEN, Chart, kind_of
 from ..api import COUNTED_AS, Counted
-from ..outbox import Outbox, State, Total, beginning
+from ..outbox import Dimension, State, Total, beginning
+from ..recording import UsageRecorder
 
 DAYS: Final = 30
 
@@ -109,21 +110,24 @@ class Figures:
         return Chart(self.last - timedelta(days=DAYS - 1), self.last, self.days, NAMES)
 
 
-def read_figures(outbox: Outbox, now: datetime) -> Figures:
+def read_figures(recorder: UsageRecorder, now: datetime) -> Figures:
     """
-    Count the points of *outbox*; days and months are those of UTC, as the API's are.
+    Count the points of the outbox; days and months are those of UTC, as the API's are.
 
-    A registered point counts when it was registered, as for the API; in the chart, and for points that are not
-    registered, the moment at which it occurred counts.
+    The chart has all points. The windows have those for the recorder's own keys, as the API has; there a registered
+    point counts when it was registered, as for the API. Everywhere else the moment at which it occurred counts.
     """
     today = now.astimezone(UTC).date()
     month, first = today.replace(day=1), today - timedelta(days=DAYS - 1)
-    figures = Figures(Counter(), Counter(), {}, today)
-    for total in outbox.totals("day", "event", "classification", since=beginning(month), registered=True):
+    figures, outbox = Figures(Counter(), Counter(), {}, today), recorder.outbox
+    own = {None, *recorder.keys.fingerprints}
+    groups: Sequence[Dimension] = ("day", "event", "classification", "key_fingerprint")
+    registered = outbox.totals(*groups, since=beginning(month), registered=True)
+    for total in (total for total in registered if total.key_fingerprint in own):
         figures.add(total, kind_of(State.REGISTERED, total.classification), month)
-    for total in outbox.totals("day", "event", "state", "classification", since=beginning(min(month, first))):
+    for total in outbox.totals(*groups, "state", since=beginning(min(month, first))):
         kind = kind_of(total.state or "", total.classification)
         figures.days.setdefault(total.day or today, Counter())[kind] += total.number
-        if kind == OPEN:
+        if kind == OPEN and total.key_fingerprint in own:
             figures.add(total, kind, month)
     return figures

@@ -26,7 +26,7 @@ class Search:
     What a person is looking for; empty fields ask for everything.
 
     Attributes:
-        q: An idempotency key or its beginning, or a part of a host.
+        q: An idempotency key or its beginning, or a part of a host or label.
         below: Only points that were stored before the one with this row.
     """
 
@@ -77,7 +77,8 @@ class Search:
         Whether the point has the text that is looked for.
         """
         point, q = stored.point, self.q
-        return not q or point.idempotency_key.startswith(q) or q.lower() in (point.host or "").lower()
+        texts = (text.lower() for text in (point.host, point.label) if text)
+        return point.idempotency_key.startswith(q) or not q or any(q.lower() in text for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +121,4 @@ def csv_lines(outbox: Outbox, search: Search) -> Iterator[str]:
         for stored in filter(search.matches, page):
             values: dict[str, Any] = stored.to_json()
             values["last_error"] = mask(stored.last_error or "")
-            yield write(values.get(name) for name in COLUMNS)
+            yield write(values[name] for name in COLUMNS)

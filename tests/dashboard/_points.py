@@ -37,7 +37,8 @@ def add(outbox: Outbox, key: str, result: Result | None = None, **changes) -> No
     """
     outbox.add([new_point(key, **changes)])
     if result is not None:
-        outbox.update([result(claimed) for claimed in outbox.claim(1_000, lease=60)])
+        fingerprints = [changes["key_fingerprint"]] if "key_fingerprint" in changes else []
+        outbox.update([result(claimed) for claimed in outbox.claim(1_000, lease=60, fingerprints=fingerprints)])
 
 
 def register(word: str = "billable") -> Result:

@@ -22,6 +22,7 @@ from remotion_licensing_integrations import UsageRecorder, set_default_recorder
 from remotion_licensing_integrations.dashboard import overview, search, usage_dashboard
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
+from remotion_licensing_integrations.points import make_fingerprint
 from tests.dashboard._points import KEY, PRIVATE_KEY, REFUSED, add, add_month, new_point, register
 from tests.dashboard._reading import keys_of, table_of, text_of
 
@@ -246,6 +247,20 @@ def test_the_counts_of_the_api_stand_beside_ours(client, outbox, sandbox):
     assert page.count("<small data-differs>API 1</small>") == 4  # in two rows of two windows
 
 
+def test_points_for_other_keys_are_not_compared(client, outbox):
+    """
+    The API counts them elsewhere; the list and the chart have them.
+    """
+    add(outbox, "a", register(), key_fingerprint="another")
+    add(outbox, "b", key_fingerprint="another")
+    add(outbox, "c", register(), key_fingerprint=make_fingerprint(KEY))
+
+    page = client.get("/usage/").text
+
+    assert table_of(page, "today")["cloud-render"] == ["1 API 0", "0 API 0", "0 API 0", "0"]
+    assert "3 usage points: 2 billable, 1 not registered" in page
+
+
 def test_an_api_that_is_away_is_explained(client, outbox, sandbox):
     """
     Our own figures are there all the same.
@@ -324,6 +339,7 @@ def test_the_limit_is_shown_without_the_api(open_client, outbox, sandbox):
         (lambda outbox: add(outbox, "a", occurred_at=NOW - timedelta(hours=3)), "the oldest since 3 hours"),
         (lambda outbox: add(outbox, "a") or outbox.claim(1, lease=60), "1 being sent"),
         (lambda outbox: add(outbox, "a", is_still=True, is_production=False), "succeeded, still, not in production"),
+        (lambda outbox: add(outbox, "a", label="customer-42"), "succeeded customer-42"),
         (lambda outbox: None, "Every usage point is on its way"),
         (lambda outbox: None, "They appear here as soon as the app records one."),
     ],
@@ -449,7 +465,7 @@ def searched(outbox):
     """
     add(outbox, "a-1", register(), host="https://one.example")
     add(outbox, "a-2", lambda claimed: claimed.reject(REFUSED), event="web-render", host="https://Two.example")
-    outbox.add([new_point("b-1", host=None)])
+    outbox.add([new_point("b-1", host=None, label="customer-42")])
 
 
 @pytest.mark.parametrize(
@@ -460,6 +476,7 @@ def searched(outbox):
         ({"q": " a-2 "}, ["a-2"]),
         ({"q": "a-"}, ["a-2", "a-1"]),
         ({"q": "two.EXAMPLE"}, ["a-2"]),
+        ({"q": "Customer"}, ["b-1"]),
         ({"q": "nothing"}, []),
         ({"event": "web-render"}, ["a-2"]),
         ({"event": "nonsense"}, ["b-1", "a-2", "a-1"]),

@@ -124,7 +124,7 @@ def test_a_search_is_a_form(open_page, outbox):
     outbox.add([new_point("one"), new_point("two")])
     page = open_page(java_script_enabled=False)
 
-    page.get_by_label("Key or host").fill("two")
+    page.get_by_label("Key, host or label").fill("two")
     page.get_by_role("button", name="Search").click()
 
     expect(page.locator(".points tbody tr")).to_have_count(1)
