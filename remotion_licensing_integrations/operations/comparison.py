@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ..outbox import State, Total, beginning
+from ..outbox import Dimension, State, Total, beginning
 from ..points import Usage, utc_now
 from ..recording import UsageRecorder
 from ..settings import LicenseKeys, Settings
@@ -66,20 +66,21 @@ class Comparison:
         self._api = _API(recorder.settings)
         self._keys = {None, *LicenseKeys(recorder.settings).fingerprints}
         self.held = self._outbox.list(State.HELD, limit=_MAX_HELD)
-        # In this order: points go on being registered meanwhile.
-        before = self._count(since=since)
+        began = utc_now()
         self.first = self._outbox.oldest()
         self.api = self._api.count(since)
         earlier = self._counted_before()
-        waiting = self._own(self._outbox.totals("event", "state", "unanswered", "key_fingerprint"))
-        self.here = self._count(since=since)
+        # In this order, and with what is registered meanwhile: deliverers go on.
+        waiting = self._own(self._outbox.totals("event", "state", "unanswered", "key_fingerprint", waiting=True))
+        all_keys = self._totals(since=since)
+        self.here = _count_cells(self._own(all_keys))
+        during = self._count(since=began)
         self.waiting = {
             **{state.value: _number(waiting, state=state) for state in State if state is not State.REGISTERED},
             "spilled": recorder.count_spilled(),
         }
-        self.of_other_keys = self._of_other_keys()
-        self.older = self.here.total() - self._occurred_within()
-        during = self.here - before
+        self.of_other_keys = _sum(all_keys) - self.here.total()
+        self.older = self._count_older()
         resent = self._count(since=since, until=since + _RESENT_FOR, unanswered=True)
         facts = Facts(
             here=self.here,
@@ -102,23 +103,22 @@ class Comparison:
         self.differences = explain(facts)
         self.days = self._locate([*self.differences.unexplained])
 
-    def _count(self, *, unanswered: bool = False, **range_: datetime) -> Counter[Cell]:
-        totals = self._outbox.totals(
-            "event", "classification", "unanswered", "key_fingerprint", registered=True, **range_
-        )
-        return _count_cells(total for total in self._own(totals) if total.unanswered or not unanswered)
+    def _totals(self, since: datetime, until: datetime | None = None) -> Sequence[Total]:
+        by: tuple[Dimension, ...] = ("event", "classification", "unanswered", "key_fingerprint")
+        return self._outbox.totals(*by, registered=True, since=since, until=until)
+
+    def _count(self, since: datetime, until: datetime | None = None, *, unanswered: bool = False) -> Counter[Cell]:
+        totals = self._own(self._totals(since, until))
+        return _count_cells(total for total in totals if total.unanswered or not unanswered)
 
     def _own(self, totals: Sequence[Total]) -> Sequence[Total]:
         return [total for total in totals if total.key_fingerprint in self._keys]
 
-    def _of_other_keys(self) -> int:
-        totals = self._outbox.totals("key_fingerprint", registered=True, since=self.since)
-        return sum(total.number for total in totals) - sum(total.number for total in self._own(totals))
-
-    def _occurred_within(self) -> int:
-        return _number(
-            self._own(self._outbox.totals("state", "key_fingerprint", since=self.since)), state=State.REGISTERED
-        )
+    def _count_older(self) -> int:
+        # Of the points that occurred before the window, those that were not registered before it.
+        occurred = self._own(self._outbox.totals("state", "key_fingerprint", until=self.since))
+        registered = self._own(self._outbox.totals("key_fingerprint", registered=True, until=self.since))
+        return _number(occurred, state=State.REGISTERED) - _sum(registered)
 
     def _counted_before(self) -> Mapping[Cell, int]:
         if self.first is None or self.first <= self.since:
@@ -231,6 +231,10 @@ def _count_cells(totals: Iterable[Total]) -> Counter[Cell]:
 
 def _number(totals: Sequence[Total], **values: object) -> int:
     return sum(_by_event(totals, **values).values())
+
+
+def _sum(totals: Iterable[Total]) -> int:
+    return sum(total.number for total in totals)
 
 
 def _by_event(totals: Sequence[Total], **values: object) -> Counter[str]:

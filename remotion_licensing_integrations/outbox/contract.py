@@ -153,6 +153,7 @@ class Outbox(ABC):
         since: datetime | None = None,
         until: datetime | None = None,
         registered: bool = False,
+        waiting: bool = False,
     ) -> Sequence[Total]:
         """
         Count the points of each group by the dimensions *by*, pruned points included; groups come in no order.
@@ -165,6 +166,7 @@ class Outbox(ABC):
             until: Only points that occurred earlier.
             registered: Only registered points, and the moment at which they were registered instead of the one at
                 which they occurred.
+            waiting: Only points that are not registered.
         """
 
     @abstractmethod

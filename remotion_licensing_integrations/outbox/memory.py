@@ -217,10 +217,11 @@ class MemoryOutbox(Outbox):
         since: datetime | None = None,
         until: datetime | None = None,
         registered: bool = False,
+        waiting: bool = False,
     ) -> Sequence[Total]:
         with _lock:
             groups = [*((_group(row), 1) for row in self._rows.values()), *self._pruned.items()]
-        return add_up(groups, by, since=since, until=until, registered=registered)
+        return add_up(groups, by, since=since, until=until, registered=registered, waiting=waiting)
 
     def oldest(self) -> datetime | None:
         with _lock:

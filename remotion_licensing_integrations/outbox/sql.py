@@ -197,6 +197,7 @@ class SQLOutbox(Outbox):
         since: datetime | None = None,
         until: datetime | None = None,
         registered: bool = False,
+        waiting: bool = False,
     ) -> Sequence[Total]:
         encode = datetime.timestamp if registered else self._connection.encode
         values: dict[str, Any] = {}
@@ -204,7 +205,7 @@ class SQLOutbox(Outbox):
             values |= {"since": encode(since), "first": first_day(since)}
         if until is not None:
             values |= {"until": encode(until), "end": first_day(until)}
-        sql = self._statements.totals(by, registered=registered, since=since is not None, until=until is not None)
+        sql = self._statements.totals(by, registered=registered, waiting=waiting, limits={*values})
         return to_totals(by, self._connection.scan(sql, values))
 
     def oldest(self) -> datetime | None:

@@ -108,6 +108,7 @@ def add_up(
     since: datetime | None,
     until: datetime | None,
     registered: bool,
+    waiting: bool,
 ) -> Sequence[Total]:
     """
     Return the totals of *groups*, each with its number of points; see `Outbox.totals`.
@@ -118,7 +119,7 @@ def add_up(
     rows = [
         (*group.values(by, moment), number)
         for moment, group, number in moments
-        if first <= moment < end and (not registered or group.state == State.REGISTERED)
+        if first <= moment < end and not (waiting if group.state == State.REGISTERED else registered)
     ]
     return to_totals(by, rows)
 

@@ -91,6 +91,19 @@ def test_unanswered(outbox):
     }
 
 
+def test_waiting_points(outbox, clock):
+    """
+    Points that are not registered can be counted alone.
+    """
+    register(outbox, point("pruned"))
+    outbox.prune(-1)
+    for state in sorted(State, key=lambda state: state is State.PENDING):
+        bring(outbox, state, state.value)
+
+    assert {state for (state,) in count(outbox, "state", waiting=True)} == {*State} - {State.REGISTERED}
+    assert count(outbox, waiting=True, until=moment()) == {}
+
+
 def test_days_are_in_utc(outbox):
     """
     A day ends at midnight in UTC, by the moment at which a point occurred.

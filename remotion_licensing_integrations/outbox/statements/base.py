@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, ClassVar, Final
@@ -143,11 +143,11 @@ class Statements(ABC):
             f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
 
-    def totals(self, by: Sequence[Dimension], *, registered: bool, since: bool, until: bool) -> str:
+    def totals(self, by: Sequence[Dimension], *, registered: bool, waiting: bool, limits: Collection[str]) -> str:
         """
         Return the statement for the groups of *by*, see `select_totals`.
         """
-        return self._text(select_totals(by, registered=registered, since=since, until=until))
+        return self._text(select_totals(by, registered=registered, waiting=waiting, limits=limits))
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
         """

@@ -7,10 +7,11 @@ two, or by two processes that prune at once (`tests/outbox/test_totals.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from ..totals import MAX_KEPT_CLASSIFICATION, TOTAL, Dimension
+from ..values import State
 
 #: Rows; bounds how long one step of pruning keeps them locked.
 PRUNE_STEP: Final = 1_000
@@ -27,6 +28,9 @@ _VALUES: Final = {
 }
 _GROUP: Final = TOTAL[:-1]
 
+# By name, as an index finds these.
+_WAITING: Final = f"state IN ({', '.join(repr(state.value) for state in State if state is not State.REGISTERED)})"
+
 INSERT_TOTALS: Final = f"INSERT INTO {{totals}} ({', '.join(TOTAL)})"
 ADD_TOTALS: Final = f"ON CONFLICT ({', '.join(_GROUP)}) DO UPDATE SET number = {{totals}}.number + excluded.number"
 
@@ -41,21 +45,22 @@ def select_kept(source: str) -> str:
     return f"SELECT {columns}, COUNT(*) AS number FROM {source} GROUP BY {group} ORDER BY {group}"
 
 
-def select_totals(by: Sequence[Dimension], *, registered: bool, since: bool, until: bool) -> str:
+def select_totals(by: Sequence[Dimension], *, registered: bool, waiting: bool, limits: Collection[str]) -> str:
     """
     Return the query for the groups of *by*: one statement, so that what is pruned at the same time is counted once.
 
-    Its parameters are `since` and `until`, and `first` and `end`, the numbers of the days that these begin.
+    Its parameters are those of *limits*: `since` and `until`, and `first` and `end`, the numbers of the days that these
+    begin.
     """
     day, moment = ("due_day", "due") if registered else ("occurred_day", "occurred_at")
     typed = "float8" if registered else "{moment}"
-    live = ["state = 'registered'"] if registered else []
-    pruned: list[str] = []
+    live = ["state = 'registered'"] if registered else [_WAITING] if waiting else []
+    pruned = ["1 = 0"] if waiting else []
     total_day = "registered_day" if registered else "day"
-    if since:
+    if "since" in limits:
         live.append(f"{moment} >= %(since)s::{typed}")
         pruned.append(f"{total_day} >= %(first)s::int")
-    if until:
+    if "until" in limits:
         live.append(f"{moment} < %(until)s::{typed}")
         pruned.append(f"{total_day} < %(end)s::int")
     of_points = {
