@@ -61,7 +61,7 @@ class UsagePointRecord(models.Model):
     classification = models.CharField(_("classification"), max_length=MAX_ERROR_LENGTH, null=True)  # noqa: DJ001 - null: not said
     label = KeyField(_("label"), max_length=MAX_LABEL_LENGTH, null=True)
     # Tells licence keys apart, empty for any key; no key is ever stored.
-    key_fingerprint = KeyField(_("fingerprint of the key"), max_length=MAX_FINGERPRINT_LENGTH, default="")
+    key_fingerprint = models.CharField(_("fingerprint of the key"), max_length=MAX_FINGERPRINT_LENGTH, default="")
 
     class Meta:
         verbose_name = _("usage point")

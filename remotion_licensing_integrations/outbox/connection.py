@@ -21,7 +21,7 @@ class Tables(NamedTuple):
     The names of a store's tables.
 
     Attributes:
-        due_index: The index that serves the order of claims.
+        due_index: The index that serves the order of claims, for each licence key.
         has_datetimes: Whether `occurred_at` is a date and time; else it is epoch seconds.
     """
 

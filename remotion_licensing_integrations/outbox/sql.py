@@ -115,11 +115,9 @@ class SQLOutbox(Outbox):
 
     def next_due(self, fingerprints: Collection[str] = ()) -> float | None:
         # One by one, as an index answers each.
-        waits = [
-            to_wait(*row)
-            for fingerprint in _with_any(fingerprints)
-            for row in self._connection.rows(self._statements.next_due, {"fingerprint": fingerprint, **self._now()})
-        ]
+        wanted = [{"fingerprint": fingerprint, **self._now()} for fingerprint in _with_any(fingerprints)]
+        rows = [row for values in wanted for row in self._connection.rows(self._statements.next_due, values)]
+        waits = [to_wait(*row) for row in rows]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def counts(self) -> Counts:

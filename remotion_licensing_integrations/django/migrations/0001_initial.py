@@ -117,9 +117,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "key_fingerprint",
-                    remotion_licensing_integrations.django.models.KeyField(
-                        default="", max_length=64, verbose_name="fingerprint of the key"
-                    ),
+                    models.CharField(default="", max_length=64, verbose_name="fingerprint of the key"),
                 ),
             ],
             options={

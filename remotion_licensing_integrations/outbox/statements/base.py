@@ -58,8 +58,7 @@ _UPDATED: Final = {
 }
 #: A row that still has a token was claimed and never updated: its point may have been sent.
 UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.token IS NOT NULL THEN {points}.due END)"
-#: What can be claimed, behind a condition for the fingerprint. No delay is as long as in the second, so there the clock
-#: was set back.
+#: What can be claimed. No delay is as long as in the second, so there the clock was set back.
 DUE: Final = "state = 'pending' AND due <= {now}"
 FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
 
@@ -177,7 +176,7 @@ class Statements(ABC):
     @abstractmethod
     def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         """
-        Claim `size` points with one of these fingerprints for `lease` seconds with `token`.
+        Claim `size` points with one of *fingerprints* for `lease` seconds with `token`.
 
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
         """
@@ -187,6 +186,20 @@ class Statements(ABC):
         """
         Delete up to `PRUNE_STEP` old points and add them to the daily totals, as one transaction; return how many.
         """
+
+    def _due(self, count: int, ending: str = "") -> str:
+        # For each of *count* fingerprints apart, as an index answers each: up to `size` ids that can be claimed.
+        parts = (
+            f"""
+                SELECT * FROM (
+                    SELECT due, id FROM {{points}} WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
+                    ORDER BY due, id LIMIT %(size)s::int {ending}
+                ) AS {name}_{index}
+            """
+            for index in range(count)
+            for name, rows in (("due", DUE), ("far", FAR))
+        )
+        return f"{' UNION ALL '.join(parts)} ORDER BY due, id LIMIT %(size)s::int"
 
     def _updated(self, value: str, *, prefix: str = "") -> str:
         # The assignments to an updated row; *value* is the form of a value of its change.
@@ -199,6 +212,13 @@ class Statements(ABC):
 
 
 _CAST: Final = re.compile(r"::(?:\w+(?:\[\])?|\{moment\})")
+
+
+def name_fingerprints(fingerprints: Iterable[str]) -> dict[str, str]:
+    """
+    Return *fingerprints* as parameters.
+    """
+    return {f"fingerprint_{index}": fingerprint for index, fingerprint in enumerate(fingerprints)}
 
 
 def to_parameters(rows: Sequence[Values]) -> dict[str, Any]:

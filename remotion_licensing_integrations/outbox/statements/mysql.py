@@ -5,12 +5,22 @@ MySQL and MariaDB, by the server's own driver and through Django.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
-from .base import DUE, FAR, INSERT, NEW, OUTCOME, UNANSWERED, Statements, change_each, split, to_parameters
+from .base import (
+    DUE,
+    FAR,
+    INSERT,
+    NEW,
+    OUTCOME,
+    UNANSWERED,
+    Statements,
+    change_each,
+    split,
+    to_parameters,
+)
 from .totals import INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 #: Rows of one statement, as many as are committed together; each is a SELECT for the server to keep in memory.
@@ -49,7 +59,7 @@ class MySQL(Statements):
             SET {updated}
         """)
         # Without the index MySQL locks and sorts all rows that could be claimed.
-        self._due, self._far = (
+        self._claimable = [
             self._text(f"""
                 SELECT due, id, attempts, {UNANSWERED}, {", ".join(POINT)}
                 FROM {{points}} FORCE INDEX ({{due_index}})
@@ -57,7 +67,7 @@ class MySQL(Statements):
                 ORDER BY due, id LIMIT %(size)s FOR UPDATE {_SKIP_LOCKED}
             """)
             for rows in (DUE, FAR)
-        )
+        ]
         # MySQL assigns from left to right: the first assignment reads what the others change.
         self._take = self._text(f"""
             UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s, token = %(token)s,
@@ -89,13 +99,12 @@ class MySQL(Statements):
 
     def _claimed(self, session: Session, fingerprints: Sequence[str], values: Values) -> list[Row]:
         rows: list[Row] = []
-        for sql in (self._due, self._far):
+        for sql in self._claimable:
             if left := values["size"] - len(rows):
-                found = (
-                    session.rows(sql, {**values, "fingerprint": fingerprint, "size": left})
-                    for fingerprint in fingerprints
-                )
-                rows += sorted(chain.from_iterable(found), key=lambda row: row[:2])[:left]
+                wanted = [{**values, "size": left, "fingerprint": fingerprint} for fingerprint in fingerprints]
+                rows += sorted((row for each in wanted for row in session.rows(sql, each)), key=lambda row: row[:2])[
+                    :left
+                ]
         if rows:
             session.change(self._take, {**values, "rows": [row[1] for row in rows]})
         return rows

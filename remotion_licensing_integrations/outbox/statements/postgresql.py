@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
-from .base import CHANGE, DUE, FAR, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements
+from .base import CHANGE, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements, name_fingerprints
 from .totals import ADD_TOTALS, INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 
@@ -37,32 +38,26 @@ class PostgreSQL(Statements):
         self.update = self._text(f"""
             UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
-        due, far = (
-            f"""(
-                SELECT found.* FROM unnest(%(fingerprints)s::text[]) AS wanted(key_fingerprint) CROSS JOIN LATERAL (
-                    SELECT id, due FROM {{points}} WHERE key_fingerprint = wanted.key_fingerprint AND {rows}
-                    ORDER BY due, id LIMIT %(size)s::int FOR UPDATE SKIP LOCKED
-                ) AS found
-            )"""
-            for rows in (DUE, FAR)
-        )
-        point = ", ".join(f"{{points}}.{name}" for name in POINT)
-        self.claiming = self._text(f"""
-            WITH due AS {due}, far AS {far}
-            UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s::float8,
-                token = %(token)s::text, attempts = {{points}}.attempts + 1
-            FROM (
-                SELECT * FROM due UNION ALL SELECT * FROM far ORDER BY due, id LIMIT %(size)s::int
-            ) AS taken
-            WHERE {{points}}.id = taken.id
-            RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
-        """)
         # An array, because a subquery with a limit may run more than once.
         old = f"SELECT id FROM {{points}} WHERE {OLD} LIMIT {PRUNE_STEP} FOR UPDATE SKIP LOCKED"
         self._pruning = self._text(f"""
             WITH old AS (DELETE FROM {{points}} WHERE id = ANY(ARRAY({old})) RETURNING *),
                 kept AS ({INSERT_TOTALS} {select_kept("old")} {ADD_TOTALS})
             SELECT COUNT(*) FROM old
+        """)
+
+    @cache  # noqa: B019 - there is one object for each set of tables
+    def claiming(self, count: int) -> str:
+        """
+        Return the statement that claims points with one of *count* fingerprints.
+        """
+        point = ", ".join(f"{{points}}.{name}" for name in POINT)
+        return self._text(f"""
+            WITH taken AS ({self._due(count, "FOR UPDATE SKIP LOCKED")})
+            UPDATE {{points}} SET unanswered_since = {UNANSWERED}, due = {{now}} + %(lease)s::float8,
+                token = %(token)s::text, attempts = {{points}}.attempts + 1
+            FROM taken WHERE {{points}}.id = taken.id
+            RETURNING taken.due, {{points}}.id, {{points}}.attempts - 1, {{points}}.unanswered_since, {point}
         """)
 
     def add_rows(self, connection: Connection, rows: Sequence[Values], now: Values) -> None:
@@ -72,7 +67,7 @@ class PostgreSQL(Statements):
         return connection.change(self.update, {"rows": _to_json(rows), **now})
 
     def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
-        return connection.rows(self.claiming, {**values, "fingerprints": [*fingerprints]})
+        return connection.rows(self.claiming(len(fingerprints)), {**values, **name_fingerprints(fingerprints)})
 
     def prune(self, connection: Connection, values: Values) -> int:
         [(count,)] = connection.rows(self._pruning, values)

@@ -18,14 +18,13 @@ from ..rows import POINT
 from ..values import MAX_DELAY
 from .base import (
     CHANGE,
-    DUE,
-    FAR,
     INSERT,
     NEW,
     ON_CONFLICT,
     UNANSWERED,
     Statements,
     change_each,
+    name_fingerprints,
     split,
     to_parameters,
 )
@@ -70,8 +69,8 @@ class SQLite(Statements):
     def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         # Found without the write lock: an idle deliverer must not disturb writers. Taken by one statement, which is a
         # transaction: a transaction that reads first fails when another process writes before it does.
-        wanted = {f"fingerprint_{index}": fingerprint for index, fingerprint in enumerate(fingerprints)}
-        due = {row[1]: row[0] for row in connection.rows(self._find(tuple(wanted)), {**wanted, **values})}
+        wanted = {**values, **name_fingerprints(fingerprints)}
+        due = {row[1]: row[0] for row in connection.rows(self._find(len(fingerprints)), wanted)}
         rows: list[Row] = []
         for named, ids in _named([*due]):
             taking = {**values, **ids}
@@ -112,18 +111,8 @@ class SQLite(Statements):
         return connection.transact(keep_and_delete)
 
     @cache  # noqa: B019 - there is one object for each set of tables
-    def _find(self, wanted: Sequence[str]) -> str:
-        parts = (
-            f"""
-                SELECT * FROM (
-                    SELECT due, id FROM {{points}} WHERE key_fingerprint = %({name})s AND {rows}
-                    ORDER BY due, id LIMIT %(size)s
-                )
-            """
-            for name in wanted
-            for rows in (DUE, FAR)
-        )
-        return self._text(f"{' UNION ALL '.join(parts)} ORDER BY due, id LIMIT %(size)s")
+    def _find(self, count: int) -> str:
+        return self._text(self._due(count))
 
     @cache  # noqa: B019 - there is one object for each set of tables
     def _store(self, count: int) -> str:
