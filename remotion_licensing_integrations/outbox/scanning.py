@@ -10,24 +10,28 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from .connection import Connection, Database, Row, Values
 from .sqlite import SQLiteSession, connect, error_code
 
-# Held during a scan, and by a fork. Of all files together: scans are rare, and one at a time is kind to the disk.
-_lock = threading.Lock()
+_lock = threading.Lock()  # held while a scan begins, and by a fork
 _scanning: set[sqlite3.Connection] = set()
 
+_LOOK: Final = 0.001  # seconds between looks whether the scans have ended
 
-def _stop_scan() -> None:
-    # The scan that is ended so begins anew after the fork.
-    while not _lock.acquire(timeout=0.01):
+
+def _stop_scans() -> None:
+    # A scan that is ended so begins anew after the fork.
+    _lock.acquire()
+    while _scanning:
         for connection in [*_scanning]:
             with suppress(sqlite3.Error):  # it has ended by itself
                 connection.interrupt()
+        time.sleep(_LOOK)
 
 
 def _renew_lock() -> None:
@@ -35,7 +39,7 @@ def _renew_lock() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(before=_stop_scan, after_in_parent=lambda: _lock.release(), after_in_child=_renew_lock)  # noqa: PLW0108 - a child that forks again has another lock
+os.register_at_fork(before=_stop_scans, after_in_parent=lambda: _lock.release(), after_in_child=_renew_lock)  # noqa: PLW0108 - a child that forks again has another lock
 
 
 class ScannedFile(Connection):
@@ -60,11 +64,12 @@ class ScannedFile(Connection):
 
 
 def _scan(path: Path, sql: str, values: Values) -> list[Row]:
-    with _lock, closing(connect(path)) as connection:
+    with _lock:
+        connection = connect(path)
         _scanning.add(connection)
-        try:
-            # Closed by hand: a cursor that the traceback of an interrupt keeps would keep the file open in a fork.
-            with closing(connection.cursor()) as cursor:
-                return SQLiteSession(cursor).rows(sql, values)
-        finally:
-            _scanning.remove(connection)
+    try:
+        # Closed by hand: a cursor that the traceback of an interrupt keeps would keep the file open in a fork.
+        with closing(connection), closing(connection.cursor()) as cursor:
+            return SQLiteSession(cursor).rows(sql, values)
+    finally:
+        _scanning.remove(connection)
