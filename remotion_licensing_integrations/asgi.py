@@ -220,7 +220,7 @@ class _Exchange(Settlement):
 
     def _send_last(self, message: Message) -> Awaitable[None]:
         self._find_misplaced()
-        if self.event is None:
+        if not self.may_count:
             self.settled = True
             return self._send(message)
         # Starlette's BaseHTTPMiddleware ends the response of a stream that was cut off as if it were whole.

@@ -4,9 +4,11 @@ For Starlette apps: `Middleware(UsageMiddleware, license_key=…)` and `@usage_p
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Unpack
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +16,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from .asgi import UsageMiddleware
-from .usage import conversion, conversion_job, current_usage, usage_point
+from .usage import (
+    LimitOptions,
+    LimitReached,
+    UsageLimit,
+    conversion,
+    conversion_job,
+    current_usage,
+    usage_point,
+)
 from .webhooks import (
     MODE_HEADER,
     SIGNATURE_HEADER,
@@ -26,7 +36,61 @@ from .webhooks import (
     is_asynchronous,
 )
 
-__all__ = ["UsageMiddleware", "conversion", "conversion_job", "current_usage", "remotion_webhook", "usage_point"]
+__all__ = [
+    "LimitReached",
+    "UsageMiddleware",
+    "conversion",
+    "conversion_job",
+    "current_usage",
+    "remotion_webhook",
+    "usage_limit",
+    "usage_point",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """
+    Refuse requests to the decorated endpoint, before it runs, once *max_billable* points are billable in a period.
+
+    Put it above `usage_point`. The answer is 429 with `Retry-After`; a refused request records no point. It needs
+    the private licence key. Without the licensing API's figure, every request passes.
+
+    Args:
+        max_billable: How many points may be billable in a period.
+        **options: `per` is `"month"` (the default) or `"day"`, in UTC. `event` limits one event only. `on_limit` is
+            called with a `LimitReached` instead of a refusal: when it returns true, the request passes; what it raises
+            is the answer. `clock` returns the current time, in tests.
+
+    Raises:
+        ConfigurationError: An argument is unusable.
+    """
+    limit = UsageLimit(max_billable, **options)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def limited_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                reached = await run_in_threadpool(limit.check)
+                return await function(*args, **kwargs) if reached is None else _too_many(reached)
+
+            return cast("Callable[P, R]", limited_async)
+
+        @functools.wraps(function)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            reached = limit.check()
+            return function(*args, **kwargs) if reached is None else _too_many(reached)
+
+        return limited
+
+    return decorate
+
+
+def _too_many(reached: LimitReached) -> Response:
+    return JSONResponse(reached.problem, 429, reached.headers)
 
 
 def remotion_webhook(

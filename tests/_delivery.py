@@ -132,6 +132,14 @@ class RefusingOutbox(MemoryOutbox):
         self._check("update")
         return super().update(changes)
 
+    def get(self, idempotency_key: str) -> Any:
+        self._check("get")
+        return super().get(idempotency_key)
+
+    def counts(self) -> Any:
+        self._check("counts")
+        return super().counts()
+
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         self._check("pause")
         super().pause(deliverer, reason, seconds)

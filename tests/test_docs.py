@@ -30,6 +30,7 @@ import remotion_licensing_integrations as package
 from remotion_licensing_integrations import errors, settings
 from remotion_licensing_integrations.api.client import register_usage_event
 from remotion_licensing_integrations.operations.cli import _parser
+from remotion_licensing_integrations.operations.metrics import METRICS
 from remotion_licensing_integrations.points.point import UsagePoint
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
@@ -251,6 +252,25 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
 
     assert response.json() == {"success": True}
     assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
+
+
+def test_limit_example(api) -> None:
+    """
+    The example of a usage limit refuses what goes beyond it.
+    """
+    source = blocks(ROOT / "docs" / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
+    source = source.replace("private_license_key=", f'base_url="{api.url}", delivery="off", private_license_key=')
+    with TestClient(execute(source, render=lambda: "/done.mp4")["app"]) as client:
+        assert [client.post("/convert").status_code for _ in range(2)] == [200, 429]
+
+
+def test_metrics_table() -> None:
+    """
+    The table of metrics has every metric, by both of its names.
+    """
+    assert [code(row[0]) + code(row[1]) for row in table(ROOT / "docs" / "monitoring.md", "Prometheus")] == [
+        [metric.prometheus_name, f"remotion.usage.{metric.name}"] for metric in METRICS
+    ]
 
 
 def shown_default(name: str) -> str:

@@ -5,11 +5,15 @@ In comes an outbox with points that are due; out go calls of `api`, and the resu
 """
 
 from .deliverer import Deliverer
+from .hooks import Hooks
 from .senders import drain
+from .verdicts import PASSING
 from .worker import Worker
 
 __all__ = [
+    "PASSING",
     "Deliverer",
+    "Hooks",
     "Worker",
     "drain",
 ]

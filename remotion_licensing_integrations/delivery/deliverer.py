@@ -22,6 +22,7 @@ from ..errors import OutboxError
 from ..outbox import Change, Outbox, State, ignore
 from ..settings import LicenseKeys, Settings
 from .courtesy import Courtesy
+from .hooks import Hooks, Teller
 from .pace import Pace
 from .senders import SenderPool
 from .stock import Stock
@@ -40,10 +41,14 @@ class Deliverer:
     Args:
         keys: Defaults to those that *settings* name.
         transport: Replaces the network in tests.
+        hooks: What to call when the outbox has stored a result.
         monotonic: Clock of pauses and time limits, in seconds.
         clock: The current time in epoch seconds.
         uniform: Draws a number between two bounds.
         on_step: Called with the number of points that each commit made registered, from the thread that delivers.
+
+    Attributes:
+        teller: Calls the hooks, and has counted what they tell.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Deliverer:
         *,
         keys: LicenseKeys | None = None,
         transport: Any = None,
+        hooks: Hooks | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -65,6 +71,7 @@ class Deliverer:
         self._clock = clock
         self._keys = LicenseKeys(settings) if keys is None else keys
         self._senders = SenderPool(settings, self._keys, transport, clock=clock)
+        self.teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
@@ -198,12 +205,13 @@ class Deliverer:
             self._finishing.wait(_MOMENT)
             self._collect(0)
         # Kept until the store takes them: a point whose result is lost is sent again.
-        if self._changes:
-            self._outbox.update(self._changes)
-        registered = sum(change.state is State.REGISTERED for change in self._changes)
-        self._changes.clear()
+        in_effect = self._outbox.update(self._changes) if self._changes else 0
+        changes, self._changes = self._changes, []
+        registered = sum(change.state is State.REGISTERED for change in changes)
         self._on_step(registered)
         self._note_pause()
+        self.teller.tell(changes, in_effect)
+        self.teller.tell_pause(self._pace.reason)
         return registered
 
     def _collect(self, timeout: float) -> None:

@@ -33,6 +33,11 @@ from ..settings import Settings
 from .pace import OUTAGE_AFTER, REFUSALS_IN_A_ROW, Pace, backoff
 from .senders import Result
 
+_OUTAGE: Final = "the licensing API cannot be reached"
+_ASKED: Final = "the licensing API asked us to wait"
+#: How the reasons of pauses begin that end without a person.
+PASSING: Final = (_OUTAGE, _ASKED)
+
 #: Seconds for which the API is trusted to remember an idempotency key; it documents no figure.
 KEY_MEMORY: Final = 86_400.0
 
@@ -91,7 +96,7 @@ class Judge:
             return "the API refused the licence key; set the right key and restart"
         if isinstance(error, (EndpointError, CertificateError)):
             return f"base_url {self._settings.base_url} does not point to the licensing API"
-        return "the licensing API asked us to wait" if isinstance(error, ThrottledError) else None
+        return _ASKED if isinstance(error, ThrottledError) else None
 
     def _refused(self, claimed: ClaimedPoint, error: str) -> Change:
         if self._pace.refusals >= REFUSALS_IN_A_ROW:
@@ -114,7 +119,7 @@ class Judge:
         self._pace.failures += 1
         was_paused = self._pace.is_paused
         if was_paused or self._pace.failures >= OUTAGE_AFTER:
-            self._pace.pause(f"the licensing API cannot be reached. {error}")
+            self._pace.pause(f"{_OUTAGE}. {error}")
         if isinstance(result, NotSentError):
             return claimed.release(
                 error, delay=0 if self._pace.is_paused else backoff(self._pace.failures, uniform=self._uniform)

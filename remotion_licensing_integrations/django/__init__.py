@@ -8,6 +8,7 @@ Add `"remotion_licensing_integrations.django"` to `INSTALLED_APPS`,
 
 from __future__ import annotations
 
-from ..usage import conversion, conversion_job, current_usage, usage_point
+from ..usage import LimitReached, conversion, conversion_job, current_usage, usage_point
+from .limits import usage_limit
 
-__all__ = ["conversion", "conversion_job", "current_usage", "usage_point"]
+__all__ = ["LimitReached", "conversion", "conversion_job", "current_usage", "usage_limit", "usage_point"]

@@ -19,6 +19,7 @@ from ..settings import Settings
 from .conf import NAME, OWN_DATABASE, database_alias, read_settings, sends_by_tasks
 from .enqueuer import Enqueuer, load_task
 from .origins import is_trusted
+from .signals import HOOKS
 
 
 class DirectKeeper(Keeper):
@@ -82,6 +83,7 @@ class ProjectRecorder(SharedRecorder):
             allows_host=is_trusted,
             warns_of_local_hosts=not project.DEBUG,
             keeper=DirectKeeper(outbox) if is_test_run() else None,
+            **HOOKS,
         )
         # Where nothing is recorded, and in a test run, points of others are not ours to deliver.
         self._enqueuer = enqueuer if recorder.enabled and not is_test_run() else None

@@ -71,7 +71,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Register one point directly, without the outbox.
     """
     settings = recorder.settings
-    if settings.license_key is None:
+    if not recorder.enabled:
         msg = "license_key: set REMOTION_LICENSE_KEY to register usage points"
         raise ConfigurationError(msg)
     point = UsagePoint(
@@ -85,7 +85,7 @@ def register(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if not arguments.json:
         write(f"Idempotency key: {point.idempotency_key}")
     registration = register_usage_event(
-        license_key=settings.wire_key,
+        license_key=recorder.keys.wire_key,
         **point.to_event(),
         base_url=settings.base_url,
         timeout=settings.timeout,

@@ -26,7 +26,7 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is paused at the end.
     """
-    if recorder.settings.license_key is None:
+    if not recorder.enabled:
         msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
         raise ConfigurationError(msg)
     if recorder.settings.delivery == "off":
@@ -42,7 +42,7 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
             registered += count
             advance(count)
 
-        with closing(Deliverer(recorder.outbox, recorder.settings, on_step=note)) as deliverer:
+        with closing(Deliverer(recorder.outbox, recorder.settings, keys=recorder.keys, on_step=note)) as deliverer:
             if arguments.once:
                 deliverer.deliver()
             else:

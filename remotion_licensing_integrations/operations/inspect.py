@@ -126,6 +126,7 @@ def _limit(text: str) -> int:
     argument("--event", choices=EVENTS, metavar="EVENT", help=f"of this event: {', '.join(EVENTS)}"),
     argument("--host", type=origin, metavar="ORIGIN", help="of this frontend"),
     argument("--classification", type=printable, help="as the API classified them: billable, development, failed"),
+    argument("--label", type=printable, help="with this label of the app"),
     argument("--since", type=moment, metavar="DATE", help="that occurred since this ISO date, or 2h for two hours ago"),
     argument("--until", dest="before", type=moment, metavar="DATE", help="that occurred before"),
     argument("--limit", type=_limit, default=20, metavar="N", help="at most N (default: %(default)s)"),
@@ -135,7 +136,7 @@ def list_points(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Print the latest points, a line each; as JSON an object a line.
     """
-    names = ("state", "event", "host", "classification", "since", "before")
+    names = ("state", "event", "host", "classification", "label", "since", "before")
     conditions = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     counts = recorder.outbox.counts()
     total = None if conditions else min(arguments.limit, sum(getattr(counts, state) for state in State))
@@ -190,6 +191,7 @@ def show(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
             "Outcome": _OUTCOMES[point.succeeded] or "not known yet",
             "Still image": point.is_still,
             "Production": point.is_production,
+            "Label": point.label,
             "State": stored.state.value,
             "Attempts": stored.attempts,
             "Unanswered": stored.unanswered_since,

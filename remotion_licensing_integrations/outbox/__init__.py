@@ -21,12 +21,14 @@ from .sql import SQLOutbox
 from .totals import DIMENSIONS, MAX_KEPT_CLASSIFICATION, Dimension, Total, beginning
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     MAX_ERROR_LENGTH,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Finding,
     Pause,
     State,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIMENSIONS",
     "DISCARDABLE",
+    "EXPECTED_FOR",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
     "MAX_KEPT_CLASSIFICATION",
@@ -52,6 +55,7 @@ __all__ = [
     "CursorSession",
     "Database",
     "Dimension",
+    "Expected",
     "Finding",
     "MemoryOutbox",
     "Outbox",

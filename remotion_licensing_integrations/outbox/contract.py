@@ -10,12 +10,12 @@ token changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
 from .totals import Dimension, Total
-from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Finding, Pause, State, StoredPoint, ignore
+from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
 
 
 class Outbox(ABC):
@@ -85,6 +85,26 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        """
+        Count the points that the API has not taken yet and may bill: in production, and not failed.
+
+        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        with one of *fingerprints*, or for any.
+        """
+
+    @abstractmethod
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        """
+        Count, by event, the points that the API may bill and that were added after *row* of an earlier `expected()`.
+
+        Rejected ones are left out. With *until*, an idempotency key, only those up to that point, in the order of the
+        store, which is the same for all processes; none when the store does not have it.
+        """
+
+    @abstractmethod
     def get(self, idempotency_key: str) -> StoredPoint | None:
         """
         Return the point with this key; a row that cannot be read as one raises `OutboxError`.
@@ -98,6 +118,7 @@ class Outbox(ABC):
         event: str | None = None,
         host: str | None = None,
         classification: str | None = None,
+        label: str | None = None,
         since: datetime | None = None,
         before: datetime | None = None,
         below: int | None = None,

@@ -5,11 +5,11 @@ An outbox that forgets everything with its process: for tests, and where losing 
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,15 +17,18 @@ from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .forgotten import Forgotten
+from .memory_row import MemoryRow
 from .rows import to_moment, to_wait
 from .totals import Dimension, Group, Total, add_up
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     PAUSE_GRACE,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Pause,
     State,
     StoredPoint,
@@ -35,19 +38,6 @@ from .values import (
 
 # One for all outboxes, because its fork hooks stay registered.
 _lock: Final = ForkLock()
-
-
-@dataclass(slots=True)
-class _Row:
-    id: int
-    point: UsagePoint
-    due: float
-    state: State
-    attempts: int = 0
-    token: str | None = None
-    registration: Registration | None = None
-    last_error: str | None = None
-    unanswered_since: float | None = None
 
 
 class MemoryOutbox(Outbox):
@@ -60,7 +50,7 @@ class MemoryOutbox(Outbox):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, MemoryRow] = {}
         self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
         self._pruned: Counter[Group] = Counter()
@@ -83,7 +73,7 @@ class MemoryOutbox(Outbox):
         known = self._rows.get(point.idempotency_key)
         state = State.DEFERRED if point.succeeded is None else State.PENDING
         if known is None:
-            self._rows[point.idempotency_key] = _Row(next(self._ids), point, due=now, state=state)
+            self._rows[point.idempotency_key] = MemoryRow(next(self._ids), point, due=now, state=state)
         elif known.state is State.DEFERRED and state is State.PENDING:
             known.point, known.due, known.state = point, now, state
 
@@ -136,6 +126,23 @@ class MemoryOutbox(Outbox):
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
+        with _lock:
+            waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
+            waiting += self._having(State.PENDING)
+            last_row = max((row.id for row in self._rows.values()), default=0)
+        return Expected(_count_billable(waiting, fingerprints), last_row)
+
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        with _lock:
+            last = None if until is None else self._rows.get(until)
+            end = math.inf if until is None else 0 if last is None else last.id
+            added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
+        return _count_billable(added, fingerprints)
+
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
             row = self._rows.get(idempotency_key)
@@ -148,6 +155,7 @@ class MemoryOutbox(Outbox):
         event: str | None = None,
         host: str | None = None,
         classification: str | None = None,
+        label: str | None = None,
         since: datetime | None = None,
         before: datetime | None = None,
         below: int | None = None,
@@ -161,6 +169,7 @@ class MemoryOutbox(Outbox):
                 and event in (None, row.point.event)
                 and host in (None, row.point.host)
                 and classification in (None, row.registration and row.registration.classification)
+                and label in (None, row.point.label)
                 and (since is None or row.point.occurred_at >= since)
                 and (before is None or row.point.occurred_at < before)
                 and (below is None or row.id < below)
@@ -199,7 +208,7 @@ class MemoryOutbox(Outbox):
         with _lock:
             old = self._old(older_than)
             for key in old:
-                self._pruned[_group(self._rows.pop(key)).prune()] += 1
+                self._pruned[self._rows.pop(key).group().prune()] += 1
         on_step(len(old))
         return len(old)
 
@@ -220,7 +229,7 @@ class MemoryOutbox(Outbox):
         waiting: bool = False,
     ) -> Sequence[Total]:
         with _lock:
-            groups = [*((_group(row), 1) for row in self._rows.values()), *self._pruned.items()]
+            groups = [*((row.group(), 1) for row in self._rows.values()), *self._pruned.items()]
         return add_up(groups, by, since=since, until=until, registered=registered, waiting=waiting)
 
     def oldest(self) -> datetime | None:
@@ -256,17 +265,17 @@ class MemoryOutbox(Outbox):
     def close(self) -> None:
         pass
 
-    def _having(self, state: State) -> Sequence[_Row]:
+    def _having(self, state: State) -> Sequence[MemoryRow]:
         return [row for row in self._rows.values() if row.state is state]
 
-    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[_Row]:
+    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[MemoryRow]:
         own = {None, *fingerprints}
         return [row for row in self._having(State.PENDING) if row.point.key_fingerprint in own]
 
     def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
         return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]
 
-    def _stored(self, row: _Row) -> StoredPoint:
+    def _stored(self, row: MemoryRow) -> StoredPoint:
         return StoredPoint(
             point=row.point,
             state=row.state,
@@ -280,15 +289,6 @@ class MemoryOutbox(Outbox):
         )
 
 
-def _group(row: _Row) -> Group:
-    return Group(
-        occurred=row.point.occurred_at.timestamp(),
-        due=row.due,
-        event=row.point.event,
-        host=row.point.host,
-        label=row.point.label,
-        key_fingerprint=row.point.key_fingerprint,
-        state=row.state,
-        classification=row.registration.classification if row.registration else None,
-        unanswered=row.unanswered_since is not None or row.token is not None,
-    )
+def _count_billable(rows: Iterable[MemoryRow], fingerprints: Collection[str]) -> Mapping[str, int]:
+    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
+    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

@@ -4,7 +4,8 @@ Translates between usage points and the rows of their table, for every database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -156,6 +157,17 @@ def to_counts(rows: Iterable[Sequence[Any]], decode: Decode) -> Counts:
         oldest_pending=oldest_of.get(State.PENDING),
         oldest_deferred=oldest_of.get(State.DEFERRED),
     )
+
+
+def to_event_counts(rows: Iterable[Sequence[Any]], fingerprints: Collection[str]) -> dict[str, int]:
+    """
+    Return the counts of *rows*, each an event, a fingerprint and points, for *fingerprints*.
+    """
+    counts: Counter[str] = Counter()
+    for event, fingerprint, count in rows:
+        if event and fingerprint in fingerprints:
+            counts[event] += count
+    return counts
 
 
 def to_wait(first: float | None, last: float, now: float) -> float | None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..errors import OutboxError
@@ -22,6 +22,7 @@ from .rows import (
     to_change,
     to_claimed,
     to_counts,
+    to_event_counts,
     to_pause,
     to_reason,
     to_row,
@@ -33,10 +34,12 @@ from .statements import Statements, get_statements
 from .totals import Dimension, Total, beginning, first_day, to_day, to_totals
 from .values import (
     DISCARDABLE,
+    EXPECTED_FOR,
     MAX_DELAY,
     Change,
     ClaimedPoint,
     Counts,
+    Expected,
     Pause,
     State,
     StoredPoint,
@@ -46,7 +49,7 @@ from .values import (
 
 #: What each keyword of `list` asks for.
 _CONDITIONS: Final = {
-    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification")},
+    **{name: f"{name} = %({name})s::text" for name in ("state", "event", "host", "classification", "label")},
     "since": "occurred_at >= %(since)s::{moment}",
     "before": "occurred_at < %(before)s::{moment}",
     "below": "id < %(below)s::bigint",
@@ -123,6 +126,19 @@ class SQLOutbox(Outbox):
     def counts(self) -> Counts:
         return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
 
+    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+        since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
+        rows = self._connection.rows(self._statements.expected, {"since": self._connection.encode(since)})
+        [last_row] = [count for event, _, count in rows if not event]
+        return Expected(to_event_counts(rows, _with_any(fingerprints)), last_row)
+
+    def added_after(
+        self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
+    ) -> Mapping[str, int]:
+        sql = self._statements.added_after if until is None else self._statements.added_between
+        values = {"row": row} if until is None else {"row": row, "key": until}
+        return to_event_counts(self._connection.rows(sql, values), _with_any(fingerprints))
+
     def get(self, idempotency_key: str) -> StoredPoint | None:
         sql = self._statements.select("idempotency_key = %(key)s::text")
         for key in possible_keys([idempotency_key]):
@@ -141,12 +157,13 @@ class SQLOutbox(Outbox):
         event: str | None = None,
         host: str | None = None,
         classification: str | None = None,
+        label: str | None = None,
         since: datetime | None = None,
         before: datetime | None = None,
         below: int | None = None,
         limit: int = 100,
     ) -> Sequence[StoredPoint]:
-        texts = {"state": state, "event": event, "host": host, "classification": classification}
+        texts = {"state": state, "event": event, "host": host, "classification": classification, "label": label}
         moments = {"since": since, "before": before}
         values: dict[str, Any] = {
             **{name: str(text) for name, text in texts.items() if text is not None},

@@ -4,6 +4,7 @@ The values that an outbox stores, hands out and takes back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -188,6 +189,24 @@ class Counts:
     held: int = 0
     oldest_pending: datetime | None = None
     oldest_deferred: datetime | None = None
+
+
+#: Seconds after which work that has not ended is no longer expected to be billed.
+EXPECTED_FOR: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """
+    The points that may be billed and that the API has not taken yet.
+
+    Attributes:
+        by_event: How many there are of each event.
+        last_row: The store's own id of its latest point, for `Outbox.added_after`.
+    """
+
+    by_event: Mapping[str, int]
+    last_row: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Has a usage point committed to the outbox while its request waits, and never for
 In comes a finished or deferred point, from any thread or event loop; out goes whether the outbox has committed it.
 """
 
-from .counts import RecorderCounts
+from .counts import ProcessCounts, RecorderCounts
 from .default import (
     OFF,
     SharedRecorder,
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "Forget",
     "Keeper",
+    "ProcessCounts",
     "RecorderCounts",
     "SharedRecorder",
     "Spill",

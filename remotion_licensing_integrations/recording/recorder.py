@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Unpack
 
 from .._support.log import logger
+from ..delivery import Hooks
 from ..errors import OutboxError
 from ..outbox import Outbox
-from ..points import AllowedOrigins, ResolvedHost, UsagePoint, check_flag, decode_token, is_local
+from ..points import AllowedOrigins, UsagePoint, check_flag, decode_token
 from ..settings import LicenseKeys, Settings
-from .counts import RecorderCounts
+from .counts import ProcessCounts, RecorderCounts
 from .entries import Entry, Forget, Wake, ended, store_now
 from .keeper import NOTHING, Keeper
+from .remarks import Remarks
 from .stores import open_default, open_spill
 from .threads import START_LOCK, Threads
 from .waiting import find_waiter, wait_for
@@ -32,7 +33,7 @@ from .waiting import find_waiter, wait_for
 COMMIT_WAIT: Final = 0.25  # seconds that a request waits for its point's commit at the most
 
 
-class UsageRecorder:
+class UsageRecorder(Remarks):
     """
     Records usage points and, by default, delivers them from a thread of this process.
 
@@ -45,6 +46,7 @@ class UsageRecorder:
         allows_host: Whether an origin may be a point's host, when `settings.allowed_hosts` is not set; defaults to any.
         warns_of_local_hosts: Whether to warn when the host of a point is the server's own, local address.
         keeper: Keeps the points instead of threads that commit and deliver.
+        **hooks: `on_registered`, `on_rejected` and `on_paused`, see `Hooks`.
 
     Attributes:
         spill: The file that keeps points while the outbox refuses; `None` for none.
@@ -66,6 +68,7 @@ class UsageRecorder:
         allows_host: Callable[[str], bool] | None = None,
         warns_of_local_hosts: bool = True,
         keeper: Keeper | None = None,
+        **hooks: Unpack[Hooks],
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.keys = LicenseKeys(self.settings)
@@ -74,21 +77,12 @@ class UsageRecorder:
         self.spill = open_spill(self.settings, self.outbox)
         listed = self.settings.allowed_hosts
         self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
-        self._warns_of_local_hosts = warns_of_local_hosts and self.settings.is_production
-        self._make_threads = partial(
-            Threads,
-            self.outbox,
-            self.spill,
-            self.settings,
-            self.keys,
-            transport=transport,
-            on_commit=on_commit,
-        )
+        super().__init__(warns_of_local_hosts=warns_of_local_hosts and self.settings.is_production)
+        options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks}
+        self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, self.keys, **options)
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None
         self._late = 0
-        self._hosts: Counter[str] = Counter()
-        self._warned: set[str] = set()
 
     def __repr__(self) -> str:
         return f"UsageRecorder(outbox={self.outbox!r}, delivery={self.settings.delivery!r})"
@@ -214,16 +208,15 @@ class UsageRecorder:
         Raises:
             OutboxError: The store refuses.
         """
+        process = asdict(self.process_counts())
+        return RecorderCounts(stored=self.outbox.counts(), spilled=self.count_spilled(), **process)
+
+    def process_counts(self) -> ProcessCounts:
+        """
+        Return what this process has seen, without a look at the outbox.
+        """
         threads = self._own_threads()
-        return RecorderCounts(
-            stored=self.outbox.counts(),
-            spilled=self.count_spilled(),
-            waiting=threads.writer.waiting if threads else 0,
-            late=self._late,
-            logged=threads.writer.logged if threads else 0,
-            hosts=dict(self._hosts),
-            paused=threads.deliverer.pause_reason if threads else None,
-        )
+        return ProcessCounts(late=self._late, hosts=dict(self._hosts), **(threads.counts() if threads else {}))
 
     def count_spilled(self) -> int:
         """
@@ -236,33 +229,6 @@ class UsageRecorder:
             return 0
         counts = self.spill.counts()
         return counts.pending + counts.deferred
-
-    def count_host(self, host: ResolvedHost) -> None:
-        """
-        Count how a host was chosen, and warn when it is not allowed or most likely not the page's.
-        """
-        self._hosts[host.source] += 1
-        if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
-            self.warn_once(
-                "host_local",
-                f"The host of a usage point is the server's own address, {host.value}. The API treats it as "
-                "development and does not bill it. Behind a proxy, set host, or make the proxy forward Host and "
-                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
-            )
-        if host.source == "refused":
-            self.warn_once(
-                "host_refused",
-                "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
-                "add it to allowed_hosts. Further cases are only counted.",
-            )
-
-    def warn_once(self, action: str, message: str) -> None:
-        """
-        Log *message* once for each *action*, whose first word is the record's `action`; the rest may name a case.
-        """
-        if action not in self._warned:
-            self._warned.add(action)
-            logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
 
     def _find_substitute(self) -> Keeper | None:
         keeper = self.keeper_of_all or self._keeper

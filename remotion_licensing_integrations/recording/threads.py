@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .._support.forks import ForkLock
 from .._support.log import logger
-from ..delivery import Deliverer, Worker
+from ..delivery import Deliverer, Hooks, Worker
 from ..outbox import Outbox
 from ..settings import SECONDS_PER_DAY, LicenseKeys, Settings
 from .spill import Spill
@@ -36,9 +36,10 @@ class Threads:
         *,
         transport: Any,
         on_commit: Callable[[], object],
+        hooks: Hooks,
     ) -> None:
         self.pid = os.getpid()
-        self.deliverer = Deliverer(outbox, settings, keys=keys, transport=transport)
+        self.deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks)
         retention = settings.retention * SECONDS_PER_DAY
         self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
         on_commit = self.worker.wake if self.worker else on_commit
@@ -69,3 +70,18 @@ class Threads:
                 self.deliverer.finish_within(left)
         finally:
             self.deliverer.close()
+
+    def counts(self) -> dict[str, Any]:
+        """
+        Return what these threads have counted, by the fields of `ProcessCounts`.
+        """
+        teller = self.deliverer.teller
+        return {
+            "waiting": self.writer.waiting,
+            "logged": self.writer.logged,
+            "refused": self.writer.is_refused,
+            "paused": self.deliverer.pause_reason,
+            "recorded": dict(self.writer.recorded),
+            "attempts": dict(teller.attempts),
+            "registered": dict(teller.registered),
+        }

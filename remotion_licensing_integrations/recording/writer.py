@@ -15,6 +15,7 @@ import math
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -33,6 +34,7 @@ MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses
 RETRY_AFTER: Final = 1.0  # seconds between tries of a refusing store
 SILENCE: Final = 0.1  # seconds without an answer, after which a store counts as silent
 
+_OUTCOMES: Final = {True: "succeeded", False: "failed", None: "deferred"}
 
 _Item = tuple[Entry, "Future[bool]", Wake | None]
 
@@ -65,6 +67,8 @@ class Writer:
         self._thread = self._make_thread()
         #: Points that only the log has, because they could be neither stored nor kept.
         self.logged = 0
+        #: Points that were committed, by event and outcome.
+        self.recorded: Counter[tuple[str, str]] = Counter()
 
     def start(self) -> None:
         """
@@ -130,6 +134,13 @@ class Writer:
         How many entries are not committed yet.
         """
         return self._queue.qsize() + len(self._backlog)
+
+    @property
+    def is_refused(self) -> bool:
+        """
+        Whether neither the outbox nor the spill takes points.
+        """
+        return self._refused
 
     def _make_thread(self) -> threading.Thread:
         return threading.Thread(target=self._run, name="remotion-usage-writer", daemon=True)
@@ -210,7 +221,7 @@ class Writer:
             return self._is_on_duty and self._evade(items, points, error)
         if points:
             self._on_commit()
-        _end(items, committed=True)
+        self._settle(items, points)
         if self._spill is not None and not self._is_on_duty:
             with suppress(OutboxError):  # a point in both is still one point
                 self._spill.forget(points)
@@ -238,8 +249,14 @@ class Writer:
             cast("Spill", self._spill).keep(points)
         except Exception:  # noqa: BLE001 - as for the outbox
             return False
-        _end(items, committed=True)
+        self._settle(items, points)
         return True
+
+    def _settle(self, items: Sequence[_Item], points: Sequence[UsagePoint]) -> None:
+        # What another thread has taken over, it counts.
+        for point in points if self._is_on_duty else ():
+            self.recorded[point.event, _OUTCOMES[point.succeeded]] += 1
+        _end(items, committed=True)
 
     def _refuse(self, error: Exception) -> None:
         if not self._refused:

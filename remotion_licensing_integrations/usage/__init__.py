@@ -1,5 +1,5 @@
 """
-What counts: decorators for endpoints and jobs, a block around a call, and the pending point in between.
+What counts: decorators for endpoints and jobs, a block around a call, the pending point in between, and limits.
 
 In comes a request, a job or a block of code and how it ended; out goes a usage point, deferred or with its outcome, to
 the recorder. An adapter subclasses `Settlement` (its method and its host), sets `CURRENT` while the app runs, calls
@@ -9,16 +9,21 @@ the recorder. An adapter subclasses `Settlement` (its method and its host), sets
 from .block import conversion, find_recorder
 from .endpoint import count_decorated, decorated_options, marked_options, usage_point
 from .job import conversion_job
+from .limits import LimitOptions, LimitReached, UsageLimit
+from .mistakes import log_crash
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
-from .settlement import CURRENT, Ending, Settlement, log_crash
+from .settlement import CURRENT, Ending, Settlement
 
 __all__ = [
     "CURRENT",
     "Ending",
     "EndpointRules",
+    "LimitOptions",
+    "LimitReached",
     "PendingUsage",
     "Settlement",
+    "UsageLimit",
     "conversion",
     "conversion_job",
     "count_decorated",

@@ -7,7 +7,8 @@ from __future__ import annotations
 from ..errors import ConfigurationError
 from ..points import ResolvedHost, check_event, check_idempotency_key, check_label, check_origin, encode_token
 from ..recording import OFF
-from .settlement import Settlement, adopt_flag, find_settlement, logged_mistake
+from .mistakes import adopt_flag, logged_mistake
+from .settlement import Settlement, find_settlement
 
 
 class PendingUsage:

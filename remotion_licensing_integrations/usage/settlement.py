@@ -8,16 +8,13 @@ endpoint's thread or task sets, but it sees a change to a shared object.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .._support.log import logger
-from ..errors import ConfigurationError
-from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, check_flag, log_point, new_idempotency_key
+from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, new_idempotency_key
 from ..recording import Entry, Forget, UsageRecorder
+from .mistakes import adopt_flag, log_crash
 
 #: How a request, block or job has ended: to its last byte, by an error, or because its client or process went away.
 Ending = Literal["whole", "failed", "aborted"]
@@ -63,6 +60,8 @@ class Settlement:
     key_fingerprint: str | None = None
     skipped = False
     deferred: UsagePoint | None = None
+    #: The deferred point that stands for this request in a usage limit, until the outcome takes its place.
+    reserved: UsagePoint | None = None
 
     #: Whether the decorated code was entered.
     entered = False
@@ -87,7 +86,7 @@ class Settlement:
         """
         Whether this request has recorded a point or may still do so.
         """
-        return self.event is not None or self.recorded_within
+        return self.event is not None or self.recorded_within or self.reserved is not None
 
     def find_host(self) -> ResolvedHost:
         """
@@ -149,6 +148,30 @@ class Settlement:
             self.deferred = self._point(succeeded=None)
         return self.deferred
 
+    def reserve(self, event: str | None) -> UsagePoint:
+        """
+        Return this request's point without an outcome, to be stored before its work begins.
+
+        Args:
+            event: The point's event, where the endpoint has not been entered yet.
+        """
+        if self.reserved is None:
+            self.reserved = self._point(succeeded=None, event=event)
+        return self.reserved
+
+    def withdraw(self, entry: Entry | None = None) -> Forget | None:
+        """
+        Return what removes the reserved point when *entry* does not take its place; `None` when nothing is to remove.
+        """
+        reserved, self.reserved = self.reserved, None
+        if reserved is None:
+            return None
+        if isinstance(entry, UsagePoint) and entry.succeeded is not None:
+            # The app may have chosen another key in the meantime.
+            return None if entry.idempotency_key == reserved.idempotency_key else Forget(reserved.idempotency_key)
+        # A deferred point would leave the reserved one as it is, with what was known before the work began.
+        return Forget(reserved.idempotency_key)
+
     def abandon(self) -> bool:
         """
         Leave the settlement to a synchronous endpoint that outlives its request; return whether it does.
@@ -180,6 +203,8 @@ class Settlement:
         entry: Entry | None = None
         try:
             entry = self.settle(ending, status)
+            if (reserved := self.withdraw(entry)) is not None:
+                self.recorder.record(reserved, wait=wait)
             return entry is not None and self.recorder.record(entry, wait=wait)
         except Exception:  # noqa: BLE001 - the app's own work must not fail
             log_crash(entry)
@@ -193,6 +218,8 @@ class Settlement:
         entry: Entry | None = None
         try:
             entry = self.settle(ending, status)
+            if (reserved := self.withdraw(entry)) is not None:
+                await self.recorder.arecord(reserved, wait=wait)
             return entry is not None and await self.recorder.arecord(entry, wait=wait)
         except Exception:  # noqa: BLE001 - the app's own work must not fail
             log_crash(entry)
@@ -241,10 +268,10 @@ class Settlement:
             return False
         return ending != "aborted" or self.recorder.settings.report_aborted
 
-    def _point(self, *, succeeded: bool | None) -> UsagePoint:
+    def _point(self, *, succeeded: bool | None, event: str | None = None) -> UsagePoint:
         is_production = self.recorder.settings.is_production if self.is_production is None else self.is_production
         point = UsagePoint(
-            event=self.event or UNKNOWN_EVENT,
+            event=self.event or event or UNKNOWN_EVENT,
             host=self.resolved_host.value,
             succeeded=succeeded,
             is_still=bool(self.is_still),
@@ -253,7 +280,7 @@ class Settlement:
             label=self.label,
             key_fingerprint=self.key_fingerprint or self.recorder.keys.fingerprint,
         )
-        if not self.completes:
+        if not self.completes and self.reserved is None:
             self.recorder.count_host(self.resolved_host)
         return point
 
@@ -269,34 +296,3 @@ def find_settlement() -> Settlement | None:
     settlement = CURRENT.get()
     # A block in a generator can leave its settlement behind, when other blocks begin and end in between.
     return None if settlement is not None and settlement.is_block and settlement.settled else settlement
-
-
-def adopt_flag(name: str, value: object) -> bool | None:
-    """
-    Return *value*; when it is not a flag, log that and return `None`.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    with logged_mistake():
-        check_flag(name, value)
-    return None
-
-
-@contextmanager
-def logged_mistake() -> Generator[None]:
-    """
-    Log an unusable value; a licensing mistake must not fail the app's own work.
-    """
-    try:
-        yield
-    except (ConfigurationError, TypeError) as error:
-        logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})
-
-
-def log_crash(entry: Entry | None = None) -> None:
-    """
-    Log the current exception, and its point as a line that `remotion-licensing import` reads.
-    """
-    logger.exception("Unexpected error while recording a usage point.", extra={"action": "record_crashed"})
-    if isinstance(entry, UsagePoint):
-        log_point(entry)

@@ -142,8 +142,8 @@ def main() -> None:
     binaries, programs = _postgresql.find_binaries(), _mariadb.find_programs()
     if binaries is None or programs is None:
         sys.exit("PostgreSQL and MariaDB are needed")
-    with _postgresql.run_server(binaries) as server, _mariadb.serve(*programs) as mariadb:
-        for database, there in (("postgresql", server.entry), ("mysql", mariadb)):
+    with _postgresql.run_server(binaries) as server, _mariadb.run_server(*programs) as mariadb:
+        for database, there in (("postgresql", server.entry), ("mysql", mariadb.entry)):
             with new_databases(there) as [url], closing(ServerOutbox(url, clock=Clock())) as outbox:
                 fill(outbox)
                 contents.append(content(outbox))

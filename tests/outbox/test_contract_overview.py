@@ -74,7 +74,9 @@ def test_list_by_conditions(outbox):
     """
     Points can be listed by event, host, classification and moment, and by several of these.
     """
-    outbox.add([point("a", host="https://a.example"), point("b", event="web-render", occurred_at=moment(60))])
+    outbox.add(
+        [point("a", host="https://a.example", label="x"), point("b", event="web-render", occurred_at=moment(60))]
+    )
     outbox.update([claimed.register(REGISTRATION) for claimed in claim(outbox)])
     outbox.add([point("c", event="web-render", host="https://a.example", occurred_at=moment(120))])
 
@@ -83,6 +85,7 @@ def test_list_by_conditions(outbox):
         for conditions in (
             {"event": "web-render"},
             {"host": "https://a.example"},
+            {"label": "x"},
             {"classification": "billable"},
             {"since": moment(60)},
             {"event": "web-render", "host": "https://a.example", "since": moment(60), "before": moment(121)},
@@ -90,7 +93,7 @@ def test_list_by_conditions(outbox):
             {"classification": "development"},
             {"host": "100 % '"},
         )
-    ] == [["c", "b"], ["c", "a"], ["b", "a"], ["c", "b"], ["c"], ["b"], [], []]
+    ] == [["c", "b"], ["c", "a"], ["a"], ["b", "a"], ["c", "b"], ["c"], ["b"], [], []]
 
 
 def test_list_reads_on(outbox):

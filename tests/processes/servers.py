@@ -33,6 +33,7 @@ _UVICORN = ("uvicorn", "conversion_app:app")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "uvicorn": _UVICORN,
     "uvicorn-4": (*_UVICORN, "--workers=4"),
+    "uvicorn-4-limited": ("uvicorn", "limited_app:app", "--workers=4"),
     "gunicorn": _GUNICORN,
     "gunicorn-4": (*_GUNICORN, "--workers=4"),
     "gunicorn-preload": (*_GUNICORN, "--preload"),

@@ -62,6 +62,9 @@ UNANSWERED: Final = "COALESCE({points}.unanswered_since, CASE WHEN {points}.toke
 DUE: Final = "state = 'pending' AND due <= {now}"
 FAR: Final = f"state = 'pending' AND due > {{now}} + {MAX_DELAY}"
 
+#: What the API may bill.
+BILLABLE: Final = "is_production AND succeeded IS NOT FALSE"
+
 INSERT: Final = f"INSERT INTO {{points}} ({', '.join(NEW)}, attempts, due)"
 ON_CONFLICT: Final = f"""
     ON CONFLICT (idempotency_key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in OUTCOME)}
@@ -107,6 +110,19 @@ class Statements(ABC):
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
         """)
+        # The latest row has no event; one statement sees one state of the table.
+        self.expected = self._text(f"""
+            SELECT event, key_fingerprint, COUNT(*) FROM {{points}} WHERE {BILLABLE} AND (
+                state = 'pending' OR (state = 'deferred' AND occurred_at >= %(since)s::{{moment}})
+            ) GROUP BY event, key_fingerprint UNION ALL SELECT '', '', COALESCE(MAX(id), 0) FROM {{points}}
+        """)
+        added = "SELECT event, key_fingerprint, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
+        added = f"{added} AND state <> 'rejected' AND {BILLABLE}"
+        grouped = "GROUP BY event, key_fingerprint"
+        self.added_after = self._text(f"{added} {grouped}")
+        self.added_between = self._text(
+            f"{added} AND id <= (SELECT id FROM {{points}} WHERE idempotency_key = %(key)s::text) {grouped}"
+        )
         self.reject = self._text("""
             UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
             WHERE id = %(row)s::bigint AND token = %(token)s::text

@@ -1,0 +1,51 @@
+"""
+What a recorder says, once, of the points that it takes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .._support.log import logger
+from ..points import ResolvedHost, is_local
+
+
+class Remarks:
+    """
+    The part of a recorder that counts hosts and warns.
+
+    Args:
+        warns_of_local_hosts: Whether to warn when the host of a point is the server's own, local address.
+    """
+
+    def __init__(self, *, warns_of_local_hosts: bool) -> None:
+        self._warns_of_local_hosts = warns_of_local_hosts
+        self._hosts: Counter[str] = Counter()
+        self._warned: set[str] = set()
+
+    def count_host(self, host: ResolvedHost) -> None:
+        """
+        Count how a host was chosen, and warn when it is not allowed or most likely not the page's.
+        """
+        self._hosts[host.source] += 1
+        if host.source == "own" and host.value and self._warns_of_local_hosts and is_local(host.value):
+            self.warn_once(
+                "host_local",
+                f"The host of a usage point is the server's own address, {host.value}. The API treats it as "
+                "development and does not bill it. Behind a proxy, set host, or make the proxy forward Host and "
+                "X-Forwarded-Proto and the server trust them. In development, set is_production to false.",
+            )
+        if host.source == "refused":
+            self.warn_once(
+                "host_refused",
+                "A request's origin is not in allowed_hosts; its usage point has no host. If the origin is yours, "
+                "add it to allowed_hosts. Further cases are only counted.",
+            )
+
+    def warn_once(self, action: str, message: str) -> None:
+        """
+        Log *message* once for each *action*, whose first word is the record's `action`; the rest may name a case.
+        """
+        if action not in self._warned:
+            self._warned.add(action)
+            logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})

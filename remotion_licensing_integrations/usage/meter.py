@@ -1,0 +1,161 @@
+"""
+What the licensing API has counted in a period, at most a minute old, and what has been added to the outbox since.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from ..api import get_usage
+from ..errors import ConfigurationError
+from ..outbox import Expected
+from ..points import EVENTS, Usage
+from ..recording import UsageRecorder
+
+MAX_AGE: Final = timedelta(seconds=60)  # of the API's figure
+REFRESH_AFTER: Final = timedelta(seconds=30)  # so that no request of a busy app waits for the API
+RETRY_AFTER: Final = timedelta(seconds=10)  # after a failure, so that not each request waits for an API that is away
+TIMEOUT: Final = 2.0  # seconds that requests wait for the API when there is no figure
+COUNT_AFTER: Final = timedelta(seconds=1)  # while far from the limit
+#: So many processes may let requests pass by a count that is a second old, and do not pass the limit together.
+PROCESSES: Final = 16
+
+#: The API counts conversions, by their older name, as web renders.
+_WEB: Final = ("web-render", "webcodec-conversion")
+
+
+@dataclass(slots=True)
+class Figure:
+    """
+    What the API had counted since the start of a period, and how many points have come since then.
+    """
+
+    usage: Usage
+    expected: Expected
+    fetched_at: datetime
+    _added: Mapping[str, int] = field(default_factory=dict[str, int])
+    _counted_at: datetime | None = None
+    _let_in: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def known(self, event: str | None, now: datetime) -> int | None:
+        """
+        Return the latest count of *event*; `None` when it is too old.
+        """
+        with self._lock:
+            is_fresh = self._counted_at is not None and timedelta() <= now - self._counted_at < COUNT_AFTER
+            return self._total(event) if is_fresh else None
+
+    def take_share(self, left: int) -> bool:
+        """
+        Return whether one more may pass uncounted, when so many were *left* at the latest count.
+        """
+        with self._lock:
+            self._let_in += 1
+            return self._let_in * PROCESSES <= left
+
+    def note(self, added: Mapping[str, int], event: str | None, now: datetime) -> int:
+        """
+        Note how many points were added, and return the count of *event*.
+        """
+        with self._lock:
+            self._added, self._counted_at, self._let_in = added, now, 0
+            return self._total(event)
+
+    def _total(self, event: str | None) -> int:
+        events = EVENTS if event is None else _WEB if event in _WEB else (event,)
+        api = sum(
+            count.billable
+            for name, count in (("cloud-render", self.usage.cloud_renders), ("web-render", self.usage.web_renders))
+            if name in events
+        )
+        return api + sum(counts.get(name, 0) for counts in (self.expected.by_event, self._added) for name in events)
+
+
+class Meter:
+    """
+    The figures of one recorder in this process, by the start of their period.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._figures: dict[datetime, Figure] = {}
+        self._trouble: tuple[datetime, Exception] | None = None
+        self._fetching = threading.Lock()
+
+    def figure(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
+        """
+        Return the figure of the period that began at *start*, at most `MAX_AGE` old.
+
+        Raises:
+            Exception: It is unknown.
+        """
+        figure = self._current(start, now)
+        if figure is None:
+            with self._fetching:
+                return self._current(start, now) or self._fetch(recorder, start, now)
+        if now - figure.fetched_at > REFRESH_AFTER and self._fetching.acquire(blocking=False):
+            refresh = threading.Thread(
+                target=self._refresh, args=(recorder, start, now), name="remotion-usage-limit", daemon=True
+            )
+            try:
+                refresh.start()
+            except RuntimeError:  # the system allows no more threads
+                self._fetching.release()
+        return figure
+
+    def _current(self, start: datetime, now: datetime) -> Figure | None:
+        figure = self._figures.get(start)
+        return figure if figure is not None and timedelta() <= now - figure.fetched_at <= MAX_AGE else None
+
+    def _refresh(self, recorder: UsageRecorder, start: datetime, now: datetime) -> None:
+        try:
+            with suppress(Exception):  # a request that has no figure says so
+                self._fetch(recorder, start, now)
+        finally:
+            self._fetching.release()
+
+    def _fetch(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
+        if self._trouble is not None and timedelta() <= now - self._trouble[0] < RETRY_AFTER:
+            raise self._trouble[1]
+        settings = recorder.settings
+        if settings.private_license_key is None:
+            msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
+            raise ConfigurationError(msg)
+        try:
+            # Before the API's answer: a point that is registered in between counts twice for a minute, but is not lost.
+            expected = recorder.outbox.expected(recorder.keys.fingerprints)
+            usage = get_usage(
+                license_key=settings.private_license_key,
+                since=start,
+                base_url=settings.base_url,
+                timeout=min(TIMEOUT, settings.timeout),
+            )
+        except Exception as error:
+            self._trouble = now, error
+            raise
+        self._trouble = None
+        current = {begin: figure for begin, figure in self._figures.items() if now - figure.fetched_at <= MAX_AGE}
+        self._figures = {**current, start: (figure := Figure(usage, expected, now))}
+        return figure
+
+
+_meters: Final[WeakKeyDictionary[UsageRecorder, Meter]] = WeakKeyDictionary()
+
+
+def find_meter(recorder: UsageRecorder) -> Meter:
+    """
+    Return the figures of *recorder* in this process.
+    """
+    meter = _meters.get(recorder)
+    # A fork may have left the child with a lock that nothing releases.
+    if meter is None or meter.pid != os.getpid():
+        meter = _meters[recorder] = Meter()
+    return meter
