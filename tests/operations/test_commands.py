@@ -374,6 +374,7 @@ def test_deliver_without_key(run, monkeypatch) -> None:
     Without a licence key there is nothing to deliver with.
     """
     monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "")
 
     ran = run("deliver", "--once")
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
+from tests.operations._keys import KEY
 from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
@@ -223,12 +224,23 @@ def test_register_without_key(run, monkeypatch) -> None:
     Without a licence key nothing can be registered, and the error names its variable.
     """
     monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "")
 
     assert run("register", "cloud-render") == (
         2,
         "",
         "error: license_key: set REMOTION_LICENSE_KEY to register usage points\n",
     )
+
+
+def test_register_with_the_private_key_only(run, api, monkeypatch) -> None:
+    """
+    Where only the private key is set, it registers and delivers.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", KEY)
+
+    assert (run("register", "cloud-render").status, run("deliver", "--once").status) == (0, 0)
 
 
 def test_register_with_a_refused_key(run, api) -> None:
