@@ -27,6 +27,7 @@ class Tables(NamedTuple):
 
     points: str = "remotion_usage_point"
     pauses: str = "remotion_pause"
+    totals: str = "remotion_daily_total"
     due_index: str = "remotion_usage_point_due"
     has_datetimes: bool = False
 
@@ -76,6 +77,12 @@ class Connection(Session):
         """
         Run several statements as one transaction, the first of them a write; *work* may run again.
         """
+
+    def scan(self, sql: str, values: Values) -> list[Row]:
+        """
+        Same as `rows`, for statements that read much.
+        """
+        return self.rows(sql, values)
 
     def encode(self, moment: datetime) -> Any:
         """

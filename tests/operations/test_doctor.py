@@ -321,7 +321,7 @@ def test_network_file_system(kind, look, outbox, file, mounts) -> None:
     """
     mounts(f"30 22 0:44 / {file.parent} rw shared:2 - {kind} server:/export rw")
 
-    assert look()["error"] == [f"{file} is on {kind}: SQLite's WAL needs a local disk."]
+    assert look()["outbox_on_network"] == [f"{file} is on {kind}: SQLite's WAL needs a local disk."]
 
 
 @pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "übung", "not-utf-8-\udcff"])

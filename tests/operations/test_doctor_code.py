@@ -41,7 +41,13 @@ def found(tmp_path) -> Callable[[], list[str]]:
     """
     Name the places that are found, each with the words that were found there.
     """
-    return lambda: [finding.text.partition(" a renderer")[0] for finding in examine_code(tmp_path)]
+
+    def found() -> list[str]:
+        findings = [*examine_code(tmp_path)]
+        assert {finding.name for finding in findings} <= {"reports_itself"}
+        return [finding.text.partition(" a renderer")[0] for finding in findings]
+
+    return found
 
 
 CONFIG = 'import {Config} from "@remotion/cli/config";\n\nConfig.setPublicLicenseKey("rm_pub_abc123");\n'
