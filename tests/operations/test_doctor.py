@@ -128,6 +128,15 @@ def test_outbox_can_be_used(look, outbox) -> None:
     assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["outbox_usable"]
 
 
+def test_age_of_the_outbox(look, outbox) -> None:
+    """
+    The day of the first point is told: an outbox that began yesterday may have replaced another.
+    """
+    outbox.add([point()])
+
+    assert look()["outbox_age"][0].startswith("Its first point is of 2023-11-14.")
+
+
 def test_old_pending_point(look, outbox) -> None:
     """
     A point that has been pending for more than an hour makes the doctor ask whether delivery runs.

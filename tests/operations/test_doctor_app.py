@@ -5,12 +5,13 @@ What the doctor says of the app that `--app` names.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from remotion_licensing_integrations import set_default_recorder
 from tests.operations.conftest import Run
 
 Examine = Callable[..., list[str]]
@@ -63,7 +64,7 @@ MADE = """
 
 
 @pytest.fixture
-def report(tmp_path, monkeypatch, run: Run, api) -> Examine:
+def report(tmp_path, monkeypatch, run: Run, api) -> Iterator[Examine]:
     """
     Write the app from its parts and return the findings, a line each, but those of the environment's recorder.
     """
@@ -73,10 +74,11 @@ def report(tmp_path, monkeypatch, run: Run, api) -> Examine:
 
     def report(*parts: str) -> list[str]:
         Path("main.py").write_text("".join(dedent(part) + "\n" for part in (APP, *parts)))
-        monkeypatch.delitem(sys.modules, "main", raising=False)
         return run("--app", "main:app", "doctor").out.splitlines()
 
-    return report
+    yield report
+    sys.modules.pop("main", None)
+    set_default_recorder(None)
 
 
 def named(lines: list[str], name: str) -> list[str]:

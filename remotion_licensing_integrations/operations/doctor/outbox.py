@@ -31,13 +31,20 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
             # Not created here: it would belong to this user, who need not be the app's user.
             yield from findings or [_missing(outbox)]
             return
-        counts, pauses, clock = outbox.counts(), outbox.pauses(), outbox.now()
+        counts, pauses = outbox.counts(), outbox.pauses()
+        clock, oldest = outbox.now(), outbox.oldest()
     except OutboxError as error:
         yield Finding("error", "outbox_refuses", str(error))
         yield from findings
         return
     now, pending = utc_now(), plural(counts.pending, "point")
     yield Finding("ok", "outbox_usable", f"The outbox {outbox!r} can be used; {pending} pending.")
+    if oldest is not None:
+        yield Finding(
+            "ok",
+            "outbox_age",
+            f"Its first point is of {oldest:%Y-%m-%d}. If the app counted before, its outbox was another or is lost.",
+        )
     if isinstance(outbox, MemoryOutbox):
         yield Finding("warning", "outbox_in_memory", "The outbox is in memory: its points end with the process.")
     yield from compare_clocks("the outbox's", clock)
