@@ -478,6 +478,13 @@ def test_points_in_the_spill(look, tmp_path) -> None:
     )
 
 
+def test_empty_spill(look, outbox, tmp_path) -> None:
+    """
+    A spill without points is nothing to warn of.
+    """
+    assert look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["warning"] == []
+
+
 def test_no_spill(look) -> None:
     """
     A spill that is switched off is named, with what it costs.

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ...outbox import Finding
-from ..app import FoundApp, FoundEndpoint, Oddity
+from ...usage import count_decorated
+from ..app import FoundApp, Oddity
+from ..endpoints import FoundEndpoint
 
 _ODDITIES: Final[Mapping[Oddity, Finding]] = {
     "missing": Finding(
@@ -23,7 +25,7 @@ _ODDITIES: Final[Mapping[Oddity, Finding]] = {
         "warning",
         "middleware_not_innermost",
         "Another middleware is between UsageMiddleware and the endpoints; what it answers or changes counts, too. "
-        "Place UsageMiddleware last in `middleware=[…]`, first of several `add_middleware` calls.",
+        "Place UsageMiddleware last in `middleware=[…]` or MIDDLEWARE, first of several `add_middleware` calls.",
     ),
 }
 
@@ -40,7 +42,7 @@ def examine_app(app: FoundApp) -> Iterable[Finding]:
                 "middleware_mistaken",
                 f"UsageMiddleware records nothing because of its arguments: {middleware.mistake}",
             )
-    if not app.endpoints:
+    if not app.endpoints and not count_decorated():  # some frameworks hide their endpoints
         yield Finding(
             "warning",
             "no_endpoints",
