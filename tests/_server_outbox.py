@@ -47,7 +47,7 @@ def empty(outbox: Any) -> None:
     """
     Delete what an outbox holds.
     """
-    for table in outbox._connection.tables[:2]:
+    for table in outbox._connection.tables[:3]:
         outbox._connection.change(f"DELETE FROM {table}", {})
 
 

@@ -48,8 +48,7 @@ _CLASSES: Final[dict[int, type[APIError]]] = {
     429: ThrottledError,
 }
 
-#: Stands for a body that is not JSON, as `None` is JSON's null.
-_NOT_JSON: Final = object()
+_NOT_JSON: Final = object()  # stands for a body that is not JSON, as `None` is JSON's null
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def register_body(
     }
     if idempotency_key is not None:
         fields["idempotencyKey"] = idempotency_key
-    return _to_json(fields).encode("utf-8", "backslashreplace")
+    return _to_json(fields)
 
 
 def usage_body(license_key: str | None, since: datetime | float | None = None) -> bytes:
@@ -120,12 +119,12 @@ def usage_body(license_key: str | None, since: datetime | float | None = None) -
     Raises:
         ConfigurationError: *since* is neither an aware datetime nor a number.
     """
-    return _to_json({"apiKey": license_key, "since": _milliseconds(since)}).encode("utf-8", "backslashreplace")
+    return _to_json({"apiKey": license_key, "since": _milliseconds(since)})
 
 
-def _to_json(value: object) -> str:
-    # With `backslashreplace` on encoding, a lone surrogate becomes the six characters that JSON.stringify writes.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _to_json(value: object) -> bytes:
+    # With `backslashreplace` a lone surrogate becomes the six characters that JSON.stringify writes.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def _milliseconds(since: object) -> float | None:
@@ -258,8 +257,7 @@ class _Reading:
             return f"redirect to {location!r:.{_MAX_SHOWN}} not followed"
         if not body:
             return "the answer is empty"
-        problem = "is not JSON" if self._json is _NOT_JSON else "has no error text"
-        return f"the answer {problem}: {body!r:.{_MAX_SHOWN}}"
+        return f"the answer {'is not JSON' if self._json is _NOT_JSON else 'has no error text'}: {body!r:.{_MAX_SHOWN}}"
 
 
 def _parse(text: str) -> object:

@@ -4,13 +4,14 @@ The tables of the outbox in the project's own database; `DjangoOutbox` reads and
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any, Final
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from ..outbox import MAX_ERROR_LENGTH, State
+from ..outbox import MAX_ERROR_LENGTH, MAX_KEPT_CLASSIFICATION, State
 from ..points import EVENTS, MAX_FINGERPRINT_LENGTH, MAX_HOST_LENGTH, MAX_KEY_LENGTH, MAX_LABEL_LENGTH
 
 #: The index that serves the order of claims, for each licence key.
@@ -58,7 +59,7 @@ class UsagePointRecord(models.Model):
     last_error = models.TextField(_("last error"), null=True)  # noqa: DJ001 - null: none
     billable = models.BooleanField(_("billable"), null=True)
     classification = models.CharField(_("classification"), max_length=MAX_ERROR_LENGTH, null=True)  # noqa: DJ001 - null: not said
-    label = models.CharField(_("label"), max_length=MAX_LABEL_LENGTH, null=True)  # noqa: DJ001 - null: none
+    label = KeyField(_("label"), max_length=MAX_LABEL_LENGTH, null=True)
     # Tells licence keys apart, empty for any key; no key is ever stored.
     key_fingerprint = models.CharField(_("fingerprint of the key"), max_length=MAX_FINGERPRINT_LENGTH, default="")
 
@@ -90,24 +91,27 @@ class PauseRecord(models.Model):
 
 class DailyTotalRecord(models.Model):
     """
-    How many points of a day were registered, once the points themselves are pruned. Not filled yet.
+    How many points of a day were registered, once the points themselves are pruned.
+
+    Days are numbers, counted from 1970-01-01 in UTC: when the points occurred, and when they were registered.
     """
 
-    day = models.CharField(max_length=10)
+    day = models.IntegerField()
+    registered_day = models.IntegerField()
     event = models.CharField(max_length=40)
     host = models.CharField(max_length=MAX_HOST_LENGTH)
     label = KeyField(max_length=MAX_LABEL_LENGTH)
-    key_fingerprint = models.CharField(max_length=MAX_FINGERPRINT_LENGTH)
-    classification = models.CharField(max_length=100)
+    key_fingerprint = KeyField(max_length=MAX_FINGERPRINT_LENGTH)
+    classification = models.CharField(max_length=MAX_KEPT_CLASSIFICATION)
     number = models.BigIntegerField()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["day", "event", "host", "label", "key_fingerprint", "classification"],
+                fields=["day", "registered_day", "event", "host", "label", "key_fingerprint", "classification"],
                 name="remotion_total_of_a_day",
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.event}: {self.number}"
+        return f"{date(1970, 1, 1) + timedelta(days=self.day)} {self.event}: {self.number}"

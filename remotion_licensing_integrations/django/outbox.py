@@ -22,7 +22,7 @@ from .._support.forks import ForkLock
 from .._support.masking import mask
 from ..errors import OutboxError
 from ..outbox import Connection, CursorSession, Database, Row, Session, SQLOutbox, Tables, Values
-from .models import DUE_INDEX, PauseRecord, UsagePointRecord
+from .models import DUE_INDEX, DailyTotalRecord, PauseRecord, UsagePointRecord
 
 _T = TypeVar("_T")
 
@@ -87,8 +87,9 @@ class DjangoConnection(Connection):
 
     @property
     def tables(self) -> Tables:
-        points, pauses = (model._meta.db_table for model in (UsagePointRecord, PauseRecord))  # noqa: SLF001 - documented despite its name
-        return Tables(points, pauses, DUE_INDEX, has_datetimes=True)
+        models = UsagePointRecord, PauseRecord, DailyTotalRecord
+        points, pauses, totals = (model._meta.db_table for model in models)  # noqa: SLF001 - documented despite its name
+        return Tables(points, pauses, totals, DUE_INDEX, has_datetimes=True)
 
     def encode(self, moment: datetime) -> Any:
         # In projects without time zones, moments are naive and in UTC.

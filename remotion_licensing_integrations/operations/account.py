@@ -1,5 +1,5 @@
 """
-The commands that ask the licensing API directly: `usage`, `reconcile` and `register`.
+The commands that ask the licensing API directly: `usage` and `register`.
 """
 
 from __future__ import annotations
@@ -7,21 +7,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from datetime import datetime
-from typing import Final
 
 from ..api import get_usage, register_usage_event
 from ..errors import ConfigurationError
-from ..outbox import State
-from ..points import EVENTS, Usage, UsagePoint, utc_now
+from ..points import EVENTS, Usage, UsagePoint
 from ..recording import UsageRecorder
 from ..settings import LicenseKeys, Settings, check_setting
 from .arguments import moment
 from .command import argument, command
-from .inspect import write_points
-from .output import answer, plural, write, write_json, write_table
-from .repair import describe_left, pick
-
-_MAX_HELD: Final = 1_000  # points
+from .output import answer, write, write_json, write_table
 
 
 @command(
@@ -33,7 +27,7 @@ def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     Print the licensing API's counts.
     """
-    counts = _fetch_usage(recorder.settings, arguments.since)
+    counts = fetch_usage(recorder.settings, arguments.since)
     if arguments.json:
         write_json(asdict(counts))
     else:
@@ -41,7 +35,13 @@ def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     return 0
 
 
-def _fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
+def fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
+    """
+    Return what the licensing API has counted since *since*, or since the month began in UTC.
+
+    Raises:
+        ConfigurationError: No private key is set.
+    """
     key = LicenseKeys(settings).private
     if key is None:
         msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
@@ -53,47 +53,6 @@ def _write_usage(counts: Usage) -> None:
     names = {"cloud renders": counts.cloud_renders, "web renders": counts.web_renders}
     rows = [(name, count.billable, count.development, count.failed) for name, count in names.items()]
     write_table(("EVENT", "BILLABLE", "DEVELOPMENT", "FAILED"), rows)
-
-
-@command(
-    "reconcile",
-    "compare this outbox with the licensing API and resolve held points",
-    argument("--counted", nargs="+", metavar="KEY", help="forget these held points: the API has counted them"),
-    needs_outbox=True,
-)
-def reconcile(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
-    """
-    Show held points beside the API's counts, or forget those that the API has counted.
-    """
-    return _forget(arguments, recorder) if arguments.counted else _compare(arguments, recorder)
-
-
-def _forget(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
-    held, left = pick(recorder.outbox, arguments.counted, State.HELD)
-    count = recorder.outbox.discard([point.idempotency_key for point in held], {State.HELD})
-    answer(
-        arguments,
-        {"forgotten": count, "left": left},
-        *describe_left(left),
-        f"{plural(count, 'usage point')} forgotten.",
-    )
-    return 1 if left else 0
-
-
-def _compare(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
-    held = recorder.outbox.list(State.HELD, limit=_MAX_HELD)
-    counts = _fetch_usage(recorder.settings)
-    if arguments.json:
-        write_json({"held": [stored.to_json() for stored in held], **asdict(counts)})
-        return 0
-    write(f"Held: {plural(len(held), 'usage point')} that the licensing API may or may not have counted.")
-    if held:
-        write_points(held)
-    write(f"Counted by the licensing API since {utc_now():%Y-%m}-01 (UTC):")
-    _write_usage(counts)
-    if held:
-        write("`retry KEY` sends a point again with its key; `reconcile --counted KEY` forgets one that was counted.")
-    return 0
 
 
 @command(

@@ -23,21 +23,23 @@ from ..errors import ConfigurationError, LicensingError
 from ..recording import UsageRecorder
 from ..settings import APP_VARIABLE, ENVIRONMENT, Settings
 from ..testing import sandbox
-from .account import reconcile, register, usage
+from .account import register, usage
 from .app import FoundApp, find_app
 from .command import Command
 from .completion import SHELLS, PrintCompletion
 from .deliver import deliver
 from .doctor import doctor
 from .inspect import list_points, show, status
+from .reconcile import reconcile
 from .repair import complete, import_points, prune, retry
+from .report import report
 
 P = ParamSpec("P")
 
 DESCRIPTION: Final = "Deliver, inspect and repair the usage points of Remotion conversions."
 COMMANDS: Final = (
     *(status, list_points, show, deliver, complete, retry, prune, import_points),
-    *(usage, reconcile, register, doctor),
+    *(report, usage, reconcile, register, doctor),
 )
 REMEDY: Final = f"point --app, --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
 _INTERRUPTED: Final = 130  # as shells have it

@@ -3,6 +3,7 @@ Where a usage point is durable: points come in, claims on them go out, and their
 
     contract.Outbox            what every store promises
     memory.MemoryOutbox        a dictionary
+    totals.Total               how many points a day has, pruned ones included
     sql.SQLOutbox              each promise once, as statements over a connection
         statements/            what is run: the SQL of SQLite, PostgreSQL and MySQL
         connection.Connection  where it runs: file.py, server.py (over drivers/), django/outbox.py
@@ -17,6 +18,7 @@ from .connection import Connection, CursorSession, Database, Row, Session, Table
 from .contract import Outbox
 from .memory import MemoryOutbox
 from .sql import SQLOutbox
+from .totals import DIMENSIONS, MAX_KEPT_CLASSIFICATION, Dimension, Total, beginning
 from .values import (
     DISCARDABLE,
     EXPECTED_FOR,
@@ -39,10 +41,12 @@ if TYPE_CHECKING:
     from .server import ServerOutbox
 
 __all__ = [
+    "DIMENSIONS",
     "DISCARDABLE",
     "EXPECTED_FOR",
     "MAX_DELAY",
     "MAX_ERROR_LENGTH",
+    "MAX_KEPT_CLASSIFICATION",
     "PAUSE_GRACE",
     "Change",
     "ClaimedPoint",
@@ -50,6 +54,7 @@ __all__ = [
     "Counts",
     "CursorSession",
     "Database",
+    "Dimension",
     "Expected",
     "Finding",
     "MemoryOutbox",
@@ -63,7 +68,9 @@ __all__ = [
     "State",
     "StoredPoint",
     "Tables",
+    "Total",
     "Values",
+    "beginning",
     "ignore",
     "open_outbox",
 ]

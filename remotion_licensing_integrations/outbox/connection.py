@@ -27,6 +27,7 @@ class Tables(NamedTuple):
 
     points: str = "remotion_usage_point"
     pauses: str = "remotion_pause"
+    totals: str = "remotion_daily_total"
     due_index: str = "remotion_usage_point_due"
     has_datetimes: bool = False
 

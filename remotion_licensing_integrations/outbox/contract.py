@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..points import UsagePoint
+from .totals import Dimension, Total
 from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
 
 
@@ -139,6 +140,14 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        """
+        Make held points with these keys registered, without a classification: the API has counted them.
+
+        They count as registered when they were first sent. Returns how many.
+        """
+
+    @abstractmethod
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         """
         Delete for good, in one step, the points with these keys that are in one of *states*.
@@ -154,13 +163,43 @@ class Outbox(ABC):
         """
         Delete points that were registered more than *older_than* seconds ago, and return how many.
 
-        It calls *on_step* with the number of points of each step.
+        Each is deleted and added to its daily total in one step. It calls *on_step* with the number of points of each
+        step.
+        """
+
+    @abstractmethod
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+        waiting: bool = False,
+    ) -> Sequence[Total]:
+        """
+        Count the points of each group by the dimensions *by*, pruned points included; groups come in no order.
+
+        Days are in UTC. Of a pruned point only the day is known: it counts as if that day's beginning were its moment.
+
+        Args:
+            *by: Some of `DIMENSIONS`; none: all points are one group.
+            since: Only points that occurred then or later.
+            until: Only points that occurred earlier.
+            registered: Only registered points, and the moment at which they were registered instead of the one at
+                which they occurred.
+            waiting: Only points that are not registered.
         """
 
     @abstractmethod
     def count_old(self, older_than: float) -> int:
         """
         Count the points that `prune` would delete.
+        """
+
+    @abstractmethod
+    def oldest(self) -> datetime | None:
+        """
+        Return when the oldest point occurred, or of a pruned one the beginning of its day; `None` without points.
         """
 
     @abstractmethod

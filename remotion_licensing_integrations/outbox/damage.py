@@ -18,14 +18,12 @@ from ..errors import OutboxError
 from .connection import Row
 from .rows import POINT, PROGRESS
 from .sqlite import to_text, transact
+from .totals import TOTAL
 
 SIDECARS: Final = ("-wal", "-shm")
 
 _MAGIC: Final = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, "The Database Header"
 _MAX_MISSES: Final = 20_000  # rows in a row that cannot be read, after which a damaged file holds no more
-_COLUMNS: Final = ", ".join(POINT + PROGRESS)
-_MARKS: Final = ", ".join("?" * len(POINT + PROGRESS))
-_INSERT: Final = f"INSERT OR IGNORE INTO remotion_usage_point ({_COLUMNS}) VALUES ({_MARKS})"
 
 
 def refuse_stranger(file: Path) -> None:
@@ -61,13 +59,13 @@ def set_aside(file: Path, error: sqlite3.Error) -> Path:
 
 def restore(aside: Path, connection: sqlite3.Connection) -> None:
     """
-    Copy the readable usage points of the file *aside* over *connection*, in one transaction.
+    Copy the readable usage points and daily totals of the file *aside* over *connection*, in one transaction.
     """
     copied = "No usage points"
     with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
         damaged.text_factory = to_text
         damaged.execute("PRAGMA writable_schema=ON")  # otherwise SQLite refuses a file that was cut short
-        count = transact(connection, lambda _: connection.executemany(_INSERT, _readable(damaged)).rowcount)
+        count = transact(connection, lambda _: _copy(damaged, connection))
         copied = f"{count} usage points"
     logger.critical(
         "%s could be copied from %s to the new outbox file.",
@@ -77,14 +75,26 @@ def restore(aside: Path, connection: sqlite3.Connection) -> None:
     )
 
 
-def _readable(damaged: sqlite3.Connection) -> Iterable[Row]:
+def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:
+    def copy(table: str, *columns: str) -> int:
+        marks = ", ".join("?" * len(columns))
+        insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        return connection.executemany(insert, _readable(damaged, table, ", ".join(columns))).rowcount
+
+    count = copy("remotion_usage_point", *POINT, *PROGRESS)
+    with suppress(sqlite3.Error):
+        copy("remotion_daily_total", *TOTAL)
+    return count
+
+
+def _readable(damaged: sqlite3.Connection, table: str, columns: str) -> Iterable[Row]:
     # Row by row, because a scan stops at the first damaged page and a look-up only misses the rows on it.
-    damaged.execute("SELECT 1 FROM remotion_usage_point LIMIT 0")  # without a schema there is nothing to look up
+    damaged.execute(f"SELECT 1 FROM {table} LIMIT 0")  # without a schema there is nothing to look up
     row_id = missed = 0
     while missed < _MAX_MISSES:
         try:
             row = damaged.execute(
-                f"SELECT id, {_COLUMNS} FROM remotion_usage_point WHERE id >= ? ORDER BY id LIMIT 1", (row_id,)
+                f"SELECT rowid, {columns} FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1", (row_id,)
             ).fetchone()
         except sqlite3.Error:
             row_id, missed = row_id + 1, missed + 1

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +17,9 @@ from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .forgotten import Forgotten
+from .memory_row import MemoryRow
 from .rows import to_moment, to_wait
+from .totals import Dimension, Group, Total, add_up
 from .values import (
     DISCARDABLE,
     EXPECTED_FOR,
@@ -39,19 +40,6 @@ from .values import (
 _lock: Final = ForkLock()
 
 
-@dataclass(slots=True)
-class _Row:
-    id: int
-    point: UsagePoint
-    due: float
-    state: State
-    attempts: int = 0
-    token: str | None = None
-    registration: Registration | None = None
-    last_error: str | None = None
-    unanswered_since: float | None = None
-
-
 class MemoryOutbox(Outbox):
     """
     Points in a dictionary of this process.
@@ -62,9 +50,10 @@ class MemoryOutbox(Outbox):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, MemoryRow] = {}
         self._ids = itertools.count(1)
         self._pauses: dict[str, Pause] = {}
+        self._pruned: Counter[Group] = Counter()
         self._forgotten = Forgotten()
 
     def __repr__(self) -> str:
@@ -84,7 +73,7 @@ class MemoryOutbox(Outbox):
         known = self._rows.get(point.idempotency_key)
         state = State.DEFERRED if point.succeeded is None else State.PENDING
         if known is None:
-            self._rows[point.idempotency_key] = _Row(next(self._ids), point, due=now, state=state)
+            self._rows[point.idempotency_key] = MemoryRow(next(self._ids), point, due=now, state=state)
         elif known.state is State.DEFERRED and state is State.PENDING:
             known.point, known.due, known.state = point, now, state
 
@@ -197,6 +186,16 @@ class MemoryOutbox(Outbox):
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
 
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        now = self._clock()
+        with _lock:
+            held = self._keys(idempotency_keys, State.HELD)
+            for key in held:
+                row = self._rows[key]
+                row.state, row.last_error, row.registration = State.REGISTERED, None, Registration(None, None)
+                row.due = now if row.unanswered_since is None else row.unanswered_since
+            return len(held)
+
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         with _lock:
             found = self._keys(idempotency_keys, *states)
@@ -209,7 +208,7 @@ class MemoryOutbox(Outbox):
         with _lock:
             old = self._old(older_than)
             for key in old:
-                del self._rows[key]
+                self._pruned[self._rows.pop(key).group().prune()] += 1
         on_step(len(old))
         return len(old)
 
@@ -220,6 +219,23 @@ class MemoryOutbox(Outbox):
     def _old(self, older_than: float) -> Sequence[str]:
         limit = self._clock() - older_than
         return [key for key, row in self._rows.items() if row.state is State.REGISTERED and row.due < limit]
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+        waiting: bool = False,
+    ) -> Sequence[Total]:
+        with _lock:
+            groups = [*((row.group(), 1) for row in self._rows.values()), *self._pruned.items()]
+        return add_up(groups, by, since=since, until=until, registered=registered, waiting=waiting)
+
+    def oldest(self) -> datetime | None:
+        with _lock:
+            moments = [row.point.occurred_at.timestamp() for row in self._rows.values()]
+            return to_moment(min([*moments, *(group.occurred for group in self._pruned)], default=None))
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         now, name = self._clock(), to_storable(deliverer) or ""
@@ -249,17 +265,17 @@ class MemoryOutbox(Outbox):
     def close(self) -> None:
         pass
 
-    def _having(self, state: State) -> Sequence[_Row]:
+    def _having(self, state: State) -> Sequence[MemoryRow]:
         return [row for row in self._rows.values() if row.state is state]
 
-    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[_Row]:
+    def _pending_for(self, fingerprints: Collection[str]) -> Sequence[MemoryRow]:
         own = {None, *fingerprints}
         return [row for row in self._having(State.PENDING) if row.point.key_fingerprint in own]
 
     def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
         return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]
 
-    def _stored(self, row: _Row) -> StoredPoint:
+    def _stored(self, row: MemoryRow) -> StoredPoint:
         return StoredPoint(
             point=row.point,
             state=row.state,
@@ -273,6 +289,6 @@ class MemoryOutbox(Outbox):
         )
 
 
-def _count_billable(rows: Iterable[_Row], fingerprints: Collection[str]) -> Mapping[str, int]:
+def _count_billable(rows: Iterable[MemoryRow], fingerprints: Collection[str]) -> Mapping[str, int]:
     points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
     return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

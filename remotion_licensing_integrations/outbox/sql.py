@@ -31,6 +31,7 @@ from .rows import (
     to_wait,
 )
 from .statements import Statements, get_statements
+from .totals import Dimension, Total, beginning, first_day, to_day, to_totals
 from .values import (
     DISCARDABLE,
     EXPECTED_FOR,
@@ -181,6 +182,9 @@ class SQLOutbox(Outbox):
             return self._connection.change(self._statements.retry, self._now())
         return self._change_keys(self._statements.retry, idempotency_keys)
 
+    def confirm(self, idempotency_keys: Sequence[str]) -> int:
+        return self._change_keys(self._statements.confirm, idempotency_keys)
+
     def discard(self, idempotency_keys: Sequence[str], states: Collection[State] = DISCARDABLE) -> int:
         discarded = self._change_keys(self._statements.discard(states), idempotency_keys) if states else 0
         self._forgotten.note(idempotency_keys, states, discarded)
@@ -192,7 +196,7 @@ class SQLOutbox(Outbox):
 
     def prune(self, older_than: float, *, on_step: Callable[[int], object] = ignore) -> int:
         pruned = 0
-        while count := self._connection.change(self._statements.prune, {"older_than": older_than, **self._now()}):
+        while count := self._statements.prune(self._connection, {"older_than": older_than, **self._now()}):
             pruned += count
             on_step(count)
             time.sleep(_PRUNE_PAUSE)
@@ -201,6 +205,28 @@ class SQLOutbox(Outbox):
     def count_old(self, older_than: float) -> int:
         [(count,)] = self._connection.rows(self._statements.count_old, {"older_than": older_than, **self._now()})
         return int(count)
+
+    def totals(
+        self,
+        *by: Dimension,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        registered: bool = False,
+        waiting: bool = False,
+    ) -> Sequence[Total]:
+        encode = datetime.timestamp if registered else self._connection.encode
+        values: dict[str, Any] = {}
+        if since is not None:
+            values |= {"since": encode(since), "first": first_day(since)}
+        if until is not None:
+            values |= {"until": encode(until), "end": first_day(until)}
+        sql = self._statements.totals(by, registered=registered, waiting=waiting, limits={*values})
+        return to_totals(by, self._connection.rows(sql, values))
+
+    def oldest(self) -> datetime | None:
+        [(moment, day)] = self._connection.rows(self._statements.oldest, {})
+        moments = [] if moment is None else [self._connection.decode(moment)]
+        return min([*moments, *([] if day is None else [beginning(to_day(day))])], default=None)
 
     def pause(self, deliverer: str, reason: str, seconds: float) -> None:
         statements, now = self._statements, self._now()

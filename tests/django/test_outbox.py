@@ -262,7 +262,7 @@ def test_records_name_themselves():
     """
     Whoever meets a record in a shell or a log sees what it is.
     """
-    total = DailyTotalRecord(day="2026-01-31", event="cloud-render", number=3)
+    total = DailyTotalRecord(day=20_484, event="cloud-render", number=3)
 
     assert [str(PauseRecord(deliverer="a", reason="HTTP 503")), str(total)] == [
         "a: HTTP 503",

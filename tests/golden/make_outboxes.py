@@ -7,7 +7,7 @@ It needs Django, PostgreSQL, MariaDB and both drivers. For schema 1 it writes, b
     outbox-schema-1.django.sqlite3    the tables of a Django project
     outbox-schema-1.postgresql.sql    statements that make and fill the tables in PostgreSQL
     outbox-schema-1.mysql.sql         and in MySQL or MariaDB
-    outbox-schema-1.json              the points and pauses that are in each of them
+    outbox-schema-1.json              the points, totals and pauses that are in each of them
 
 Run it when a schema is new. The files of a schema that was released never change.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from remotion_licensing_integrations.outbox import ServerOutbox, SQLiteOutbox
+from remotion_licensing_integrations.outbox import DIMENSIONS, ServerOutbox, SQLiteOutbox
 from remotion_licensing_integrations.outbox.statements import MIGRATIONS
 from remotion_licensing_integrations.points.point import Registration
 from tests import _mariadb, _postgresql
@@ -50,6 +50,9 @@ def fill(outbox: Any) -> None:
         "held": lambda claimed: claimed.hold("no answer for 24 hours", unanswered=True),
         "failed": lambda claimed: claimed.reschedule(10.0, "no answer", unanswered=True),
     }
+    outbox.add([point("pruned", host="https://myapp.com")])
+    outbox.update([ways["registered"](claimed) for claimed in outbox.claim(1, lease=LEASE)])
+    outbox.prune(-1)
     for key, way in ways.items():
         outbox.add([point(key, host="https://myapp.com", is_production=key != "development")])
         outbox.update([way(claimed) for claimed in outbox.claim(1, lease=LEASE)])
@@ -62,9 +65,11 @@ def fill(outbox: Any) -> None:
 
 def content(outbox: Any) -> dict[str, Any]:
     """
-    Return the points and pauses of *outbox* as JSON values.
+    Return the points, totals and pauses of *outbox* as JSON values.
     """
+    totals = sorted(outbox.totals(*DIMENSIONS, registered=True), key=repr)
     return {
+        "totals": [json.loads(json.dumps(asdict(total), default=str)) for total in totals],
         "points": [stored.to_json() for stored in outbox.list()],
         "pauses": [json.loads(json.dumps(asdict(pause), default=str)) for pause in outbox.pauses()],
     }
@@ -137,8 +142,8 @@ def main() -> None:
     binaries, programs = _postgresql.find_binaries(), _mariadb.find_programs()
     if binaries is None or programs is None:
         sys.exit("PostgreSQL and MariaDB are needed")
-    with _postgresql.run_server(binaries) as server, _mariadb.serve(*programs) as mariadb:
-        for database, there in (("postgresql", server.entry), ("mysql", mariadb)):
+    with _postgresql.run_server(binaries) as server, _mariadb.run_server(*programs) as mariadb:
+        for database, there in (("postgresql", server.entry), ("mysql", mariadb.entry)):
             with new_databases(there) as [url], closing(ServerOutbox(url, clock=Clock())) as outbox:
                 fill(outbox)
                 contents.append(content(outbox))

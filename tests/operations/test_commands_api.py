@@ -111,50 +111,26 @@ def test_usage_without_private_key(words, run, outbox, monkeypatch) -> None:
     )
 
 
-def test_reconcile_shows_held_points_beside_the_counts(run, outbox, counted) -> None:
+def test_reconcile_registers_counted_points(run, outbox) -> None:
     """
-    The held points are listed, the API's counts follow.
-    """
-    bring(outbox, State.HELD, "doubtful")
-
-    ran = run("reconcile")
-
-    assert "Held: 1 usage point that" in ran.out
-    assert "held   doubtful" in ran.out
-    assert numbers(ran.out)["cloud renders"] == [1, 1, 0]
-
-
-@pytest.mark.parametrize(("held", "said"), [(["a"], True), ([], False)])
-def test_reconcile_says_how_to_settle(held, said, run, outbox, api) -> None:
-    """
-    How to resolve held points is said when there are some.
-    """
-    if held:
-        bring(outbox, State.HELD, *held)
-
-    assert ("`reconcile --counted KEY` forgets" in run("reconcile").out) is said
-
-
-def test_reconcile_forgets_counted_points(run, outbox) -> None:
-    """
-    `--counted` deletes the named held points and asks the API nothing.
+    `--counted` makes the named held points registered and asks the API nothing.
     """
     bring(outbox, State.HELD, "a", "b")
 
-    assert run("reconcile", "--counted", "a") == (0, "1 usage point forgotten.\n", "")
-    assert (state(outbox, "a"), state(outbox, "b")) == (None, State.HELD)
+    assert run("reconcile", "--counted", "a") == (0, "1 usage point registered.\n", "")
+    assert (state(outbox, "a"), state(outbox, "b")) == (State.REGISTERED, State.HELD)
 
 
 @pytest.mark.parametrize("where", [State.PENDING, State.REJECTED])
 def test_reconcile_keeps_points_that_are_not_held(where, run, outbox) -> None:
     """
-    A point that is still to be delivered, or was refused, cannot be forgotten; nor can an unknown one: status 1.
+    A point that is still to be delivered, or was refused, is not made registered; nor can an unknown one: status 1.
     """
     bring(outbox, where, "a")
 
     assert run("reconcile", "--counted", "a", "typo") == (
         1,
-        f"a: the usage point is {where}, not held.\ntypo: no usage point has this key.\n0 usage points forgotten.\n",
+        f"a: the usage point is {where}, not held.\ntypo: no usage point has this key.\n0 usage points registered.\n",
         "",
     )
     assert state(outbox, "a") is where
@@ -257,14 +233,14 @@ def test_register_without_key(run, monkeypatch) -> None:
     )
 
 
-def test_register_with_the_private_key(run, api, monkeypatch) -> None:
+def test_register_with_the_private_key_only(run, api, monkeypatch) -> None:
     """
-    The private key alone is enough.
+    Where only the private key is set, it registers and delivers.
     """
     monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
     monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", KEY)
 
-    assert run("register", "cloud-render").status == 0
+    assert (run("register", "cloud-render").status, run("deliver", "--once").status) == (0, 0)
 
 
 def test_register_with_a_refused_key(run, api) -> None:

@@ -282,7 +282,7 @@ ANSWERS = {
     ("prune",): {"deleted": 0},
     ("import", "/dev/null"): {"imported": 0, "unreadable": {}},
     ("usage",): {"cloud_renders": {"billable": 0, "development": 0, "failed": 0}},
-    ("reconcile", "--counted", "held"): {"forgotten": 1, "left": {}},
+    ("reconcile", "--counted", "held"): {"registered": 1, "left": {}},
     ("register", "cloud-render", "--idempotency-key", "k"): {
         "idempotency_key": "k",
         "billable": True,
@@ -312,7 +312,7 @@ def test_json_of_reconcile(run, outbox, api) -> None:
     answer = json.loads(run("reconcile", "--json").out)
 
     assert [held["idempotency_key"] for held in answer["held"]] == ["a"]
-    assert answer["cloud_renders"]["billable"] == 0
+    assert (answer["counts"][0]["event"], answer["counts"][0]["api"]) == ("cloud-render", 0)
 
 
 def test_json_of_unreadable_lines(run, outbox, tmp_path) -> None:

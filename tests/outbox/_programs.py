@@ -22,7 +22,7 @@ from pathlib import Path
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import SQLiteOutbox, open_outbox
 from remotion_licensing_integrations.points.point import Registration
-from tests.outbox._values import point
+from tests.outbox._values import REGISTRATION, point
 
 DEADLINE = 120  # seconds; a program that takes longer hangs
 
@@ -138,6 +138,27 @@ def claim_at_once(place, claimers):
         say(taken)
 
     say(failures([fork(take) for _ in range(int(claimers))]))
+
+
+def prune_at_once(place, pruners, number):
+    """
+    Processes prune, half of them killed at it; prints how many points are left then, and how many are counted.
+    """
+    outbox = opened(place)
+    for start in range(0, int(number), 500):
+        outbox.add([point(f"key-{index}") for index in range(start, start + 500)])
+        outbox.update([entry.register(REGISTRATION) for entry in outbox.claim(500, lease=600)])
+    outbox.close()
+    children = [fork(lambda: outbox.prune(-1)) for _ in range(int(pruners))]
+    while outbox.counts().registered == int(number):
+        time.sleep(0.001)
+    for child in children[::2]:
+        os.kill(child, signal.SIGKILL)
+    failures(children)
+    outbox.prune(-1)
+    [total] = outbox.totals()
+    say([outbox.counts().registered, total.number])
+    outbox.close()
 
 
 def claim_and_wait(place, lease):

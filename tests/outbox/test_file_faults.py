@@ -15,7 +15,7 @@ from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.outbox import file as module
 from tests.outbox import _programs
-from tests.outbox._values import claim, keys, point, points
+from tests.outbox._values import REGISTRATION, claim, keys, point, points
 
 NOBODY = 65534
 PAGE = 4096  # bytes
@@ -259,6 +259,22 @@ def test_damaged_file(path, outbox, damage, caplog):
     assert aside.stat().st_size >= len(spoiled)
     assert actions(caplog) == ["outbox_damaged", "outbox_restored"]
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
+
+
+def test_daily_totals_of_a_damaged_file(path, outbox):
+    """
+    Row 24: the daily totals of a damaged file are in the new one, too.
+    """
+    outbox.add([point("pruned")])
+    outbox.update([claimed.register(REGISTRATION) for claimed in claim(outbox)])
+    outbox.prune(-1)
+    outbox.close()
+    filled(path)
+    spoil_page(path)
+    outbox.add([point("after")])
+    [total] = outbox.totals("state", "classification", registered=True)
+
+    assert (total.number, total.classification) == (1, "billable")
 
 
 def test_empty_file(path, outbox):

@@ -278,7 +278,7 @@ def test_prune_in_steps(outbox, sent):
     sent.clear()
 
     assert outbox.prune(-DAY) == 2500
-    assert len(sent) == 4
+    assert len(sent) == {"postgresql": 4, "mysql": 18}[outbox._connection.database]
     assert outbox.list() == []
 
 

@@ -31,18 +31,19 @@ class Migration(migrations.Migration):
             name="DailyTotalRecord",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("day", models.CharField(max_length=10)),
+                ("day", models.IntegerField()),
+                ("registered_day", models.IntegerField()),
                 ("event", models.CharField(max_length=40)),
                 ("host", models.CharField(max_length=300)),
                 ("label", remotion_licensing_integrations.django.models.KeyField(max_length=100)),
-                ("key_fingerprint", models.CharField(max_length=64)),
+                ("key_fingerprint", remotion_licensing_integrations.django.models.KeyField(max_length=64)),
                 ("classification", models.CharField(max_length=100)),
                 ("number", models.BigIntegerField()),
             ],
             options={
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("day", "event", "host", "label", "key_fingerprint", "classification"),
+                        fields=("day", "registered_day", "event", "host", "label", "key_fingerprint", "classification"),
                         name="remotion_total_of_a_day",
                     )
                 ],
@@ -108,7 +109,12 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField(null=True, verbose_name="last error")),
                 ("billable", models.BooleanField(null=True, verbose_name="billable")),
                 ("classification", models.CharField(max_length=500, null=True, verbose_name="classification")),
-                ("label", models.CharField(max_length=100, null=True, verbose_name="label")),
+                (
+                    "label",
+                    remotion_licensing_integrations.django.models.KeyField(
+                        max_length=100, null=True, verbose_name="label"
+                    ),
+                ),
                 (
                     "key_fingerprint",
                     models.CharField(default="", max_length=64, verbose_name="fingerprint of the key"),

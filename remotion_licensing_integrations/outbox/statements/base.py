@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, ClassVar, Final
 
 from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
+from ..totals import Dimension
 from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
-
-#: Rows; bounds how long one step of pruning keeps them locked.
-PRUNE_STEP: Final = 1_000
+from .totals import OLD, select_totals
 
 #: The values of a new point, and those of a change to a claimed one, with PostgreSQL's types.
 NEW: Final = {
@@ -85,20 +84,25 @@ class Statements(ABC):
         moments: The types of `occurred_at`: epoch seconds, and date and time.
         unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
         one_of: The condition behind a column that must be one of the parameter `keys`.
+        days: The number of the day of a moment in epoch seconds, and of a date and time.
     """
 
     clock: ClassVar[str | None] = None
     moments: ClassVar[tuple[str, str]] = ("", "")
     unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
+    days: ClassVar[tuple[str, str]] = ("", "")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         moment = self.moments[tables.has_datetimes]
+        occurred_day, due_day = self.days[tables.has_datetimes].format("occurred_at"), self.days[0].format("due")
         self._words = {
             **tables._asdict(),
             "moment": moment,
-            "unindexed": self.unindexed,
             "now": "%(now)s::float8" if clocked else self.clock,
+            "occurred_day": occurred_day,
+            "due_day": due_day,
+            "unindexed": self.unindexed,
         }
         pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
         self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
@@ -127,12 +131,12 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
-        old = "FROM {points} WHERE state = 'registered' AND due < {now} - %(older_than)s::float8"
-        self.count_old = self._text(f"SELECT COUNT(*) {old}")
-        # A derived table, because MySQL allows no LIMIT in an IN subquery.
-        self.prune = self._text(f"""
-            DELETE FROM {{points}} WHERE id IN (SELECT id FROM (SELECT id {old} LIMIT {PRUNE_STEP}) AS old)
+        self.confirm = self._text("""
+            UPDATE {points} SET state = 'registered', due = COALESCE(unanswered_since, {now}), last_error = NULL
+            WHERE state = 'held'
         """)
+        self.oldest = self._text("SELECT (SELECT MIN(occurred_at) FROM {points}), (SELECT MIN(day) FROM {totals})")
+        self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
         self.pauses = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
             ORDER BY since, deliverer
@@ -153,6 +157,12 @@ class Statements(ABC):
         return self._text(
             f"SELECT {{now}}, id, {columns} FROM {{points}} WHERE {where} ORDER BY id DESC LIMIT %(limit)s::int"
         )
+
+    def totals(self, by: Sequence[Dimension], *, registered: bool, waiting: bool, limits: Collection[str]) -> str:
+        """
+        Return the statement for the groups of *by*, see `select_totals`.
+        """
+        return self._text(select_totals(by, registered=registered, waiting=waiting, limits=limits))
 
     def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
         """
@@ -185,6 +195,12 @@ class Statements(ABC):
         Claim `size` points with one of *fingerprints* for `lease` seconds with `token`.
 
         Returns a row for each: when it was due, id, attempts before, unanswered since, and the columns `POINT`.
+        """
+
+    @abstractmethod
+    def prune(self, connection: Connection, values: Values) -> int:
+        """
+        Delete up to `PRUNE_STEP` old points and add them to the daily totals, as one transaction; return how many.
         """
 
     def _due(self, count: int, ending: str = "") -> str:

@@ -21,6 +21,7 @@ from .base import (
     split,
     to_parameters,
 )
+from .totals import INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 #: Rows of one statement, as many as are committed together; each is a SELECT for the server to keep in memory.
 _MAX_ROWS: Final = 256
@@ -39,6 +40,7 @@ class MySQL(Statements):
 
     clock = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
     one_of = "IN %(keys)s"
+    days = ("FLOOR({} / 86400)", "DATEDIFF({}, '1970-01-01')")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -72,6 +74,14 @@ class MySQL(Statements):
                 attempts = attempts + 1
             WHERE id IN %(rows)s
         """)
+        self._old = self._text(f"""
+            SELECT id FROM {{points}} WHERE {OLD} ORDER BY due, id LIMIT {PRUNE_STEP} FOR UPDATE {_SKIP_LOCKED}
+        """)
+        kept = f"SELECT * FROM ({select_kept('{points} WHERE id IN %(rows)s')}) AS fresh"
+        self._keep = self._text(f"""
+            {INSERT_TOTALS} {kept} ON DUPLICATE KEY UPDATE number = {{totals}}.number + fresh.number
+        """)
+        self._delete = self._text("DELETE FROM {points} WHERE id IN %(rows)s")
         pause = "SELECT %(deliverer)s AS deliverer, %(reason)s AS reason, {now} AS since, {now} + %(seconds)s AS until"
         self.pause = self._text(f"""
             INSERT INTO {{pauses}} (deliverer, reason, since, until) SELECT * FROM ({pause}) AS fresh
@@ -98,6 +108,13 @@ class MySQL(Statements):
         if rows:
             session.change(self._take, {**values, "rows": [row[1] for row in rows]})
         return rows
+
+    def prune(self, connection: Connection, values: Values) -> int:
+        return connection.transact(lambda session: self._pruned(session, values))
+
+    def _pruned(self, session: Session, values: Values) -> int:
+        rows = {"rows": [row[0] for row in session.rows(self._old, values)]}
+        return session.change(self._keep, rows) and session.change(self._delete, rows) if rows["rows"] else 0
 
 
 def _change(connection: Connection, sql: str, rows: Sequence[Values], now: Values) -> int:

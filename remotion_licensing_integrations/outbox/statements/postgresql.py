@@ -11,6 +11,7 @@ from functools import cache
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
 from .base import CHANGE, INSERT, NEW, ON_CONFLICT, UNANSWERED, Statements, name_fingerprints
+from .totals import ADD_TOTALS, INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 
 class PostgreSQL(Statements):
@@ -22,6 +23,8 @@ class PostgreSQL(Statements):
     clock = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
     moments = ("float8", "timestamptz")
     one_of = "= ANY(%(keys)s::text[])"
+    # Django's session has the time zone of its datetimes.
+    days = ("FLOOR({} / 86400)::int", "({}::date - DATE '1970-01-01')")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -34,6 +37,13 @@ class PostgreSQL(Statements):
         # Only pending points have a token; a condition for it would read the index of all pending points.
         self.update = self._text(f"""
             UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
+        """)
+        # An array, because a subquery with a limit may run more than once.
+        old = f"SELECT id FROM {{points}} WHERE {OLD} LIMIT {PRUNE_STEP} FOR UPDATE SKIP LOCKED"
+        self._pruning = self._text(f"""
+            WITH old AS (DELETE FROM {{points}} WHERE id = ANY(ARRAY({old})) RETURNING *),
+                kept AS ({INSERT_TOTALS} {select_kept("old")} {ADD_TOTALS})
+            SELECT COUNT(*) FROM old
         """)
 
     @cache  # noqa: B019 - there is one object for each set of tables
@@ -58,6 +68,10 @@ class PostgreSQL(Statements):
 
     def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         return connection.rows(self.claiming(len(fingerprints)), {**values, **name_fingerprints(fingerprints)})
+
+    def prune(self, connection: Connection, values: Values) -> int:
+        [(count,)] = connection.rows(self._pruning, values)
+        return int(count)
 
     def _text(self, template: str) -> str:
         return template.format(**self._words)

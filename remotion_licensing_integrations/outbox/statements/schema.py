@@ -20,6 +20,7 @@ from typing import Final
 
 from ...points import MAX_FINGERPRINT_LENGTH, MAX_HOST_LENGTH, MAX_KEY_LENGTH, MAX_LABEL_LENGTH
 from ..connection import Database
+from ..totals import MAX_KEPT_CLASSIFICATION
 from ..values import MAX_ERROR_LENGTH
 
 # `due` is when a pending point is delivered next; for the others, when they came into their state. `key_fingerprint`
@@ -46,17 +47,19 @@ _POINTS: Final = f"""
         key_fingerprint VARCHAR({MAX_FINGERPRINT_LENGTH}) NOT NULL DEFAULT ''{{index}}
     ) {{options}}
 """
-# How many points of a day were registered, once the points themselves are pruned. Not filled yet.
+# How many points of a day were registered, once the points themselves are pruned. A day is the number of days since
+# 1970 in UTC: `day` is when the points occurred, `registered_day` when the licensing API has counted them.
 _TOTALS: Final = f"""
     CREATE TABLE IF NOT EXISTS remotion_daily_total (
-        day CHAR(10) NOT NULL,
+        day INTEGER NOT NULL,
+        registered_day INTEGER NOT NULL,
         event VARCHAR(40) NOT NULL,
         host VARCHAR({MAX_HOST_LENGTH}) NOT NULL,
         label VARCHAR({MAX_LABEL_LENGTH}) NOT NULL,
         key_fingerprint VARCHAR({MAX_FINGERPRINT_LENGTH}) NOT NULL,
-        classification VARCHAR(100) NOT NULL,
+        classification VARCHAR({MAX_KEPT_CLASSIFICATION}) NOT NULL,
         number BIGINT NOT NULL,
-        PRIMARY KEY (day, event, host, label, key_fingerprint, classification)
+        PRIMARY KEY (day, registered_day, event, host, label, key_fingerprint, classification)
     ) {{options}}
 """
 _PAUSES: Final = f"""

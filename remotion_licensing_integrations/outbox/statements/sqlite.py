@@ -13,7 +13,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any, Final
 
-from ..connection import Connection, Row, Tables, Values
+from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
 from ..values import MAX_DELAY
 from .base import (
@@ -28,6 +28,7 @@ from .base import (
     split,
     to_parameters,
 )
+from .totals import ADD_TOTALS, INSERT_TOTALS, OLD, PRUNE_STEP, select_kept
 
 #: Rows that one statement stores, and rows that it names: before 3.32 it takes 999 parameters.
 _MAX_STORED: Final = 64
@@ -40,6 +41,10 @@ class SQLite(Statements):
     """
 
     unindexed = "+"
+    days = (
+        "CAST({} / 86400 AS INTEGER)",
+        "COALESCE(CAST(julianday(SUBSTR({}, 1, 10)) - 2440587.5 AS INTEGER), 0)",
+    )
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -56,6 +61,10 @@ class SQLite(Statements):
             SELECT id, attempts - 1, unanswered_since, {", ".join(POINT)} FROM {{points}}
             WHERE token = %(token)s AND id IN
         """)
+        # The same points in both statements: a transaction that has begun with a write is the only one.
+        old = f"id IN (SELECT id FROM {{points}} WHERE {OLD} ORDER BY due, id LIMIT {PRUNE_STEP})"
+        self._keep = self._text(f"{INSERT_TOTALS} {select_kept(f'{{points}} WHERE {old}')} {ADD_TOTALS}")
+        self._delete = self._text(f"DELETE FROM {{points}} WHERE {old}")
 
     def claim(self, connection: Connection, fingerprints: Sequence[str], values: Values) -> list[Row]:
         # Found without the write lock: an idle deliverer must not disturb writers. Taken by one statement, which is a
@@ -94,6 +103,12 @@ class SQLite(Statements):
     def change_keys(self, connection: Connection, sql: str, keys: Sequence[str], now: Values) -> int:
         statements = [(f"{sql} AND idempotency_key IN {named}", {**values, **now}) for named, values in _named(keys)]
         return change_each(connection, statements, lambda session, statement: session.change(*statement))
+
+    def prune(self, connection: Connection, values: Values) -> int:
+        def keep_and_delete(session: Session) -> int:
+            return session.change(self._keep, values) and session.change(self._delete, values)
+
+        return connection.transact(keep_and_delete)
 
     @cache  # noqa: B019 - there is one object for each set of tables
     def _find(self, count: int) -> str:

@@ -22,7 +22,7 @@ from ...errors import ConfigurationError
 from ...points import EVENTS, utc_now
 from .rules import CLASSIFICATIONS, PointRequest
 
-LINE_STARTS: Final = (b'{"point": {', b'{"repeat": ', b'{"clear": ')
+LINE_STARTS: Final = (b'{"point": {', b'{"repeat": ', b'{"lost": ', b'{"clear": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +116,7 @@ class Ledger:
         Return all points, oldest first.
         """
         with self._changed:
-            return list(self._points)
+            return [point for point in self._points if point.number not in self._lost]
 
     def counts(self, *, since: datetime | None = None) -> dict[str, dict[str, int]]:
         """
@@ -151,6 +151,19 @@ class Ledger:
             self._changed.notify_all()
             return self._points[number - 1]
 
+    def lose(self, idempotency_key: str) -> int:
+        """
+        Count the points with this key no longer, and return how many these were.
+        """
+        with self._changed:
+            numbers = [point.number for point in self._points if point.idempotency_key == idempotency_key]
+            numbers = [number for number in numbers if number not in self._lost]
+            for number in numbers:
+                self._write({"lost": number})
+                self._lose(number)
+            self._changed.notify_all()
+            return len(numbers)
+
     def clear(self) -> None:
         """
         Forget all points and requests.
@@ -171,6 +184,7 @@ class Ledger:
         self._points: list[CountedPoint] = []
         self._numbers: dict[tuple[str, str | None], int] = {}
         self._keys: list[str | None] = []
+        self._lost: set[int] = set()
 
     def _add(self, point: CountedPoint) -> None:
         self._points.append(point)
@@ -180,6 +194,11 @@ class Ledger:
     def _repeat(self, number: int) -> None:
         point = self._points[number - 1]
         self._points[number - 1] = replace(point, repeats=point.repeats + 1)
+
+    def _lose(self, number: int) -> None:
+        point = self._points[number - 1]
+        self._lost.add(number)
+        self._numbers.pop((point.project, point.idempotency_key), None)
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
@@ -204,5 +223,7 @@ class Ledger:
             self._add(CountedPoint.from_json(line["point"]))
         elif "repeat" in line:
             self._repeat(line["repeat"])
+        elif "lost" in line:
+            self._lose(line["lost"])
         elif line["clear"]:
             self._reset()

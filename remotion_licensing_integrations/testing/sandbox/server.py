@@ -87,6 +87,14 @@ class Sandbox:
         """
         return self._ledger.counts()
 
+    def lose(self, idempotency_key: str) -> int:
+        """
+        Lose the points with this key, although their registration was answered; return how many.
+
+        So a test can see that `remotion-licensing reconcile` notices.
+        """
+        return self._ledger.lose(idempotency_key)
+
     def clear(self) -> None:
         """
         Forget all points and requests; the failure in force stays.

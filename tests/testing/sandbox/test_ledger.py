@@ -109,6 +109,25 @@ def test_counts_name_every_event_and_classification():
     }
 
 
+def test_lost_points_are_not_counted(tmp_path):
+    """
+    A point that is lost is counted no longer, also after a restart, and its key makes a new one.
+    """
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for key in ("a", "b", "a"):
+        ledger.register(request(idempotency_key=key))
+    lost = [ledger.lose("a"), ledger.lose("a"), ledger.lose("unknown")]
+    ledger.close()
+    again = Ledger(tmp_path / "ledger.jsonl")
+    again.register(request(idempotency_key="a"))
+    again.register(request(idempotency_key="b"))
+    again.close()
+
+    assert lost == [1, 0, 0]
+    assert [point.idempotency_key for point in ledger.points()] == ["b"]
+    assert [(point.idempotency_key, point.repeats) for point in again.points()] == [("b", 1), ("a", 0)]
+
+
 def test_counts_since_a_moment():
     """
     Counts can leave out what came before a moment.
