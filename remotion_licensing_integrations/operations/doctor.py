@@ -20,7 +20,7 @@ from ..points import is_local
 from ..recording import UsageRecorder
 from ..settings import ENVIRONMENT, FREE_LICENSE, LicenseKeys
 from .command import command
-from .inspect import OVERDUE, describe_pause
+from .inspect import OVERDUE, count_foreign, describe_foreign, describe_pause
 from .output import answer, plural
 
 _STALE: Final = timedelta(hours=1)
@@ -95,6 +95,8 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         yield Finding("error", str(error))
         return
     yield Finding("ok", f"The outbox {outbox!r} can be used; {plural(counts.pending, 'point')} pending.")
+    for fingerprint, number in count_foreign(recorder).items():
+        yield Finding("warning", describe_foreign(fingerprint, number))
     for pause in pauses:
         yield Finding("error", f"Delivery is paused: {describe_pause(pause)}")
     if counts.oldest_pending and datetime.now(UTC) - counts.oldest_pending > _STALE:

@@ -232,6 +232,7 @@ def test_status_json(run, outbox) -> None:
         "overdue": [],
         "pauses": [],
         "attention": [],
+        "other_keys": {},
     }
 
 
@@ -495,7 +496,7 @@ def test_retry_needs_keys_or_all(words, run, outbox) -> None:
     """
     bring(outbox, State.HELD, "a")
 
-    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys or --all\n")
+    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys, --all or --adopt FINGERPRINT\n")
     assert state(outbox, "a") is State.HELD
 
 
