@@ -10,7 +10,7 @@ A usage point goes through the folders in this order; each `__init__.py` says wh
     api/         one HTTP call of the licensing API, and what its answer means          protocol.py, http.py
 
 Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhooks.py (Remotion Lambda), operations/
-(the command line, metrics, health), testing/ (the sandbox, a pytest plugin), _support/ (a cellar).
+(the command line, metrics, health), dashboard/ (a page), testing/ (the sandbox, a pytest plugin), _support/ (a cellar).
 
     a new web framework    a file like asgi.py, or a package like django/, over `usage.Settlement`
     a new database         its SQL in outbox/statements/, and its driver in outbox/drivers/

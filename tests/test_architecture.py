@@ -21,7 +21,7 @@ FOLDER = Path(root.__path__[0])
 #: The floors of the house, lowest first. A package, or a module at the root, imports from floors below its own only.
 FLOORS = [
     *("_support", "errors", "points", "settings", "api", "outbox", "delivery", "recording", "usage"),
-    *("webhooks", "asgi", "starlette", "fastapi", "testing", "operations", "django", "__main__"),
+    *("webhooks", "asgi", "starlette", "fastapi", "testing", "operations", "dashboard", "django", "__main__"),
 ]
 #: A cellar has no face; what is in it is named one by one.
 WITHOUT_FACE = {"_support"}
@@ -31,6 +31,7 @@ FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
 ALLOWED_FRAMEWORK = {
     "starlette": {"starlette"},
     "fastapi": {"starlette", "fastapi"},
+    "dashboard": {"starlette"},
     "django": {"django"},
 }
 ADAPTERS = ["asgi", "starlette", "fastapi"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 #: The columns of a usage point in a CSV file.
 COLUMNS: Final = (
-    *("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at", "state"),
+    *("idempotency_key", "event", "host", "succeeded", "is_still", "is_production", "occurred_at", "label", "state"),
     *("attempts", "billable", "classification", "last_error"),
 )
 

@@ -14,14 +14,20 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
+from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, usage_reader
 
 __all__ = [
+    "CLASSIFICATIONS",
+    "COUNTED_AS",
     "AsyncLicensingClient",
+    "Counted",
     "LicensingClient",
+    "UsageReader",
     "aget_usage",
     "aregister_usage_event",
     "aregister_usage_point",
     "get_usage",
     "register_usage_event",
     "register_usage_point",
+    "usage_reader",
 ]

@@ -224,7 +224,7 @@ class _Reading:
     def unexpected(self) -> str | None:
         # The npm package's words for JSON without success under a successful status.
         if self._is_ok and self._json is not _NOT_JSON:
-            return f"Unexpected response from server: {_to_json(self._json)}"
+            return f"Unexpected response from server: {_to_json(self._json).decode()}"
         return None
 
     def error(self, message: str | None, cls: type[APIError] | None = None) -> APIError:

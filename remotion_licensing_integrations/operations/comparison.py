@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ..api import CLASSIFICATIONS, COUNTED_AS
 from ..outbox import Dimension, State, Total, beginning
 from ..points import Usage, utc_now
 from ..recording import UsageRecorder
 from ..settings import LicenseKeys, Settings
 from .account import fetch_usage
-from .differences import CELLS, CLASSIFICATIONS, COUNTED_AS, TEXTS, Cell, Facts, explain
+from .differences import CELLS, TEXTS, Cell, Facts, explain
 from .output import at
 
 _MAX_HELD: Final = 1_000  # points
@@ -145,8 +146,6 @@ class Comparison:
         )
 
         def differences(index: int) -> Counter[Cell]:
-            if index == len(marks):
-                return Counter()
             here = _count_cells(total for total in totals if total.day and total.day >= marks[index].date())
             api = self._api.count(marks[index])
             return Counter({cell: api[cell] - here[cell] for cell in cells})

@@ -12,13 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-#: What the API counts together, by the event of a point.
-COUNTED_AS: Final = {
-    "cloud-render": "cloud-render",
-    "web-render": "web-render",
-    "webcodec-conversion": "web-render",
-}
-CLASSIFICATIONS: Final[Sequence[str]] = ("billable", "development", "failed")
+from ..api import CLASSIFICATIONS, COUNTED_AS
 
 #: An event as the API counts it, and a classification.
 Cell = tuple[str, str]

@@ -8,13 +8,14 @@ import argparse
 from datetime import datetime, timedelta
 from typing import Final
 
+from ..api import CLASSIFICATIONS, COUNTED_AS
 from ..outbox import State, beginning
 from ..points import utc_now
 from ..recording import UsageRecorder
 from .arguments import moment
 from .command import argument, command
 from .comparison import Comparison
-from .differences import CELLS, CLASSIFICATIONS, COUNTED_AS
+from .differences import CELLS
 from .inspect import write_points
 from .output import answer, at, plural, write, write_json, write_table
 from .repair import describe_left, pick

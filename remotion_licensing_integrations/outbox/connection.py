@@ -78,6 +78,12 @@ class Connection(Session):
         Run several statements as one transaction, the first of them a write; *work* may run again.
         """
 
+    def scan(self, sql: str, values: Values) -> list[Row]:
+        """
+        Same as `rows`, for statements that read much.
+        """
+        return self.rows(sql, values)
+
     def encode(self, moment: datetime) -> Any:
         """
         Return *moment* as a value for `occurred_at`.

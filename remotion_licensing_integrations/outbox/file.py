@@ -32,9 +32,10 @@ from typing import Final
 
 from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
-from .connection import Connection, Database, Row, Session, T, Values
+from .connection import Row, Session, T, Values
 from .damage import SIDECARS, refuse_stranger, restore, set_aside
 from .place import examine_place, prepare_place
+from .scanning import ScannedFile
 from .sql import SQLOutbox
 from .sqlite import (
     REMEDIES,
@@ -117,7 +118,7 @@ class SQLiteOutbox(SQLOutbox):
         return examine_place(self.path)
 
 
-class File(Connection):
+class File(ScannedFile):
     """
     The connections of this process to the file at *path*.
     """
@@ -136,10 +137,6 @@ class File(Connection):
 
     def __del__(self) -> None:
         self.close()  # Python would do so without the lock, and warn of it from 3.13 on
-
-    @property
-    def database(self) -> Database:
-        return "sqlite"
 
     def exists(self) -> bool:
         try:

@@ -125,7 +125,7 @@ class SQLOutbox(Outbox):
         return min((wait for wait in waits if wait is not None), default=None)
 
     def counts(self) -> Counts:
-        return to_counts(self._connection.rows(self._statements.counts, self._now()), self._connection.decode)
+        return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
 
     def expected(self, fingerprints: Collection[str] = ()) -> Expected:
         since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
@@ -226,7 +226,7 @@ class SQLOutbox(Outbox):
         if until is not None:
             values |= {"until": encode(until), "end": first_day(until)}
         sql = self._statements.totals(by, registered=registered, waiting=waiting, limits={*values})
-        return to_totals(by, self._connection.rows(sql, values))
+        return to_totals(by, self._connection.scan(sql, values))
 
     def oldest(self) -> datetime | None:
         [(moment, day)] = self._connection.rows(self._statements.oldest, {})

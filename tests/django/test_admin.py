@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -14,11 +15,12 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
+from remotion_licensing_integrations.api import Counted
 from remotion_licensing_integrations.django.models import UsagePointRecord
 from remotion_licensing_integrations.django.outbox import DjangoOutbox
 from remotion_licensing_integrations.django.summary import DAYS, KINDS, Summary
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.points.point import UsagePoint
+from remotion_licensing_integrations.points import EventCount, Usage, UsagePoint
 
 pytestmark = pytest.mark.django_db
 
@@ -433,7 +435,7 @@ def test_the_chart_has_a_day_for_each_of_the_last_thirty():
     """
     Today is the last.
     """
-    days = Summary(UsagePointRecord.objects.all(), NOON.date()).days
+    days = Summary(UsagePointRecord.objects.all(), NOON.date()).chart.days
 
     assert [day.date for day in days] == [NOON.date() - timedelta(days=29 - number) for number in range(DAYS)]
 
@@ -447,7 +449,7 @@ def test_the_chart_has_the_points_of_its_days(age, total):
     """
     make(occurred_at=NOON - timedelta(days=age))
 
-    assert Summary(UsagePointRecord.objects.all(), NOON.date()).totals.total == total
+    assert Summary(UsagePointRecord.objects.all(), NOON.date()).chart.totals.total == total
 
 
 def test_a_day_counts_its_points_by_kind():
@@ -459,7 +461,7 @@ def test_a_day_counts_its_points_by_kind():
     make("c", occurred_at=NOON, classification=None)
     make_stuck("d", occurred_at=NOON)
 
-    day = Summary(UsagePointRecord.objects.all(), NOON.date()).days[-1]
+    day = Summary(UsagePointRecord.objects.all(), NOON.date()).chart.days[-1]
 
     assert dict(zip(KINDS, day.cells, strict=True)) == {
         "billable": 1,
@@ -477,7 +479,7 @@ def test_a_day_begins_at_midnight_in_the_current_time_zone(settings):
     settings.TIME_ZONE = "America/New_York"
     make(occurred_at=datetime(2026, 11, 22, 3, tzinfo=UTC))
 
-    [day] = Summary(UsagePointRecord.objects.all(), NOON.date()).busy_days
+    [day] = Summary(UsagePointRecord.objects.all(), NOON.date()).chart.busy_days
 
     assert day.date == date(2026, 11, 21)
 
@@ -491,7 +493,7 @@ def test_a_day_begins_at_midnight_utc_without_time_zones(settings):
 
     summary = Summary(UsagePointRecord.objects.all())
 
-    assert [day.date for day in summary.busy_days] == [summary.last]
+    assert [day.date for day in summary.chart.busy_days] == [summary.last]
 
 
 def test_the_parts_of_a_bar_stand_on_each_other():
@@ -504,7 +506,7 @@ def test_the_parts_of_a_bar_stand_on_each_other():
 
     summary = Summary(UsagePointRecord.objects.all(), NOON.date())
 
-    assert (summary.top, [(part.kind, part.y, part.height) for part in summary.days[-1].segments]) == (
+    assert (summary.chart.top, [(part.kind, part.y, part.height) for part in summary.chart.days[-1].segments]) == (
         5,
         [("billable", 40, 60), ("open", 20, 20)],
     )
@@ -523,7 +525,7 @@ def test_the_axis_ends_at_a_round_number(number, top):
         for each in range(number)
     )  # fmt: skip
 
-    assert Summary(UsagePointRecord.objects.all(), NOON.date()).top == top
+    assert Summary(UsagePointRecord.objects.all(), NOON.date()).chart.top == top
 
 
 def test_the_summary_takes_one_query(django_assert_num_queries):
@@ -534,7 +536,7 @@ def test_the_summary_takes_one_query(django_assert_num_queries):
     summary = Summary(UsagePointRecord.objects.all())
 
     with django_assert_num_queries(1):
-        assert all([summary.states, summary.classifications, summary.days, summary.top])
+        assert all([summary.states, summary.classifications, summary.chart.days, summary.chart.top])
 
 
 def test_the_chart_has_a_text_alternative(admin_client):
@@ -548,6 +550,68 @@ def test_the_chart_has_a_text_alternative(admin_client):
         'role="img" aria-label="2 usage points: 1 billable, 1 not registered.'
         in admin_client.get(LIST).content.decode()
     )
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """
+    What the licensing API says it has counted this month.
+    """
+
+    def counted(answer):
+        reader = SimpleNamespace(read=lambda *_: [answer])
+        monkeypatch.setattr("remotion_licensing_integrations.django.summary.usage_reader", lambda _: reader)
+
+    return counted
+
+
+def test_this_month_stands_beside_the_counts_of_the_api(admin_client, counted):
+    """
+    By event and classification; a difference is marked.
+    """
+    counts = EventCount(billable=1, development=0, failed=3)
+    counted(Counted(Usage(counts, EventCount(2, 0, 0), EventCount(2, 0, 0))))
+    make("a")
+    make("b", event="web-render")
+    make("c", event="webcodec-conversion")
+    make_stuck("d")
+    make("e", occurred_at=datetime(2020, 1, 1, tzinfo=UTC))
+
+    summary = Summary(UsagePointRecord.objects.all())
+
+    assert summary.month == [("cloud-render", [(1, 1), (0, 0), (0, 3)]), ("web-render", [(2, 2), (0, 0), (0, 0)])]
+    assert '<td>0<small class="remotion-differs">API 3</small></td>' in admin_client.get(LIST).content.decode()
+
+
+def test_an_api_that_is_away_is_explained(admin_client, counted):
+    """
+    The list is there all the same.
+    """
+    counted(Counted(None, "HTTP 503: away"))
+    make("a")
+
+    text = admin_client.get(LIST).content.decode()
+
+    assert ("HTTP 503: away" in text, "<td>1</td>" in text) == (True, True)
+
+
+def test_unusable_settings_are_a_reason(settings):
+    """
+    A mistake in them keeps nobody from the list.
+    """
+    settings.REMOTION_LICENSING = {"TIMEOUT": -1}
+
+    assert "timeout: expected" in Summary(UsagePointRecord.objects.all()).counted.reason
+
+
+def test_the_month_begins_in_utc_without_time_zones(settings):
+    """
+    Which is what such a table holds.
+    """
+    settings.USE_TZ = False
+    make(occurred_at=datetime.now(UTC).replace(tzinfo=None))
+
+    assert Summary(UsagePointRecord.objects.all()).month[0][1][0][0] == 1
 
 
 def test_an_empty_table_has_a_page(admin_client):

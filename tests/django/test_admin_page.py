@@ -77,7 +77,7 @@ def counts(page):
     """
     Return the counts above the list.
     """
-    return re.findall(r"(\d+)\s+(\w+)", page.locator(".remotion-counts").inner_text())
+    return re.findall(r"(\d+)\s+(\w+)", " ".join(page.locator(".remotion-counts ul").all_inner_texts()))
 
 
 def colour(page, selector, name):

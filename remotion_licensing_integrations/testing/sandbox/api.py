@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from ..._support.pages import page_style
 from ...errors import ConfigurationError
 from . import rules
 from .failures import Failure, FailureSwitch
@@ -28,6 +29,15 @@ from .rules import Refusal
 MAX_BODY: Final = 65_536  # bytes
 LATEST: Final = 100  # points on the page
 PROXY_PAGE: Final = b"<!doctype html><title>Proxy</title><h1>Please sign in to this network</h1>\n"
+_REFUSED_POINT: Final = "host: this project does not allow it"
+#: Status and text of the failures that are an error in JSON.
+ERRORS: Final = {
+    "500": (500, "Internal server error"),
+    "400": (400, _REFUSED_POINT),
+    "422": (422, _REFUSED_POINT),
+    "refused": (200, _REFUSED_POINT),
+    "key": (401, "Invalid API key"),
+}
 CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -108,7 +118,8 @@ class Api:
         self._ledger = ledger
         self._switch = switch
         self._host = host
-        self._template = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
+        page = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
+        self._template = page.replace("{{style}}", page_style())
         self._routes: Final[Mapping[str, tuple[str, Callable[[Request], Answer]]]] = {
             "/api/track/register-usage-point": ("POST", self._register),
             "/api/track/get-usage": ("POST", self._get_usage),
@@ -229,16 +240,14 @@ def _answer_or_refuse(work: Callable[[Request], Answer], request: Request) -> An
 
 def _fail(failure: Failure) -> Answer:
     match failure.mode:
-        case "500":
-            return _error(500, "Internal server error")
         case "429":
             wait = failure.retry_after
             return replace(_error(429, "Too many requests"), headers={} if wait is None else {"Retry-After": str(wait)})
-        case "key":
-            return _error(401, "Invalid API key")
         case "html":
             return Answer(PROXY_PAGE, media_type="text/html")
         case "hang":
             return Answer(instead="hang")
-        case _:
+        case "reset":
             return Answer(instead="reset")
+        case _:
+            return _error(*ERRORS[failure.mode or ""])

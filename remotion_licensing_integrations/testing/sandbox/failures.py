@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from ...errors import ConfigurationError
 
-Mode = Literal["500", "429", "reset", "hang", "key", "html"]
+Mode = Literal["500", "429", "400", "422", "refused", "reset", "hang", "key", "html"]
 MODES: Final[tuple[str, ...]] = get_args(Mode)
 #: Modes that tell the client nothing about whether its point was counted.
 AMBIGUOUS: Final = ("500", "reset", "hang", "html")
@@ -22,6 +22,9 @@ MAX_FIRST: Final = 1_000_000  # requests
 _WORDS: Final = {
     "500": "HTTP 500",
     "429": "HTTP 429",
+    "400": "HTTP 400, point refused",
+    "422": "HTTP 422, point refused",
+    "refused": "success: false, point refused",
     "reset": "connection reset",
     "hang": "no answer",
     "key": "every key refused",
@@ -35,8 +38,9 @@ class Failure:
     What happens to a request instead of the normal answer.
 
     Attributes:
-        mode: `"500"`, `"429"`, `"reset"` (TCP reset after the request was read), `"hang"` (never answers),
-            `"key"` (401 for every key), `"html"` (a web page with status 200), or `None`: the normal answer.
+        mode: `"500"`, `"429"`, `"400"` and `"422"` (this point is refused), `"refused"` (so it is, by `success: false`
+            with status 200), `"reset"` (TCP reset after the request was read), `"hang"` (never answers), `"key"` (401
+            for every key), `"html"` (a web page with status 200), or `None`: the normal answer.
         latency_ms: Milliseconds that every answer is held back.
         retry_after: Seconds in the `Retry-After` header of a 429, or `None`: no such header.
         first: How many requests this lasts for, then the sandbox recovers; `None`: until changed.

@@ -160,7 +160,14 @@ def test_wait_for_says_what_is_missing(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("mode", "status", "text"), [("500", 500, "Internal server error"), ("key", 401, "Invalid API key")]
+    ("mode", "status", "text"),
+    [
+        ("500", 500, "Internal server error"),
+        ("key", 401, "Invalid API key"),
+        ("400", 400, "host: this project does not allow it"),
+        ("422", 422, "host: this project does not allow it"),
+        ("refused", 200, "host: this project does not allow it"),
+    ],
 )
 def test_errors_look_like_the_api(sandbox, register, mode, status, text):
     """
