@@ -63,6 +63,8 @@ class Judge:
         self._pace = pace
         self._clock = clock
         self._uniform = uniform
+        #: Whether the API's last answer was that it refuses the licence key.
+        self.is_key_refused = False
 
     def hold_unsafe(self, claimed: ClaimedPoint) -> Change | None:
         """
@@ -78,6 +80,7 @@ class Judge:
         """
         if result is None:
             return claimed.release()
+        self.is_key_refused = isinstance(result, KeyRefusedError)
         if isinstance(result, Registration):
             self._pace.succeed()
             return claimed.register(result)

@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 from ..errors import ConfigurationError
 from ..outbox import open_outbox
 from ..points import is_local
+from ..settings import LicenseKeys
 from ..usage import count_decorated
 from .conf import NAME, OWN_DATABASE, database_alias, read_dict, read_settings, sends_by_tasks
 from .enqueuer import load_task
@@ -41,8 +42,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             load_task()
     except (ConfigurationError, TypeError) as error:
         return [Error(str(error), hint=f"Fix {NAME} in your settings.", id=f"{TAG}.E001")]
-    if values.license_key is None:
-        hint = f'Set {NAME}["LICENSE_KEY"] or REMOTION_LICENSE_KEY.'
+    if LicenseKeys(values).current is None:
+        hint = f'Set {NAME}["LICENSE_KEY"], REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY.'
         return [Warning("There is no licence key: no usage point is recorded.", hint=hint, id=f"{TAG}.W001")]
     return []
 

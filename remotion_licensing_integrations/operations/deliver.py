@@ -27,7 +27,7 @@ def deliver(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Deliver once, or until SIGINT or SIGTERM; status 1 when delivery is paused at the end.
     """
     if not recorder.enabled:
-        msg = "license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it"
+        msg = "license_key: nothing can be delivered; set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY"
         raise ConfigurationError(msg)
     if recorder.settings.delivery == "off":
         msg = 'delivery: it is "off", so nothing is sent; set it to "external" to deliver with this command'

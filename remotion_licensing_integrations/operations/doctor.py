@@ -18,9 +18,9 @@ from ..errors import OutboxError
 from ..outbox import Finding, Outbox
 from ..points import is_local
 from ..recording import UsageRecorder
-from ..settings import ENVIRONMENT, FREE_LICENSE, Settings
+from ..settings import ENVIRONMENT, FREE_LICENSE, LicenseKeys
 from .command import command
-from .inspect import OVERDUE, describe_pause
+from .inspect import OVERDUE, count_foreign, describe_foreign, describe_pause
 from .output import answer, plural
 
 _STALE: Final = timedelta(hours=1)
@@ -44,7 +44,7 @@ def examine(recorder: UsageRecorder) -> list[Finding]:
     """
     settings = recorder.settings
     return [
-        *_examine_key(settings),
+        _examine_key(recorder.keys),
         *_examine_host(recorder),
         *_examine_outbox(recorder),
         *_examine_spill(recorder),
@@ -54,16 +54,20 @@ def examine(recorder: UsageRecorder) -> list[Finding]:
     ]
 
 
-def _examine_key(settings: Settings) -> Iterable[Finding]:
-    key = settings.license_key
+def _examine_key(keys: LicenseKeys) -> Finding:
+    key = keys.current
     if key is None:
-        yield Finding("error", "No licence key: set REMOTION_LICENSE_KEY. Nothing is recorded without it.")
-    elif key.startswith("rm_sec_"):
-        yield Finding("error", "license_key is a secret key; registering usage takes the public one (rm_pub_…).")
-    elif key != FREE_LICENSE and not key.startswith("rm_"):
-        yield Finding("warning", "license_key does not look like a Remotion key (rm_pub_…).")
-    else:
-        yield Finding("ok", "A licence key is set.")
+        return Finding(
+            "error",
+            "No licence key: set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY. Nothing is recorded without it.",
+        )
+    if keys.is_private:
+        return Finding("ok", "Only the private licence key is set; points are registered with it.")
+    if key.startswith("rm_sec_"):
+        return Finding("ok", "A licence key is set, a secret one. If the API refuses it, set the public one.")
+    if key != FREE_LICENSE and not key.startswith("rm_"):
+        return Finding("warning", "license_key does not look like a Remotion key (rm_pub_…).")
+    return Finding("ok", "A licence key is set.")
 
 
 def _examine_host(recorder: UsageRecorder) -> Iterable[Finding]:
@@ -91,6 +95,8 @@ def _examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
         yield Finding("error", str(error))
         return
     yield Finding("ok", f"The outbox {outbox!r} can be used; {plural(counts.pending, 'point')} pending.")
+    for fingerprint, number in count_foreign(recorder).items():
+        yield Finding("warning", describe_foreign(fingerprint, number))
     for pause in pauses:
         yield Finding("error", f"Delivery is paused: {describe_pause(pause)}")
     if counts.oldest_pending and datetime.now(UTC) - counts.oldest_pending > _STALE:

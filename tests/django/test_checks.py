@@ -95,12 +95,13 @@ def test_database_of_another_kind(settings, monkeypatch, outbox, expected):
     assert found() == expected
 
 
-@pytest.mark.parametrize(("variable", "expected"), [("", ["W001"]), ("rm_pub_key", [])])
-def test_no_licence_key(settings, monkeypatch, variable, expected):
+@pytest.mark.parametrize(("public", "private", "expected"), [("", "", ["W001"]), ("key", "", []), ("", "key", [])])
+def test_no_licence_key(settings, monkeypatch, public, private, expected):
     """
     W001: there is no licence key, neither in the dict nor in the environment.
     """
-    monkeypatch.setenv("REMOTION_LICENSE_KEY", variable)
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", public)
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", private)
     settings.REMOTION_LICENSING = {}
 
     assert found() == expected

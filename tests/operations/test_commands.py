@@ -19,6 +19,7 @@ from remotion_licensing_integrations.operations import cli
 from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox, SQLiteOutbox, State
 from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording import UsageRecorder
+from tests.operations._keys import KEY
 from tests.outbox._values import bring, point
 
 PATIENCE = 20  # seconds for what must happen sooner or later
@@ -231,6 +232,7 @@ def test_status_json(run, outbox) -> None:
         "overdue": [],
         "pauses": [],
         "attention": [],
+        "other_keys": {},
     }
 
 
@@ -380,8 +382,19 @@ def test_deliver_without_key(run, monkeypatch) -> None:
 
     assert (ran.status, ran.err) == (
         2,
-        "error: license_key: set REMOTION_LICENSE_KEY; nothing can be delivered without it\n",
+        "error: license_key: nothing can be delivered; set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY\n",
     )
+
+
+def test_deliver_with_the_private_key(run, outbox, api, monkeypatch) -> None:
+    """
+    The private key alone is enough.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", KEY)
+    outbox.add([point("a")])
+
+    assert run("deliver", "--once") == (0, "1 usage point registered.\n", "")
 
 
 def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
@@ -483,7 +496,7 @@ def test_retry_needs_keys_or_all(words, run, outbox) -> None:
     """
     bring(outbox, State.HELD, "a")
 
-    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys or --all\n")
+    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys, --all or --adopt FINGERPRINT\n")
     assert state(outbox, "a") is State.HELD
 
 

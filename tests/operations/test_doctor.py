@@ -93,8 +93,9 @@ def test_nothing_is_wrong(look, outbox) -> None:
 @pytest.mark.parametrize(
     ("settings", "level", "text"),
     [
-        ({"license_key": None}, "error", "No licence key: set REMOTION_LICENSE_KEY."),
-        ({"license_key": "rm_sec_abc"}, "error", "license_key is a secret key; registering usage takes the public"),
+        ({"license_key": None}, "error", "No licence key: set REMOTION_LICENSE_KEY or"),
+        ({"license_key": "rm_sec_abc"}, "ok", "A licence key is set, a secret one. If the API refuses it"),
+        ({"license_key": None, "private_license_key": "rm_sec_abc"}, "ok", "Only the private licence key is set;"),
         ({"license_key": "abc"}, "warning", "license_key does not look like a Remotion key (rm_pub_…)."),
         ({"license_key": "rm_pub_abc"}, "ok", "A licence key is set."),
         ({"license_key": "free-license"}, "ok", "A licence key is set."),
