@@ -96,7 +96,7 @@ class Judge:
 
     def _trouble_of_all(self, error: Exception) -> str | None:
         if isinstance(error, KeyRefusedError):
-            return "the API refused the licence key; set the right key and restart"
+            return "the API refused the licence key; set the right one, then see `remotion-licensing status`"
         if isinstance(error, (EndpointError, CertificateError)):
             return f"base_url {self._settings.base_url} does not point to the licensing API"
         return _ASKED if isinstance(error, ThrottledError) else None
