@@ -28,7 +28,9 @@ PRIVATE_KEY = "rm_sec_9XyZ7w"
 #: Setting, variable, default: the table of the design, section 3.4.
 TABLE = [
     ("license_key", "REMOTION_LICENSE_KEY", None),
+    ("license_key_file", "REMOTION_LICENSE_KEY_FILE", None),
     ("private_license_key", "REMOTION_PRIVATE_LICENSE_KEY", None),
+    ("private_license_key_file", "REMOTION_PRIVATE_LICENSE_KEY_FILE", None),
     ("host", "REMOTION_LICENSING_HOST", None),
     ("allowed_hosts", "REMOTION_LICENSING_ALLOWED_HOSTS", None),
     ("is_production", "REMOTION_LICENSING_IS_PRODUCTION", True),
@@ -295,7 +297,7 @@ def test_masked_repr_tells_what_is_set() -> None:
     """
     The printed settings tell a key that is there from one that is not.
     """
-    assert repr(SECRET).startswith("Settings(license_key='***', private_license_key='***', host=None, ")
+    assert repr(SECRET).startswith("Settings(license_key='***', license_key_file=None, private_license_key='***', ")
     assert repr(Settings()).startswith("Settings(license_key=None, ")
 
 
@@ -379,3 +381,59 @@ def test_licence_key_in_the_wrong_place_is_masked(fields: dict[str, Any]) -> Non
         Settings(**fields)
 
     assert "4bZ0kQ" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "does not hold a licence key; expected one line of ASCII characters without spaces"),
+        (b"rm_pub_a\nrm_pub_b", "does not hold a licence key; expected one line of ASCII characters without spaces"),
+        (b"\xff\xff", "cannot be read: it is no text"),
+    ],
+)
+def test_bad_key_file(tmp_path, content: bytes | None, problem: str) -> None:
+    """
+    A file without a key is an error that names variable and path, and shows nothing of what the file holds.
+    """
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(ConfigurationError) as error:
+        Settings.from_env({"REMOTION_LICENSE_KEY_FILE": str(file)})
+    assert str(error.value) == f"REMOTION_LICENSE_KEY_FILE (license_key_file): {str(file)!r} {problem}"
+
+
+def test_key_file(tmp_path) -> None:
+    """
+    A key file may have the byte order mark and the line break that editors add.
+    """
+    file = tmp_path / "key"
+    file.write_text(f"\ufeff{KEY}\r\n", encoding="utf-8")
+
+    assert LicenseKeys(Settings.from_env({"REMOTION_LICENSE_KEY_FILE": str(file)})).current == KEY
+
+
+def test_key_and_key_file(tmp_path) -> None:
+    """
+    Which of two keys is meant cannot be told.
+    """
+    file = tmp_path / "key"
+    file.write_text(KEY)
+
+    with pytest.raises(ConfigurationError, match=r"^license_key_file: license_key is set, too; set one of them$"):
+        Settings.from_env({"REMOTION_LICENSE_KEY": KEY, "REMOTION_LICENSE_KEY_FILE": str(file)})
+
+
+def test_keyword_wins_over_the_variable_of_the_key_file(tmp_path) -> None:
+    """
+    A key as a keyword wins over the variable of its file, which is not even read; a file wins over the key's variable.
+    """
+    file = tmp_path / "key"
+    environ = {"REMOTION_LICENSE_KEY_FILE": str(file)}
+    assert Settings.from_env(environ, license_key=KEY).license_key_file is None
+
+    file.write_text(PRIVATE_KEY)
+    settings = Settings.from_env({"REMOTION_LICENSE_KEY": KEY}, license_key_file=str(file))
+    assert LicenseKeys(settings).current == PRIVATE_KEY

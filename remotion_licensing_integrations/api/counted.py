@@ -17,7 +17,7 @@ from typing import Any, Final
 from .._support.lookups import Lookup
 from ..errors import LicensingError
 from ..points import EventCount, Usage
-from ..settings import FREE_LICENSE, Settings
+from ..settings import LicenseKeys, Settings
 from .client import get_usage
 
 MAX_AGE: Final = 60.0  # seconds for which an answer, or its failure, stands
@@ -102,11 +102,12 @@ class UsageReader:
 
     def _fetch(self, moment: datetime | None) -> Counted:
         settings = self._settings
-        key = settings.private_license_key or settings.license_key
-        if key is None or key == FREE_LICENSE:
-            return Counted(None, "No licence key is set that could read usage (REMOTION_PRIVATE_LICENSE_KEY).")
         options: dict[str, Any] = {"transport": self._transport} if self._transport is not None else {}
         try:
+            keys = LicenseKeys(settings)
+            key = keys.private or keys.wire_key
+            if key is None:
+                return Counted(None, "No licence key is set that could read usage (REMOTION_PRIVATE_LICENSE_KEY).")
             usage = get_usage(
                 license_key=key, since=moment, base_url=settings.base_url, timeout=settings.timeout, **options
             )

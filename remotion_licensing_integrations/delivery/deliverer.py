@@ -69,7 +69,7 @@ class Deliverer:
         self._settings = settings
         self._monotonic = monotonic
         self._clock = clock
-        self._keys = LicenseKeys(settings) if keys is None else keys
+        self._keys = LicenseKeys(settings, monotonic=monotonic) if keys is None else keys
         self._senders = SenderPool(settings, self._keys, transport, clock=clock)
         self.teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
@@ -110,6 +110,13 @@ class Deliverer:
         Seconds until the pause is probed; 0 without one.
         """
         return self._pace.seconds
+
+    @property
+    def awaits_key(self) -> bool:
+        """
+        Whether a pause may end before its time, with another licence key.
+        """
+        return self._pace.is_paused and self._judge.is_key_refused and self._keys.can_change
 
     def deliver(self, timeout: float | None = None, *, gives_way: bool = False) -> int:
         """
@@ -163,6 +170,9 @@ class Deliverer:
     def _pass(self, *, gives_way: bool) -> int:
         # First store what an earlier pass has left, before another deliverer claims these points.
         registered = self._store(0)
+        # Any other pause has another cause.
+        if self._keys.refresh() and self._judge.is_key_refused:
+            self._pace.probe_now()
         self._stock.begin()
         began = time.thread_time() - self._own_cpu
         while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):

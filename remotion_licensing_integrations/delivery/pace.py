@@ -81,6 +81,12 @@ class Pace:
             self.reason = None
         self.window = min(self._concurrency, 2 * self.window)
 
+    def probe_now(self) -> None:
+        """
+        Let the probe of a pause be due, because its cause may be gone.
+        """
+        self.until = self._monotonic()
+
     def pause(self, reason: str, *, seconds: float | None = None) -> None:
         """
         Pause for *seconds*, by default for 30 s ± 20 %, doubling with each failed probe up to 15 minutes.

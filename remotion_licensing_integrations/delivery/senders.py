@@ -102,7 +102,8 @@ class SenderPool:
                 try:
                     if self._clock() < begin_by:
                         client = client or stack.enter_context(self._connect())
-                        result = client.register_usage_event(**claimed.point.to_event())
+                        key = self._keys.wire_key
+                        result = client.register_usage_event(license_key=key, **claimed.point.to_event())
                 except Exception as error:  # noqa: BLE001 - the deliverer decides what each error means
                     result = error
                 self._cpu[threading.get_ident()] = time.thread_time()
@@ -110,7 +111,6 @@ class SenderPool:
 
     def _connect(self) -> LicensingClient:
         return LicensingClient(
-            self._keys.wire_key,
             base_url=self._settings.base_url,
             timeout=self._settings.timeout,
             max_attempts=1,

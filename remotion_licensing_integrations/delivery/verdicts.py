@@ -63,6 +63,8 @@ class Judge:
         self._pace = pace
         self._clock = clock
         self._uniform = uniform
+        #: Whether the API's last answer was that it refuses the licence key.
+        self.is_key_refused = False
 
     def hold_unsafe(self, claimed: ClaimedPoint) -> Change | None:
         """
@@ -78,6 +80,7 @@ class Judge:
         """
         if result is None:
             return claimed.release()
+        self.is_key_refused = isinstance(result, KeyRefusedError)
         if isinstance(result, Registration):
             self._pace.succeed()
             return claimed.register(result)
@@ -93,7 +96,7 @@ class Judge:
 
     def _trouble_of_all(self, error: Exception) -> str | None:
         if isinstance(error, KeyRefusedError):
-            return "the API refused the licence key; set the right key and restart"
+            return "the API refused the licence key; set the right one, then see `remotion-licensing status`"
         if isinstance(error, (EndpointError, CertificateError)):
             return f"base_url {self._settings.base_url} does not point to the licensing API"
         return _ASKED if isinstance(error, ThrottledError) else None

@@ -91,8 +91,8 @@ class Worker:
         self._trouble = action
 
     def _next_wait(self) -> float:
-        if self._deliverer.pause_seconds:
-            return self._deliverer.pause_seconds
+        if pause := self._deliverer.pause_seconds:
+            return min(pause, POLL) if self._deliverer.awaits_key else pause
         due = self._deliverer.next_due()
         wait = POLL * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes, no secret
         return max(_MIN_WAIT, wait if due is None else min(wait, due))

@@ -12,7 +12,7 @@ from ..api import get_usage, register_usage_event
 from ..errors import ConfigurationError
 from ..points import EVENTS, Usage, UsagePoint
 from ..recording import UsageRecorder
-from ..settings import Settings, check_setting
+from ..settings import LicenseKeys, Settings, check_setting
 from .arguments import moment
 from .command import argument, command
 from .output import answer, write, write_json, write_table
@@ -42,12 +42,11 @@ def fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
     Raises:
         ConfigurationError: No private key is set.
     """
-    if settings.private_license_key is None:
+    key = LicenseKeys(settings).private
+    if key is None:
         msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
         raise ConfigurationError(msg)
-    return get_usage(
-        license_key=settings.private_license_key, since=since, base_url=settings.base_url, timeout=settings.timeout
-    )
+    return get_usage(license_key=key, since=since, base_url=settings.base_url, timeout=settings.timeout)
 
 
 def _write_usage(counts: Usage) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -47,6 +47,7 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     Print counts, paused deliverers and overdue points; status 1 when a person must act.
     """
     outbox, spilled, now = recorder.outbox, recorder.count_spilled(), utc_now()
+    foreign = count_foreign(recorder)
     counts, pauses = outbox.counts(), outbox.pauses()
     overdue = outbox.list(State.DEFERRED, before=now - OVERDUE, limit=_MAX_OVERDUE)
     age = None if counts.oldest_pending is None else now - counts.oldest_pending
@@ -63,7 +64,7 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if arguments.json:
         keys = [stored.point.idempotency_key for stored in overdue]
         facts = {"spilled": spilled, "overdue": keys, "pauses": [*map(asdict, pauses)], "attention": attention}
-        write_json({**asdict(counts), **facts})
+        write_json({**asdict(counts), **facts, "other_keys": foreign})
         return 1 if attention else 0
     write(f"Outbox    {outbox!r}")
     write(f"Delivery  {recorder.settings.delivery} to {recorder.settings.base_url}")
@@ -72,6 +73,8 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if age is not None:
         limit = f", which is more than {arguments.max_age}" if is_late else ""
         write(f"Oldest pending point: {timedelta(seconds=int(age.total_seconds()))} old{limit}")
+    for fingerprint, number in foreign.items():
+        write(describe_foreign(fingerprint, number))
     for pause in pauses:
         write(f"Paused: {describe_pause(pause)}")
     for state, remedy in _REMEDIES.items():
@@ -83,6 +86,31 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if spilled:
         write(f"Spilled: {plural(spilled, 'point')} in {recorder.spill!r}, to be moved when the outbox accepts them")
     return 1 if attention else 0
+
+
+def count_foreign(recorder: UsageRecorder) -> Mapping[str, int]:
+    """
+    Count the pending points for each licence key that *recorder* does not have, by the key's fingerprint.
+
+    Without any key, for instance in another shell than the app's, this cannot be told.
+    """
+    own = {None, *recorder.keys.fingerprints}
+    totals = recorder.outbox.totals("key_fingerprint", "state", waiting=True) if recorder.enabled else ()
+    return {
+        total.key_fingerprint: total.number
+        for total in totals
+        if total.state == State.PENDING and total.key_fingerprint and total.key_fingerprint not in own
+    }
+
+
+def describe_foreign(fingerprint: str, number: int) -> str:
+    """
+    Say what becomes of points for a licence key that is not set here.
+    """
+    return (
+        f"{plural(number, 'pending point')} for another licence key ({fingerprint}), which only an app with that key "
+        f"sends. Is it your former key? `retry --adopt {fingerprint}` makes them due for today's."
+    )
 
 
 def describe_pause(pause: Pause) -> str:

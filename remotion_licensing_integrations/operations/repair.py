@@ -19,6 +19,7 @@ from ..settings import SECONDS_PER_DAY
 from .arguments import days
 from .command import argument, command
 from .completion import FILE
+from .inspect import count_foreign
 from .output import answer, plural, progress
 
 _STUCK: Final = (State.REJECTED, State.HELD)
@@ -85,20 +86,45 @@ def complete(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     "make rejected and held usage points due again, with the same key",
     argument("keys", nargs="*", metavar="KEY", help="idempotency keys"),
     argument("--all", action="store_true", help="retry all of them"),
+    argument(
+        "--adopt",
+        metavar="FINGERPRINT",
+        help="make points for a former licence key, which `status` names, due for today's key",
+    ),
     needs_outbox=True,
 )
 def retry(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
-    Make rejected and held points due; status 1 when a key belongs to none of them.
+    Make rejected and held points due, or those for a former licence key; status 1 when one is left.
     """
-    if bool(arguments.keys) == arguments.all:
-        msg = "retry: pass idempotency keys or --all"
+    if bool(arguments.keys) + arguments.all + (arguments.adopt is not None) != 1:
+        msg = "retry: pass idempotency keys, --all or --adopt FINGERPRINT"
         raise ConfigurationError(msg)
+    if arguments.adopt is not None:
+        return _adopt(arguments, recorder)
     outbox = recorder.outbox
     stuck, left = pick(outbox, arguments.keys, *_STUCK)
     count = outbox.retry(None if arguments.all else [point.idempotency_key for point in stuck])
     lines = (*describe_left(left), f"{plural(count, 'usage point')} due again.")
     answer(arguments, {"due": count, "left": left}, *lines)
+    return 1 if left else 0
+
+
+def _adopt(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
+    fingerprint = recorder.keys.fingerprint
+    if fingerprint is None:
+        msg = "license_key: set REMOTION_LICENSE_KEY, the key for which the points become due"
+        raise ConfigurationError(msg)
+    if arguments.adopt not in count_foreign(recorder):
+        msg = f"retry: no pending point is for another key with the fingerprint {arguments.adopt!r}; see `status`"
+        raise ConfigurationError(msg)
+    count = recorder.outbox.adopt(arguments.adopt, fingerprint)
+    left = count_foreign(recorder).get(arguments.adopt, 0)
+    lines = (
+        f"{plural(count, 'usage point')} for today's key now; what was sent without an answer is held.",
+        f"{plural(left, 'usage point')} left, which a deliverer with the former key has claimed: try again.",
+    )
+    answer(arguments, {"adopted": count, "left": left}, *lines[: 2 if left else 1])
     return 1 if left else 0
 
 

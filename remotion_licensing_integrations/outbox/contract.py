@@ -146,6 +146,15 @@ class Outbox(ABC):
         """
 
     @abstractmethod
+    def adopt(self, old: str, new: str) -> int:
+        """
+        Make pending points for the licence key with the fingerprint *old* due for the one with *new*.
+
+        One that was sent and got no answer becomes held, because the API may have counted it for the old key. Points
+        that are claimed now stay as they are. Returns how many it has changed.
+        """
+
+    @abstractmethod
     def confirm(self, idempotency_keys: Sequence[str]) -> int:
         """
         Make held points with these keys registered, without a classification: the API has counted them.

@@ -86,8 +86,7 @@ class MemoryOutbox(Outbox):
             due = [row for row in self._pending_for(fingerprints) if row.due <= now or row.due > now + MAX_DELAY]
             due = sorted(due, key=lambda row: row.due)[:limit]
             for row in due:
-                if row.token is not None and row.unanswered_since is None:
-                    row.unanswered_since = row.due
+                row.note_claim()
                 row.due, row.token, row.attempts = now + min(lease, MAX_DELAY), token, row.attempts + 1
             return [
                 ClaimedPoint(row.id, token, row.point, row.attempts, to_moment(row.unanswered_since)) for row in due
@@ -188,6 +187,11 @@ class MemoryOutbox(Outbox):
                 row = self._rows[key]
                 row.state, row.due, row.attempts, row.unanswered_since = State.PENDING, now, 0, None
             return len(stuck)
+
+    def adopt(self, old: str, new: str) -> int:
+        now = self._clock()
+        with _lock:
+            return sum(row.adopt(old, new, now) for row in self._having(State.PENDING))
 
     def confirm(self, idempotency_keys: Sequence[str]) -> int:
         now = self._clock()

@@ -4,11 +4,11 @@ The row of a usage point in memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..points import Registration, UsagePoint
 from .totals import Group
-from .values import State
+from .values import ADOPTED, State
 
 
 @dataclass(slots=True)
@@ -26,6 +26,25 @@ class MemoryRow:
     registration: Registration | None = None
     last_error: str | None = None
     unanswered_since: float | None = None
+
+    def note_claim(self) -> None:
+        """
+        Note that a claim that was never updated may have sent the point.
+        """
+        if self.token is not None and self.unanswered_since is None:
+            self.unanswered_since = self.due
+
+    def adopt(self, old: str, new: str, now: float) -> bool:
+        """
+        Make the point due for the *new* licence key, see `Outbox.adopt`; return whether it was for the *old* one.
+        """
+        if self.point.key_fingerprint != old or (self.token is not None and self.due > now):
+            return False
+        self.note_claim()
+        if self.unanswered_since is not None:
+            self.state, self.last_error = State.HELD, ADOPTED
+        self.point, self.due, self.token = replace(self.point, key_fingerprint=new), now, None
+        return True
 
     def group(self) -> Group:
         """

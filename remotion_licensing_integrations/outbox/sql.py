@@ -33,6 +33,7 @@ from .rows import (
 from .statements import Statements, get_statements
 from .totals import Dimension, Total, beginning, first_day, to_day, to_totals
 from .values import (
+    ADOPTED,
     DISCARDABLE,
     EXPECTED_FOR,
     MAX_DELAY,
@@ -187,6 +188,10 @@ class SQLOutbox(Outbox):
         if idempotency_keys is None:
             return self._connection.change(self._statements.retry, self._now())
         return self._change_keys(self._statements.retry, idempotency_keys)
+
+    def adopt(self, old: str, new: str) -> int:
+        values = {"old": to_storable(old) or "", "new": new, "reason": ADOPTED, **self._now()}
+        return self._connection.change(self._statements.adopt, values) if old else 0
 
     def confirm(self, idempotency_keys: Sequence[str]) -> int:
         return self._change_keys(self._statements.confirm, idempotency_keys)

@@ -15,6 +15,8 @@ from ..points import Registration, UsagePoint
 #: Seconds. No delay is longer, so when a point is due later than that, the clock went back and the point is due now.
 MAX_DELAY: Final = 7_200.0
 
+#: Why `Outbox.adopt` holds a point.
+ADOPTED: Final = "it was sent for another licence key, got no answer, and may have been counted"
 MAX_ERROR_LENGTH: Final = 500  # characters of an error or a classification kept with a point
 
 #: Seconds for which a pause that was not renewed stands after its end; its deliverer has so long to begin a probe.

@@ -5,6 +5,7 @@ The threads of a recorder in one process: the writer, and where the process deli
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,13 +14,39 @@ from .._support.forks import ForkLock
 from .._support.log import logger
 from ..delivery import Deliverer, Hooks, Worker
 from ..outbox import Outbox
-from ..settings import SECONDS_PER_DAY, LicenseKeys, Settings
+from ..settings import READ_EVERY, SECONDS_PER_DAY, LicenseKeys, Settings
 from .spill import Spill
 from .writer import Writer
 
 #: Guards what each process creates once; it is free in a forked child
 #: (tests/recording/test_recorder_life.py::test_fork_during_the_first_use).
 START_LOCK: Final = ForkLock()
+
+
+class KeyWatch:
+    """
+    Looks for another licence key in a process that delivers nothing, so that its new points are for that key.
+    """
+
+    def __init__(self, keys: LicenseKeys) -> None:
+        self._keys = keys
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """
+        Start the thread, a daemon: a function that hangs must not keep a process alive.
+        """
+        threading.Thread(target=self._run, name="remotion-usage-keys", daemon=True).start()
+
+    def stop(self) -> None:
+        """
+        End the thread.
+        """
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(READ_EVERY):
+            self._keys.refresh()
 
 
 class Threads:
@@ -46,8 +73,10 @@ class Threads:
         self.spill = None if spill_file is None else Spill(outbox, spill_file, on_move=on_commit)
         self.writer = Writer(outbox, spill=self.spill, on_commit=on_commit)
         self.writer.start()
+        watch = KeyWatch(keys) if keys.can_change and self.worker is None else None
+        self._watch = watch
         try:
-            for thread in (self.worker, self.spill):
+            for thread in (self.worker, self.spill, watch):
                 if thread is not None:
                     thread.start()
         except RuntimeError as error:
@@ -59,6 +88,8 @@ class Threads:
         """
         Commit waiting points and deliver due ones until *stop_at* on the monotonic clock.
         """
+        if self._watch:
+            self._watch.stop()
         try:
             self.writer.stop(stop_at - time.monotonic())
             if self.spill:

@@ -5,7 +5,7 @@ In come keywords, a Django dict or the environment, of which the first wins; out
 the field and the value.
 """
 
-from .keys import LicenseKeys
+from .keys import READ_EVERY, LicenseKeys
 from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
@@ -29,6 +29,7 @@ __all__ = [
     "ENVIRONMENT",
     "FREE_LICENSE",
     "MAX_SECONDS",
+    "READ_EVERY",
     "SECONDS_PER_DAY",
     "DeliveryMode",
     "Idempotency",

@@ -5,7 +5,7 @@ The one table of settings: each has its default, its check, its environment vari
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
@@ -21,8 +21,10 @@ class SettingsFields(TypedDict, total=False):
     The settings as keywords, for type checkers, which cannot derive them from `Settings`.
     """
 
-    license_key: str | None
-    private_license_key: str | None
+    license_key: str | Callable[[], str] | None
+    license_key_file: str | None
+    private_license_key: str | Callable[[], str] | None
+    private_license_key_file: str | None
     host: str | None
     allowed_hosts: Sequence[str] | None
     is_production: bool
@@ -55,17 +57,30 @@ class Settings:
         ConfigurationError: A value is unusable; the message names field and value.
     """
 
-    license_key: str | None = _setting(
+    license_key: str | Callable[[], str] | None = _setting(
         None,
-        'Your public key, or `"free-license"`. Without any key nothing is recorded, and one warning says so.',
+        'Your public key, `"free-license"`, or a function that returns the key. Without any key nothing is recorded, '
+        "and one warning says so.",
         takes.KEY,
         variable="REMOTION_LICENSE_KEY",
     )
-    private_license_key: str | None = _setting(
+    license_key_file: str | None = _setting(
+        None,
+        "A file that holds the public key, such as a mounted secret. A changed file needs no restart.",
+        takes.KEY_FILE,
+        variable="REMOTION_LICENSE_KEY_FILE",
+    )
+    private_license_key: str | Callable[[], str] | None = _setting(
         None,
         "For reading usage (`remotion-licensing usage`). Without a public key, points are registered with it.",
         takes.KEY,
         variable="REMOTION_PRIVATE_LICENSE_KEY",
+    )
+    private_license_key_file: str | None = _setting(
+        None,
+        "The same for the private key.",
+        takes.KEY_FILE,
+        variable="REMOTION_PRIVATE_LICENSE_KEY_FILE",
     )
     host: str | None = _setting(
         None,
@@ -129,6 +144,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _TYPES:
             object.__setattr__(self, name, check_setting(name, getattr(self, name)))
+        for name in ("license_key", "private_license_key"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                msg = f"{name}_file: {name} is set, too; set one of them"
+                raise ConfigurationError(msg)
         if self.lease < 3 * self.timeout:
             msg = f"lease: {self.lease!r} s is too short, a timeout of {self.timeout!r} s needs {3 * self.timeout:g} s"
             raise ConfigurationError(msg)
@@ -141,7 +160,8 @@ class Settings:
         """
         Build settings from keywords, then `REMOTION_…` environment variables, then the defaults.
 
-        A keyword that is `None` and an empty variable count as not given.
+        A keyword that is `None` and an empty variable count as not given. A keyword for a key also overrides the
+        variable of the key's file, and the other way round.
 
         Raises:
             ConfigurationError: A value is unusable; an error in a variable names the variable.
@@ -153,7 +173,9 @@ class Settings:
             raise TypeError(msg)
         environ = os.environ if environ is None else environ
         chosen: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-        for name in _TYPES.keys() - chosen.keys():
+        overridden = {name.removesuffix("_file") for name in chosen}
+        overridden |= {f"{name}_file" for name in overridden}
+        for name in _TYPES.keys() - chosen.keys() - overridden:
             if text := environ.get(ENVIRONMENT[name]):
                 chosen[name] = _read_variable(name, text)
         return cls(**chosen)

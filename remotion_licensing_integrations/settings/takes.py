@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, TypeGuard, cast, get_args
 
 from .._support.urls import is_base_url
+from ..errors import ConfigurationError
 from ..points import AllowedOrigins, check_origin
 
 DeliveryMode = Literal["worker", "external", "inline", "off"]
@@ -29,6 +30,7 @@ SECONDS_PER_DAY: Final = 86_400  # the unit of `retention`
 #: The longest lease an outbox can tell from a clock that went back (`outbox.MAX_DELAY`).
 MAX_SECONDS: Final = 7_200.0
 MAX_CONCURRENCY: Final = 64
+_MAX_KEY_FILE: Final = 4_096  # characters, so that a file that does not end fills no memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,45 @@ class Type:
     is_secret: bool = False
 
 
-def _is_key(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value)
+def is_key(value: object) -> TypeGuard[str]:
+    """
+    Return whether *value* can be a licence key; an empty one is none.
+    """
+    return isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_key_setting(value: object) -> bool:
+    return value is None or callable(value) or is_key(value)
+
+
+def _is_path(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _keep_key_file(name: str, value: object) -> object:
+    if value:
+        read_key_file(name, str(value))  # a bad file is an error at start-up
+    return value or None
+
+
+def read_key_file(name: str, path: str) -> str:
+    """
+    Return the licence key in the file at *path*, without the spaces and line breaks around it.
+
+    Raises:
+        ConfigurationError: It cannot be read, or has no licence key; the message begins with *name*.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - the path comes as text
+            key = file.read(_MAX_KEY_FILE).strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        msg = f"{name}: {path!r} cannot be read: {reason}"
+        raise ConfigurationError(msg) from error
+    if not key or not is_key(key):
+        msg = f"{name}: {path!r} does not hold a licence key; expected one line of ASCII characters without spaces"
+        raise ConfigurationError(msg)
+    return key
 
 
 def _is_list(value: object) -> bool:
@@ -100,11 +139,12 @@ def _one_of(*words: str) -> Type:
 
 
 KEY: Final = Type(
-    "a licence key of ASCII characters without spaces (not an example's rm_pub_…)",
-    _is_key,
+    "a licence key of ASCII characters without spaces (not an example's rm_pub_…), or a function that returns one",
+    _is_key_setting,
     keep=lambda _, value: value or None,
     is_secret=True,
 )
+KEY_FILE: Final = Type("the path of a file", _is_path, _keep_key_file)
 HOST: Final = Type(keep=lambda name, value: None if value is None else check_origin(name, value))
 ORIGINS: Final = Type('a list of origins like ["https://myapp.com"]', _is_list, _keep_origins, _read_list)
 FLAG: Final = Type("True or False", lambda value: isinstance(value, bool), read=_read_flag)

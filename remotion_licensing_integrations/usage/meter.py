@@ -125,15 +125,15 @@ class Meter:
     def _fetch(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
         if self._trouble is not None and timedelta() <= now - self._trouble[0] < RETRY_AFTER:
             raise self._trouble[1]
-        settings = recorder.settings
-        if settings.private_license_key is None:
+        settings, key = recorder.settings, recorder.keys.private
+        if key is None:
             msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
             raise ConfigurationError(msg)
         try:
             # Before the API's answer: a point that is registered in between counts twice for a minute, but is not lost.
             expected = recorder.outbox.expected(recorder.keys.fingerprints)
             usage = get_usage(
-                license_key=settings.private_license_key,
+                license_key=key,
                 since=start,
                 base_url=settings.base_url,
                 timeout=min(TIMEOUT, settings.timeout),

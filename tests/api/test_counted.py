@@ -58,6 +58,20 @@ def test_it_has_the_numbers(make_reader, sandbox):
     assert (counted.billable(), counted.reason) == (1, None)
 
 
+def test_key_of_a_file(make_reader, sandbox, tmp_path):
+    """
+    The private key may be in a file.
+    """
+    (tmp_path / "key").write_text(PRIVATE_KEY)
+    register(sandbox)
+
+    [counted] = make_reader(private_license_key=None, private_license_key_file=str(tmp_path / "key")).read(
+        None, patience=PATIENCE
+    )
+
+    assert counted.billable() == 1
+
+
 def test_each_moment_has_its_numbers(make_reader, sandbox):
     """
     Nothing was counted since now.

@@ -232,6 +232,7 @@ def test_status_json(run, outbox) -> None:
         "overdue": [],
         "pauses": [],
         "attention": [],
+        "other_keys": {},
     }
 
 
@@ -366,7 +367,9 @@ def test_deliver_paused(run, outbox, api) -> None:
     ran = run("deliver", "--once")
 
     assert ran.status == 1
-    assert "Paused: the API refused the licence key; set the right key and restart." in ran.out
+    assert (
+        "Paused: the API refused the licence key; set the right one, then see `remotion-licensing status`." in ran.out
+    )
     assert state(outbox, "a") is State.PENDING
 
 
@@ -495,7 +498,7 @@ def test_retry_needs_keys_or_all(words, run, outbox) -> None:
     """
     bring(outbox, State.HELD, "a")
 
-    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys or --all\n")
+    assert run("retry", *words) == (2, "", "error: retry: pass idempotency keys, --all or --adopt FINGERPRINT\n")
     assert state(outbox, "a") is State.HELD
 
 

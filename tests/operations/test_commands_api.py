@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
-from tests.operations._keys import KEY
+from tests.operations._keys import KEY, PRIVATE_KEY
 from tests.outbox._values import bring
 
 TABLE = re.compile(r"^(\w+ renders) +(\S+) +(\S+) +(\S+)$", re.MULTILINE)
@@ -48,6 +48,17 @@ def test_usage(run, counted) -> None:
 
     assert ran.status == 0
     assert numbers(ran.out) == {"cloud renders": [1, 1, 0], "web renders": [0, 0, 1]}
+
+
+def test_usage_with_a_key_in_a_file(run, counted, monkeypatch, tmp_path) -> None:
+    """
+    The private key may be in a file.
+    """
+    (tmp_path / "key").write_text(PRIVATE_KEY)
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY", "")
+    monkeypatch.setenv("REMOTION_PRIVATE_LICENSE_KEY_FILE", str(tmp_path / "key"))
+
+    assert run("usage").status == 0
 
 
 def test_usage_json(run, counted) -> None:

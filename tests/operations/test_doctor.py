@@ -137,6 +137,15 @@ def test_age_of_the_outbox(look, outbox) -> None:
     assert look()["outbox_age"][0].startswith("Its first point is of 2023-11-14.")
 
 
+def test_points_for_other_keys(look, outbox) -> None:
+    """
+    Points that this set-up has no key for are named by the fingerprint of their key.
+    """
+    outbox.add([point(key_fingerprint="0123abcd")])
+
+    assert "0123abcd" in look()["points_for_other_keys"][0]
+
+
 def test_old_pending_point(look, outbox) -> None:
     """
     A point that has been pending for more than an hour makes the doctor ask whether delivery runs.

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from remotion_licensing_integrations.operations import main
+from remotion_licensing_integrations.points import make_fingerprint
 from tests.processes.servers import DEADLINE, KEY, eventually
 
 CALLS = 5
@@ -84,7 +86,12 @@ def test_a_wrong_key_is_said_once(serve, sandbox):
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "wrong"}) as server:
         for _ in range(CALLS):
             server.convert()
-        eventually(lambda: "the API refused the licence key; set the right key and restart" in server.output)
+        eventually(
+            lambda: (
+                "the API refused the licence key; set the right one, then see `remotion-licensing status`"
+                in server.output
+            )
+        )
         server.convert()
         server.stop()
         assert server.output.count("the API refused the licence key") == 1
@@ -100,15 +107,31 @@ def test_a_wrong_key_is_not_in_the_log(serve, sandbox):
         assert "rm_sec_misplaced" not in server.output
 
 
-def test_a_wrong_key_rejects_no_point(serve, sandbox):
+def test_a_wrong_key_rejects_no_point(serve, sandbox, outbox, monkeypatch):
     """
-    Points recorded with a wrong key are registered after a restart with the right one.
+    Points recorded with a wrong key are registered after a restart with the right one, which adopts them.
     """
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "wrong"}) as server:
         keys = sorted(server.convert()["idempotency_key"] for _ in range(CALLS))
         eventually(lambda: "the API refused the licence key" in server.output)
-        server.kill()
-    # Later, because the killed server may have had one of them claimed.
-    with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": KEY, **LATER}):
+        server.stop()
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", KEY)
+    assert main(["--outbox", f"sqlite:///{outbox}", "retry", "--adopt", make_fingerprint("wrong")]) == 0
+    with serve("uvicorn", base_url=sandbox.url):
+        sandbox.wait_for(points=CALLS, timeout=DEADLINE)
+    assert keys_of(sandbox.points()) == keys
+
+
+def test_the_right_key_in_the_file_needs_no_restart(serve, sandbox, tmp_path):
+    """
+    Points recorded with a wrong key are registered as soon as its file has the right one.
+    """
+    file = tmp_path / "key"
+    file.write_text("wrong")
+    environment = {"REMOTION_LICENSE_KEY": "", "REMOTION_LICENSE_KEY_FILE": str(file)}
+    with serve("uvicorn", base_url=sandbox.url, environment=environment) as server:
+        keys = sorted(server.convert()["idempotency_key"] for _ in range(CALLS))
+        eventually(lambda: "the API refused the licence key" in server.output)
+        file.write_text(KEY)
         sandbox.wait_for(points=CALLS, timeout=DEADLINE)
     assert keys_of(sandbox.points()) == keys

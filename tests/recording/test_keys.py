@@ -135,3 +135,12 @@ def test_label_and_key_survive_the_log(caplog) -> None:
     log_point(point)
 
     assert read_point(caplog.text) == point
+
+
+def test_printed_keys(make_recorder) -> None:
+    """
+    Keys are printed as their fingerprints.
+    """
+    keys = make_recorder(license_key=OURS, private_license_key=PRIVATE).keys
+
+    assert repr(keys) == f"LicenseKeys({make_fingerprint(OURS)}, {make_fingerprint(PRIVATE)})"

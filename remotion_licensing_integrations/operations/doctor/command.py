@@ -48,7 +48,7 @@ def doctor(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     if arguments.json:
         facts = {"findings": [*map(asdict, findings)], **_describe(recorder, arguments.app)}
         # For an issue that anyone can read: an app may have put a key where no setting is.
-        write(mask(to_json(facts), (recorder.settings.license_key, recorder.settings.private_license_key)))
+        write(mask(to_json(facts), (recorder.keys.current, recorder.keys.private)))
     else:
         write(*(f"{finding.level:<8}{finding.text} [{finding.name}]" for finding in findings))
         write("", f"{plural(levels['error'], 'error')}, {plural(levels['warning'], 'warning')}.")

@@ -13,7 +13,7 @@ from ...outbox import Finding, MemoryOutbox, Outbox
 from ...points import utc_now
 from ...recording import UsageRecorder
 from ...settings import ENVIRONMENT
-from ..inspect import OVERDUE, describe_pause
+from ..inspect import OVERDUE, count_foreign, describe_foreign, describe_pause
 from ..output import plural
 from .clock import compare_clocks
 
@@ -32,7 +32,7 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
             yield from findings or [_missing(outbox)]
             return
         counts, pauses = outbox.counts(), outbox.pauses()
-        clock, oldest = outbox.now(), outbox.oldest()
+        clock, oldest, others = outbox.now(), outbox.oldest(), count_foreign(recorder)
     except OutboxError as error:
         yield Finding("error", "outbox_refuses", str(error))
         yield from findings
@@ -48,6 +48,8 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
     if isinstance(outbox, MemoryOutbox):
         yield Finding("warning", "outbox_in_memory", "The outbox is in memory: its points end with the process.")
     yield from compare_clocks("the outbox's", clock)
+    for fingerprint, number in others.items():
+        yield Finding("warning", "points_for_other_keys", describe_foreign(fingerprint, number))
     for pause in pauses:
         yield Finding("error", "delivery_paused", f"Delivery is paused: {describe_pause(pause)}")
     if counts.oldest_pending and now - counts.oldest_pending > _STALE:

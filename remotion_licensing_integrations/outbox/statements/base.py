@@ -131,6 +131,16 @@ class Statements(ABC):
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
+        # The order of assignments matters to MySQL, which assigns from left to right.
+        doubt = "unanswered_since IS NOT NULL OR token IS NOT NULL"
+        self.adopt = self._text(f"""
+            UPDATE {{points}} SET key_fingerprint = %(new)s::text,
+                last_error = CASE WHEN {doubt} THEN %(reason)s::text ELSE last_error END,
+                state = CASE WHEN {doubt} THEN 'held' ELSE state END,
+                unanswered_since = COALESCE(unanswered_since, CASE WHEN token IS NOT NULL THEN due END),
+                due = {{now}}, token = NULL
+            WHERE state = 'pending' AND key_fingerprint = %(old)s::text AND (token IS NULL OR due <= {{now}})
+        """)
         self.confirm = self._text("""
             UPDATE {points} SET state = 'registered', due = COALESCE(unanswered_since, {now}), last_error = NULL
             WHERE state = 'held'
