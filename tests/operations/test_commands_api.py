@@ -240,7 +240,7 @@ def test_register_without_key(run, monkeypatch) -> None:
     assert run("register", "cloud-render") == (
         2,
         "",
-        "error: license_key: set REMOTION_LICENSE_KEY to register usage points\n",
+        "error: license_key: set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY to register usage points\n",
     )
 
 
