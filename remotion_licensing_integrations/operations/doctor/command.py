@@ -9,6 +9,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -45,12 +46,12 @@ def doctor(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     """
     findings = examine(recorder, arguments.app, check_key=arguments.check_key)
     levels = Counter(finding.level for finding in findings)
+    # Also for an issue that anyone can read: an app may have put a key where no setting is.
+    hide = partial(mask, secrets=(recorder.keys.current, recorder.keys.private))
     if arguments.json:
-        facts = {"findings": [*map(asdict, findings)], **_describe(recorder, arguments.app)}
-        # For an issue that anyone can read: an app may have put a key where no setting is.
-        write(mask(to_json(facts), (recorder.keys.current, recorder.keys.private)))
+        write(hide(to_json({"findings": [*map(asdict, findings)], **_describe(recorder, arguments.app)})))
     else:
-        write(*(f"{finding.level:<8}{finding.text} [{finding.name}]" for finding in findings))
+        write(*(hide(f"{finding.level:<8}{finding.text} [{finding.name}]") for finding in findings))
         write("", f"{plural(levels['error'], 'error')}, {plural(levels['warning'], 'warning')}.")
     return 1 if levels["error"] else 0
 
