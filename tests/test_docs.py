@@ -352,6 +352,40 @@ def test_action_table() -> None:
     assert listed == actions()
 
 
+def findings() -> dict[str, set[str]]:
+    """
+    Return the name of each finding in the package, with its levels.
+    """
+    found: dict[str, set[str]] = {}
+    for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) == "Finding":
+                name = ast.literal_eval(call.args[1])
+                levels = {word for word in ("ok", "warning", "error") if f"'{word}'" in ast.unparse(call.args[0])}
+                found[name] = found.get(name, set()) | levels
+    return found
+
+
+def test_table_of_findings() -> None:
+    """
+    The table of the doctor's findings has every finding of the code at its levels, and no other.
+    """
+    rows = table(OPERATIONS, "Finding")
+
+    assert {name: set(row[1].split(", ")) for row in rows for name in code(row[0])} == findings()
+    assert all(len(row) == 4 and all(row) for row in rows)
+
+
+def test_findings_are_tested() -> None:
+    """
+    Each finding that something is wrong with has a test that brings it about.
+    """
+    texts = [path.read_text() for path in (ROOT / "tests" / "operations").glob("test_doctor*.py")]
+    names = {name for name, levels in findings().items() if levels != {"ok"}}
+
+    assert {name for name in names if not any(f'"{name}"' in text for text in texts)} == set()
+
+
 def test_every_logging_call_has_an_action() -> None:
     """
     No record leaves the package without an `action`.

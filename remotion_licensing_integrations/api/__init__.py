@@ -15,12 +15,14 @@ from .client import (
     register_usage_point,
 )
 from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, usage_reader
+from .validity import KeyAnswer, validate_license_key
 
 __all__ = [
     "CLASSIFICATIONS",
     "COUNTED_AS",
     "AsyncLicensingClient",
     "Counted",
+    "KeyAnswer",
     "LicensingClient",
     "UsageReader",
     "aget_usage",
@@ -30,4 +32,5 @@ __all__ = [
     "register_usage_event",
     "register_usage_point",
     "usage_reader",
+    "validate_license_key",
 ]

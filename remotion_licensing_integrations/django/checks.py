@@ -69,7 +69,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
     """
     W002: views are decorated, but the middleware is missing. W003: it is installed twice.
     """
-    count = sum(map(_is_ours, settings.MIDDLEWARE))
+    count = sum(map(is_own_middleware, settings.MIDDLEWARE))
     if count > 1:
         hint = "Keep the last one."
         return [Warning("UsageMiddleware is in MIDDLEWARE more than once.", hint=hint, id=f"{TAG}.W003")]
@@ -80,8 +80,11 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def _is_ours(path: str) -> bool:
-    # By import, so that a subclass counts; Django reports what cannot be imported.
+def is_own_middleware(path: str) -> bool:
+    """
+    Whether *path*, of the setting `MIDDLEWARE`, is `UsageMiddleware` or a subclass.
+    """
+    # By import; Django reports what cannot be imported.
     from .middleware import UsageMiddleware  # noqa: PLC0415 - checks are read before the settings are needed
 
     try:

@@ -5,15 +5,21 @@ In come arguments and a recorder; out go text and an exit status. A new command 
 these modules, listed in `cli.COMMANDS`. For the app itself there are metrics and health.
 """
 
+from .app import FoundApp, Oddity
 from .cli import DESCRIPTION, add_commands, main, run
+from .endpoints import FoundEndpoint, describe_endpoint
 from .health import Health, healthy
 from .metrics import CONTENT_TYPE, instrument, metrics_app, prometheus_text
 
 __all__ = [
     "CONTENT_TYPE",
     "DESCRIPTION",
+    "FoundApp",
+    "FoundEndpoint",
     "Health",
+    "Oddity",
     "add_commands",
+    "describe_endpoint",
     "healthy",
     "instrument",
     "main",

@@ -20,36 +20,14 @@ from ..asgi import UsageMiddleware
 from ..errors import ConfigurationError
 from ..recording import UsageRecorder
 from ..settings import Settings
-from ..usage import EndpointRules, decorated_options, marked_options
+from ..usage import EndpointRules
+from .endpoints import FoundEndpoint, describe_endpoint
 
 T = TypeVar("T")
 
 #: Where a middleware keeps the app that it wraps; the second is Quart's.
 _INNER: Final = ("app", "asgi_app")
-#: The handlers of a class-based endpoint.
-_HANDLERS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
-
 Oddity = Literal["missing", "mistaken", "twice", "not innermost"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundEndpoint:
-    """
-    An endpoint that counts.
-
-    Attributes:
-        path: Its path, with the paths of mounts above it.
-        methods: Its HTTP methods; empty when any will do.
-        name: Module and name of the function; the rule itself when it is counted by one.
-        event: What it counts as.
-        by: Whether the decorator counts it, or a rule, or the decorator in the wrong place: above the route's.
-    """
-
-    path: str
-    methods: Sequence[str]
-    name: str
-    event: str
-    by: Literal["decorator", "rule", "misplaced decorator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,23 +205,13 @@ class _Walk:
             elif (endpoint := getattr(route, "endpoint", None)) is None:
                 self.enter(getattr(route, "app", None), path, layers)
             else:
-                classes = inspect.isclass(endpoint)
-                handlers = [getattr(endpoint, name, None) for name in _HANDLERS] if classes else [endpoint]
-                counting = [self._note(handler, path, getattr(route, "methods", None) or ()) for handler in handlers]
+                methods, status = getattr(route, "methods", None) or (), getattr(route, "status_code", None)
+                counting = [*describe_endpoint(endpoint, path, methods, status=status)]
+                self.endpoints += counting
                 own = [layer for layer in _chain(getattr(route, "app", None)) if isinstance(layer, UsageMiddleware)]
                 self.middlewares += own
-                if any(counting):
+                if counting:
                     self._ways.append([*layers, *own])
-
-    def _note(self, handler: Any, path: str, methods: Iterable[str]) -> bool:
-        options, misplaced = decorated_options(handler), marked_options(handler)
-        if (counts := options or misplaced) is None:
-            return False
-        methods = [handler.__name__.upper()] if handler.__name__ in _HANDLERS else sorted(methods)
-        name = f"{handler.__module__}.{handler.__qualname__}"
-        by: Any = "decorator" if options else "misplaced decorator"
-        self.endpoints.append(FoundEndpoint(path=path, methods=methods, name=name, event=counts.event, by=by))
-        return True
 
 
 def _chain(app: Any) -> Iterator[Any]:

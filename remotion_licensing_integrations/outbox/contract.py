@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from ..points import UsagePoint
+from ..points import UsagePoint, utc_now
 from .totals import Dimension, Total
 from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
 
@@ -43,6 +43,12 @@ class Outbox(ABC):
         Return the problems that only the store itself can see; this changes nothing.
         """
         return ()
+
+    def now(self) -> datetime:
+        """
+        Return the current time by the store's clock, which due times go by.
+        """
+        return utc_now()
 
     @abstractmethod
     def add(self, points: Sequence[UsagePoint]) -> None:

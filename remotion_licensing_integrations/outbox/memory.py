@@ -62,6 +62,9 @@ class MemoryOutbox(Outbox):
     def open(self) -> None:
         pass
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
     def add(self, points: Sequence[UsagePoint]) -> None:
         now = self._clock()
         with _lock:

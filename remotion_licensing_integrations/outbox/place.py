@@ -24,6 +24,7 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 
 
 _MIN_FREE: Final = 1_048_576  # bytes; opening a WAL file on a full disk can kill the process with SIGBUS
+_LITTLE_FREE: Final = 100 * 1_048_576  # bytes; room for a hundred thousand points at least
 
 
 def prepare_place(path: Path) -> None:
@@ -48,35 +49,68 @@ def examine_place(path: Path) -> Iterable[Finding]:
     path = path.resolve()  # SQLite, too, follows links before it names the files beside it
     folder = next(parent for parent in path.parents if parent.exists())
     if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("error", f"{path} cannot be created: this user cannot write to {folder}.")
-    file_system = _file_system(path)
-    if not os.statvfs(folder).f_blocks:
-        yield Finding("error", f"{path} cannot be created: {file_system} keeps no files.")
-    if file_system in _PASSING:
-        yield Finding(
-            "warning",
-            f"{path} is on {file_system}, which ends with its container or machine, and its usage points with it: use "
-            "a volume or a database server.",
-        )
-    if file_system in _NETWORK:
-        yield Finding("error", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
+        yield Finding("error", "outbox_not_creatable", f"{path} cannot be created: this user cannot write to {folder}.")
+    yield from _examine_disk(path, folder)
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH:
         yield Finding(
             "warning",
+            "folder_open",
             f"{folder} is open to other users (mode {stat.S_IMODE(mode):o}), who can put a file or a link of theirs "
             f"in the place of {path.name}: use a folder that only this user can write to.",
         )
     for suffix in ("", "-wal", "-shm", "-lock"):
         file = Path(f"{path}{suffix}")
-        if not file.exists():
-            continue
-        # The file is not opened: closing it again would drop SQLite's locks.
-        mode = file.stat().st_mode
-        if not os.access(file, os.R_OK | os.W_OK):
-            yield Finding("error", f"{file} is not writable for this user; change its owner or delete it when unused.")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield Finding("warning", f"{file} is open to other users (mode {stat.S_IMODE(mode):o}); 600 is enough.")
+        if file.exists():
+            yield from _examine_file(file)
+
+
+def _examine_disk(path: Path, folder: Path) -> Iterable[Finding]:
+    file_system, disk = _file_system(path), os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if not disk.f_blocks:
+        yield Finding("error", "outbox_without_files", f"{path} cannot be created: {file_system} keeps no files.")
+    elif free < _LITTLE_FREE:
+        yield Finding(
+            "error" if free < _MIN_FREE else "warning",
+            "disk_full",
+            f"{folder} has {free / _MIN_FREE:.1f} MB free for {path.name}; below 1 MB nothing is stored. Free some "
+            "space.",
+        )
+    if file_system in _PASSING:
+        yield Finding(
+            "warning",
+            "outbox_passing",
+            f"{path} is on {file_system}, which ends with its container or machine, and its usage points with it: use "
+            "a volume or a database server.",
+        )
+    if file_system in _NETWORK:
+        yield Finding("error", "outbox_on_network", f"{path} is on {file_system}: SQLite's WAL needs a local disk.")
+
+
+def _examine_file(file: Path) -> Iterable[Finding]:
+    # The file is not opened: closing it again would drop SQLite's locks.
+    status, user = file.stat(), os.geteuid()
+    mode = status.st_mode
+    if status.st_uid != user:
+        yield Finding(
+            "warning",
+            "file_owner",
+            f"{file} belongs to user {status.st_uid}, and this is user {user}. Run the app and all commands as one "
+            "user, else one of them makes files that the other cannot use.",
+        )
+    if not os.access(file, os.R_OK | os.W_OK):
+        yield Finding(
+            "error",
+            "file_not_writable",
+            f"{file} is not writable for this user; change its owner or delete it when unused.",
+        )
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding(
+            "warning",
+            "file_open",
+            f"{file} is open to other users (mode {stat.S_IMODE(mode):o}); 600 is enough.",
+        )
 
 
 def _file_system(path: Path) -> str:

@@ -85,6 +85,12 @@ class SQLOutbox(Outbox):
     def close(self) -> None:
         self._connection.close()
 
+    def now(self) -> datetime:
+        seconds = self._now().get("now")
+        if seconds is None:
+            [(seconds,)] = self._connection.rows(f"SELECT {self._statements.clock}", {})
+        return datetime.fromtimestamp(float(seconds), UTC)
+
     def add(self, points: Sequence[UsagePoint]) -> None:
         if kept := self._forgotten.leave_out(points):
             rows = [to_row(point, self._connection.encode) for point in _merged(kept)]

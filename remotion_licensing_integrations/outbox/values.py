@@ -233,7 +233,12 @@ class Pause:
 class Finding:
     """
     One result of an examination.
+
+    Attributes:
+        name: What it is, the same in every version; `docs/operations.md` lists them all.
+        text: What it means here, and what to do.
     """
 
     level: Literal["ok", "warning", "error"]
+    name: str
     text: str

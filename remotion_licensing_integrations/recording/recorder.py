@@ -233,7 +233,9 @@ class UsageRecorder(Remarks):
     def _find_substitute(self) -> Keeper | None:
         keeper = self.keeper_of_all or self._keeper
         if keeper is None and not self.enabled:
-            self.warn_once("no_license_key", "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded.")
+            message = "No licence key is set (REMOTION_LICENSE_KEY): nothing is recorded."
+            if self.warn_once("no_license_key", message):
+                self.warn_of_variables()
             return NOTHING
         return keeper
 
@@ -268,6 +270,7 @@ class UsageRecorder(Remarks):
 
     def _running(self) -> Threads:
         if (threads := self._own_threads()) is None:
+            self.warn_of_variables()
             if self.keys.is_private:
                 self.warn_once(
                     "private_license_key",

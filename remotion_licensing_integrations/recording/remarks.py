@@ -8,6 +8,7 @@ from collections import Counter
 
 from .._support.log import logger
 from ..points import ResolvedHost, is_local
+from ..settings import find_unknown_variables
 
 
 class Remarks:
@@ -42,10 +43,21 @@ class Remarks:
                 "add it to allowed_hosts. Further cases are only counted.",
             )
 
-    def warn_once(self, action: str, message: str) -> None:
+    def warn_of_variables(self) -> None:
+        """
+        Warn of environment variables that look like settings and are none, such as misspelt ones.
+        """
+        for name, text in find_unknown_variables().items():
+            self.warn_once(f"unknown_variable {name}", text)
+
+    def warn_once(self, action: str, message: str) -> bool:
         """
         Log *message* once for each *action*, whose first word is the record's `action`; the rest may name a case.
+
+        Returns whether this is the first time.
         """
-        if action not in self._warned:
+        is_first = action not in self._warned
+        if is_first:
             self._warned.add(action)
             logger.warning(message, extra={"action": action.split(maxsplit=1)[0]})
+        return is_first

@@ -18,6 +18,7 @@ from .takes import (
     DeliveryMode,
     Idempotency,
 )
+from .variables import find_unknown_variables
 
 __all__ = [
     "APP_VARIABLE",
@@ -36,4 +37,5 @@ __all__ = [
     "Settings",
     "SettingsFields",
     "check_setting",
+    "find_unknown_variables",
 ]

@@ -181,15 +181,22 @@ class Settings:
         return cls(**chosen)
 
     def __repr__(self) -> str:
-        return f"Settings({', '.join(f'{name}={_masked(name, getattr(self, name))!r}' for name in _TYPES)})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.masked().items())})"
+
+    def masked(self) -> dict[str, object]:
+        """
+        Return the settings by name, with keys and passwords masked.
+        """
+        return {name: _masked(name, getattr(self, name)) for name in _TYPES}
 
 
+#: What the variables of settings begin with, but for those of keys, whose names are Remotion's.
+PREFIX: Final = "REMOTION_LICENSING_"
 _TYPES: Final[dict[str, takes.Type]] = {setting.name: setting.metadata["takes"] for setting in fields(Settings)}
 
 #: Environment variable of each setting.
 ENVIRONMENT: Final[dict[str, str]] = {
-    setting.name: setting.metadata["variable"] or f"REMOTION_LICENSING_{setting.name.upper()}"
-    for setting in fields(Settings)
+    setting.name: setting.metadata["variable"] or f"{PREFIX}{setting.name.upper()}" for setting in fields(Settings)
 }
 
 #: The variable that names the app to the command line; it is no setting.

@@ -127,7 +127,46 @@ def test_doctor(sandbox):
     """
     `doctor` finds nothing that must be mended.
     """
-    assert "error" not in run("doctor")
+    assert "\n0 errors, " in run("doctor")
+
+
+def test_doctor_names_the_views(sandbox):
+    """
+    `doctor` names each kind of view that counts, with its path and its event.
+    """
+    said = run("doctor")
+
+    for line in (
+        "/sync/<str:outcome> (tests.django.project.views.convert) counts as cloud-render.",
+        "POST /class (tests.django.project.views.Convert.post) counts as cloud-render.",
+        "POST /rest/class (tests.django.project.rest_views.Convert.post) counts as cloud-render.",
+        "tests.django.project.rest_views.Videos.convert) counts as cloud-render.",
+        "/accepted (tests.django.project.views.accepted) answers 202, but its code does not call",
+    ):
+        assert line in said
+
+
+@pytest.mark.parametrize(
+    ("order", "name"), [([1], "middleware_missing"), ([0, 0], "middleware_twice"), ([0, 1], "middleware_not_innermost")]
+)
+def test_doctor_looks_at_the_middleware(sandbox, settings, order, name):
+    """
+    `doctor` says what is wrong with the project's middleware.
+    """
+    choice = [settings.MIDDLEWARE[-1], "django.middleware.common.CommonMiddleware"]
+    settings.MIDDLEWARE = [choice[index] for index in order]
+
+    assert f"[{name}]" in run("doctor", status=int(name == "middleware_missing"))
+
+
+@pytest.mark.parametrize("urls", [None, "tests.nowhere"])
+def test_doctor_without_views(sandbox, settings, urls):
+    """
+    Without URLs, or with broken ones, which Django reports, there is no view to name.
+    """
+    settings.ROOT_URLCONF = urls
+
+    assert "[endpoint]" not in run("doctor")
 
 
 @pytest.mark.parametrize("arguments", [["retry"], ["import", "/nowhere"]])

@@ -367,7 +367,9 @@ def test_deliver_paused(run, outbox, api) -> None:
     ran = run("deliver", "--once")
 
     assert ran.status == 1
-    assert "Paused: the API refused the licence key; set the right one, then see `remotion-licensing status`." in ran.out
+    assert (
+        "Paused: the API refused the licence key; set the right one, then see `remotion-licensing status`." in ran.out
+    )
     assert state(outbox, "a") is State.PENDING
 
 

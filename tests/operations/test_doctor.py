@@ -5,31 +5,31 @@ What the doctor finds, and what it leaves alone.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
-import socket
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from remotion_licensing_integrations.operations import doctor
 from remotion_licensing_integrations.operations.doctor import examine
-from remotion_licensing_integrations.outbox import Finding, MemoryOutbox, SQLiteOutbox, State, place
+from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
-from tests.operations._keys import KEY
+from tests.operations._keys import KEY, PRIVATE_KEY
 from tests.outbox._values import bring, point
 
 ROOT_MOUNT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 
 
 @pytest.fixture(autouse=True)
-def _without_remotion_lambda(monkeypatch):
-    # Installed for other tests, and something to warn of.
+def _without_renderers(monkeypatch, tmp_path):
+    # The package is installed for other tests, and both are something to warn of.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -48,37 +48,22 @@ def mounts(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def look(monkeypatch, mounts, refused, file):
+def look(mounts, server, file):
     """
-    Examine a set-up without fault, but for the settings given: findings by level.
+    Examine a set-up without fault, but for the settings given: the texts of findings by level, and by name.
     """
-    monkeypatch.setattr(doctor, "_examine_api", lambda base_url: Finding("ok", base_url))
 
     def look(*, store: object = None, **settings: object) -> dict[str, list[str]]:
-        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": refused}
+        good = {"license_key": KEY, "allowed_hosts": ["https://myapp.com"], "base_url": server.url}
         recorder = UsageRecorder(Settings(**(good | {"outbox": f"sqlite:///{file}"} | settings)), outbox=store)
         with closing(recorder.outbox):
-            found = examine(recorder)
-        return {level: [each.text for each in found if each.level == level] for level in ("ok", "warning", "error")}
-
-    return look
-
-
-@pytest.fixture
-def reach(monkeypatch, mounts):
-    """
-    Examine whether an API can be reached.
-    """
-
-    def reach(base_url: str) -> Finding:
-        [found] = [
-            each
-            for each in examine(UsageRecorder(Settings(license_key=KEY, base_url=base_url, outbox="memory://")))
-            if base_url in each.text
-        ]
+            found: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
+            for finding in examine(recorder):
+                found[finding.level].append(finding.text)
+                found.setdefault(finding.name, []).append(finding.text)
         return found
 
-    return reach
+    return look
 
 
 def test_nothing_is_wrong(look, outbox) -> None:
@@ -91,32 +76,40 @@ def test_nothing_is_wrong(look, outbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "level", "text"),
+    ("settings", "name", "text"),
     [
-        ({"license_key": None}, "error", "No licence key: set REMOTION_LICENSE_KEY or"),
-        ({"license_key": "rm_sec_abc"}, "ok", "A licence key is set, a secret one. If the API refuses it"),
-        ({"license_key": None, "private_license_key": "rm_sec_abc"}, "ok", "Only the private licence key is set;"),
-        ({"license_key": "abc"}, "warning", "license_key does not look like a Remotion key (rm_pub_…)."),
-        ({"license_key": "rm_pub_abc"}, "ok", "A licence key is set."),
-        ({"license_key": "free-license"}, "ok", "A licence key is set."),
-        ({"allowed_hosts": None}, "warning", "Neither host nor allowed_hosts is set: any caller can name the host"),
-        ({"host": "http://localhost:3000"}, "warning", "host is http://localhost:3000, a local address: its"),
-        ({"host": "http://127.0.0.1"}, "warning", "host is http://127.0.0.1, a local address: its points"),
-        ({"host": "http://0.0.0.0:3000"}, "warning", "host is http://0.0.0.0:3000, a local address: its points"),
+        ({"license_key": None}, "license_key_missing", "No licence key: set REMOTION_LICENSE_KEY or"),
+        (
+            {"license_key": "rm_sec_abc"},
+            "license_key_secret",
+            "A licence key is set, a secret one. If the API refuses it",
+        ),
+        (
+            {"license_key": None, "private_license_key": "rm_sec_abc"},
+            "license_key_private",
+            "Only the private licence key is set;",
+        ),
+        ({"license_key": "abc"}, "license_key_odd", "license_key does not look like a Remotion key (rm_pub_…)."),
+        ({"license_key": "rm_pub_abc"}, "license_key_set", "A licence key is set."),
+        ({"license_key": "free-license"}, "license_key_set", "A licence key is set."),
+        ({"allowed_hosts": None}, "any_host", "Neither host nor allowed_hosts is set: any caller can name the host"),
+        ({"host": "http://localhost:3000"}, "local_host", "host is http://localhost:3000, a local address: its"),
+        ({"host": "http://127.0.0.1"}, "local_host", "host is http://127.0.0.1, a local address: its points"),
+        ({"host": "http://0.0.0.0:3000"}, "local_host", "host is http://0.0.0.0:3000, a local address: its points"),
     ],
 )
-def test_settings(settings, level, text, look, outbox) -> None:
+def test_settings(settings, name, text, look, outbox) -> None:
     """
     Each setting that may be a mistake has its finding.
     """
-    assert any(found.startswith(text) for found in look(**settings)[level])
+    assert [found.startswith(text) for found in look(**settings)[name]] == [True]
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         {"allowed_hosts": None, "host": "https://myapp.com"},
-        {"host": "http://localhost", "is_production": False},
+        {"allowed_hosts": None, "host": "http://localhost", "is_production": False},
     ],
 )
 def test_settings_that_are_fine(settings, look, outbox) -> None:
@@ -126,25 +119,31 @@ def test_settings_that_are_fine(settings, look, outbox) -> None:
     assert look(**settings)["warning"] == []
 
 
-@pytest.mark.parametrize(
-    ("base_url", "warnings"), [("http://api.example", 1), ("https://api.example", 0), ("http://proxy:8000", 0)]
-)
-def test_licence_key_in_clear_text(base_url: str, warnings: int, look, outbox) -> None:
-    """
-    A public address without TLS is a warning, because the licence key is sent to it.
-    """
-    said = look(base_url=base_url)["warning"]
-
-    assert warnings == sum("goes over the network in clear text" in text for text in said)
-
-
 def test_outbox_can_be_used(look, outbox) -> None:
     """
     The outbox is named with the number of pending points.
     """
     outbox.add([point("a", occurred_at=datetime.now(UTC))])
 
-    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["ok"]
+    assert f"The outbox {outbox!r} can be used; 1 point pending." in look()["outbox_usable"]
+
+
+def test_age_of_the_outbox(look, outbox) -> None:
+    """
+    The day of the first point is told: an outbox that began yesterday may have replaced another.
+    """
+    outbox.add([point()])
+
+    assert look()["outbox_age"][0].startswith("Its first point is of 2023-11-14.")
+
+
+def test_points_for_other_keys(look, outbox) -> None:
+    """
+    Points that this set-up has no key for are named by the fingerprint of their key.
+    """
+    outbox.add([point(key_fingerprint="0123abcd")])
+
+    assert "0123abcd" in look()["points_for_other_keys"][0]
 
 
 def test_old_pending_point(look, outbox) -> None:
@@ -153,7 +152,7 @@ def test_old_pending_point(look, outbox) -> None:
     """
     outbox.add([point()])
 
-    assert look()["warning"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
+    assert look()["points_waiting"] == ["A point has been pending since 2023-11-14 22:13Z; is delivery running?"]
 
 
 def test_young_pending_point(look, outbox) -> None:
@@ -174,7 +173,7 @@ def test_points_that_wait_for_a_person(state, text, look, outbox) -> None:
     """
     bring(outbox, state, "a")
 
-    [warning] = look()["warning"]
+    [warning] = look()["points_stopped"]
     assert warning.startswith(text)
 
 
@@ -185,7 +184,7 @@ def test_deferred_for_long(hours, number, look, outbox) -> None:
     """
     outbox.add([point(succeeded=None, occurred_at=datetime.now(UTC) - timedelta(hours=hours))])
 
-    assert len([text for text in look()["warning"] if "Has their work ended?" in text]) == number
+    assert len(look().get("points_deferred", ())) == number
 
 
 def test_paused_delivery(look) -> None:
@@ -195,7 +194,7 @@ def test_paused_delivery(look) -> None:
     store = MemoryOutbox(clock=lambda: 1_700_000_000.0)
     store.pause("web-1/4711", "the API refused the licence key", 900)
 
-    assert look(store=store)["error"] == [
+    assert look(store=store)["delivery_paused"] == [
         (
             "Delivery is paused: web-1/4711 has been paused since 2023-11-14 22:13:20Z and tries again at 22:28:20Z: "
             "the API refused the licence key"
@@ -211,7 +210,9 @@ def test_foreign_database(look, file) -> None:
         foreign.execute("CREATE TABLE customers (name)")
     before = file.read_bytes()
 
-    assert look()["error"] == [f"outbox {file}: this database belongs to another application; use a separate file"]
+    assert look()["outbox_refuses"] == [
+        f"outbox {file}: this database belongs to another application; use a separate file"
+    ]
     assert file.read_bytes() == before
 
 
@@ -219,7 +220,7 @@ def test_no_outbox_yet(look, file) -> None:
     """
     A missing file is a warning that names the variable.
     """
-    [warning] = look()["warning"]
+    [warning] = look()["outbox_missing"]
 
     assert warning.startswith(f"SQLiteOutbox('{file}') does not exist yet; the first point creates it.")
     assert warning.endswith("see REMOTION_LICENSING_OUTBOX.")
@@ -231,7 +232,7 @@ def test_database_without_tables(look, monkeypatch) -> None:
     """
     monkeypatch.setattr(MemoryOutbox, "exists", lambda _: False)
 
-    [warning] = look(store=MemoryOutbox())["warning"]
+    [warning] = look(store=MemoryOutbox())["outbox_missing"]
 
     assert warning.startswith("MemoryOutbox() does not exist yet; the first point creates it.")
 
@@ -251,7 +252,7 @@ def test_outbox_that_cannot_be_made(look, file, monkeypatch) -> None:
     """
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
-    assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["error"] == [
+    assert look(outbox=f"sqlite:///{file.parent}/new/usage.sqlite3")["outbox_not_creatable"] == [
         f"{file.parent}/new/usage.sqlite3 cannot be created: this user cannot write to {file.parent}."
     ]
 
@@ -262,9 +263,9 @@ def test_outbox_below_a_file(look, file) -> None:
     """
     file.touch()
 
-    assert look(outbox=f"sqlite:///{file}/usage.sqlite3")["error"] == [
-        f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
-    ]
+    remedy = f"outbox {file}/usage.sqlite3: cannot be created: File exists; check the directory's permissions"
+
+    assert remedy in look(outbox=f"sqlite:///{file}/usage.sqlite3")["outbox_refuses"]
 
 
 def test_outbox_in_memory(look) -> None:
@@ -283,7 +284,7 @@ def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
     found = Path(f"{file}{suffix}")
     found.chmod(mode)
 
-    assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["warning"]
+    assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["file_open"]
 
 
 def test_folder_open_to_others(look, outbox, file) -> None:
@@ -292,7 +293,7 @@ def test_folder_open_to_others(look, outbox, file) -> None:
     """
     file.parent.chmod(0o1777)
 
-    [warning] = look()["warning"]
+    [warning] = look()["folder_open"]
     assert warning.startswith(f"{file.parent} is open to other users (mode 1777)")
 
 
@@ -326,7 +327,9 @@ def test_file_of_another_user(suffix, look, outbox, file, monkeypatch) -> None:
     foreign = Path(f"{file}{suffix}")
     monkeypatch.setattr(os, "access", lambda path, mode: path != foreign)
 
-    assert look()["error"] == [f"{foreign} is not writable for this user; change its owner or delete it when unused."]
+    assert look()["file_not_writable"] == [
+        f"{foreign} is not writable for this user; change its owner or delete it when unused."
+    ]
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "virtiofs", "fuse.sshfs", "ceph", "fuse.glusterfs"])
@@ -336,7 +339,7 @@ def test_network_file_system(kind, look, outbox, file, mounts) -> None:
     """
     mounts(f"30 22 0:44 / {file.parent} rw shared:2 - {kind} server:/export rw")
 
-    assert look()["error"] == [f"{file} is on {kind}: SQLite's WAL needs a local disk."]
+    assert look()["outbox_on_network"] == [f"{file} is on {kind}: SQLite's WAL needs a local disk."]
 
 
 @pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "übung", "not-utf-8-\udcff"])
@@ -404,85 +407,21 @@ def test_mountinfo_of_this_machine(look, outbox, monkeypatch) -> None:
     assert place._file_system(outbox.path)
 
 
-def test_api_out_of_reach(reach, refused) -> None:
+def test_command_without_errors(run, mounts, outbox, api) -> None:
     """
-    A refused connection is an error that says the points are kept.
+    `doctor` prints one finding a line, with its name; warnings alone give status 0.
     """
-    found = reach(refused)
-
-    assert found.level == "error"
-    assert found.text.startswith(f"The licensing API at {refused} cannot be reached: ")
-    assert found.text.endswith("Connection refused. Points are kept until it answers.")
-
-
-@pytest.fixture
-def listening():
-    """
-    Listen, without ever an answer.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-
-
-def test_api_in_reach(reach, listening) -> None:
-    """
-    A connection is enough: nothing is sent.
-    """
-    assert reach(f"http://{listening}") == Finding("ok", f"The licensing API at http://{listening} can be reached.")
-
-
-def test_api_without_tls(reach, listening, monkeypatch) -> None:
-    """
-    A server that does not speak TLS is out of reach for an https URL.
-    """
-    monkeypatch.setattr(doctor, "_CONNECT_TIMEOUT", 0.05)
-
-    assert reach(f"https://{listening}").level == "error"
-
-
-@pytest.mark.parametrize(
-    ("base_url", "expected"),
-    [
-        ("http://api.test", ("api.test", 80)),
-        ("https://api.test", ("api.test", 443)),
-        ("http://[::1]:8484", ("::1", 8484)),
-    ],
-)
-def test_api_address(base_url, expected, reach, monkeypatch) -> None:
-    """
-    Host and port come from the URL, the port else from its scheme.
-    """
-    asked = []
-
-    def refuse(address, timeout):
-        asked.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    reach(base_url)
-
-    assert asked == [expected]
-
-
-def test_package_that_reports_by_itself(look, outbox, monkeypatch) -> None:
-    """
-    With `remotion_lambda` installed the doctor warns of counting twice.
-    """
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None))
-
-    [warning] = look()["warning"]
-    assert warning.startswith("remotion_lambda is installed: it reports renders by itself")
-
-
-def test_command_without_errors(run, monkeypatch, mounts, outbox) -> None:
-    """
-    `doctor` prints one finding a line; warnings alone give status 0.
-    """
-    monkeypatch.setattr(doctor, "_examine_api", lambda base_url: Finding("ok", base_url))
     ran = run("doctor")
+    *findings, _, summary = ran.out.splitlines()
 
     assert ran.status == 0
-    assert [line.split()[0] for line in ran.out.splitlines()] == ["ok", "warning", "ok", "ok"]
+    assert [(line.split()[0], line.split()[-1]) for line in findings] == [
+        ("ok", "[license_key_set]"),
+        ("warning", "[any_host]"),
+        ("ok", "[outbox_usable]"),
+        ("ok", "[api_answers]"),
+    ]
+    assert summary == "0 errors, 1 warning."
 
 
 def test_command_with_an_error(run, mounts, outbox) -> None:
@@ -495,6 +434,24 @@ def test_command_with_an_error(run, mounts, outbox) -> None:
     assert "error   The licensing API at http://127.0.0.1:" in ran.out
 
 
+def test_bug_report(run, mounts, outbox, api, monkeypatch) -> None:
+    """
+    With `--json` there are versions and settings besides the findings, and no secret in any of them.
+    """
+    monkeypatch.setenv("REMOTION_LICENSE_KEY", "a-key-of-another-form")
+    monkeypatch.setenv("REMOTION_LICENSING_a-key-of-another-form", PRIVATE_KEY)
+    ran = run("doctor", "--json")
+    report = json.loads(ran.out)
+
+    assert {finding["name"] for finding in report["findings"]} >= {"license_key_odd", "unknown_variable"}
+    assert report["packages"].keys() >= {"httpx", "starlette"}
+    assert report["settings"]["license_key"] == "***"
+    assert report["settings"]["base_url"] == api.url
+    assert report["app"] is None
+    assert "a-key-of-another-form" not in ran.out
+    assert PRIVATE_KEY not in ran.out
+
+
 @pytest.mark.parametrize("file_system", ["overlay", "tmpfs"])
 def test_outbox_that_ends_with_its_container(look, mounts, file, file_system) -> None:
     """
@@ -502,7 +459,7 @@ def test_outbox_that_ends_with_its_container(look, mounts, file, file_system) ->
     """
     mounts(f"30 22 0:30 / {file.parent} rw shared:9 - {file_system} {file_system} rw")
 
-    assert f"{file} is on {file_system}, which ends with its container or machine" in look()["warning"][0]
+    assert f"{file} is on {file_system}, which ends with its container or machine" in look()["outbox_passing"][0]
 
 
 def test_outbox_where_no_file_can_be(look, mounts) -> None:
@@ -511,7 +468,7 @@ def test_outbox_where_no_file_can_be(look, mounts) -> None:
     """
     mounts("24 22 0:22 / /proc rw shared:14 - proc proc rw")
 
-    assert look(outbox="sqlite:////proc/usage.sqlite3")["error"] == [
+    assert look(outbox="sqlite:////proc/usage.sqlite3")["outbox_without_files"] == [
         "/proc/usage.sqlite3 cannot be created: proc keeps no files."
     ]
 
@@ -526,15 +483,22 @@ def test_points_in_the_spill(look, tmp_path) -> None:
 
     assert (
         f"1 point in the spill {spill!r} until the outbox accepts them."
-        in look(spill=f"sqlite:///{spill.path}")["warning"]
+        in look(spill=f"sqlite:///{spill.path}")["points_spilled"]
     )
+
+
+def test_empty_spill(look, outbox, tmp_path) -> None:
+    """
+    A spill without points is nothing to warn of.
+    """
+    assert look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["warning"] == []
 
 
 def test_no_spill(look) -> None:
     """
     A spill that is switched off is named, with what it costs.
     """
-    assert any(text.startswith('spill is "off"') for text in look(spill="off")["warning"])
+    assert look(spill="off")["spill_off"][0].startswith('spill is "off"')
 
 
 def test_spill_that_cannot_be_read(look, tmp_path) -> None:
@@ -544,4 +508,96 @@ def test_spill_that_cannot_be_read(look, tmp_path) -> None:
     with closing(sqlite3.connect(tmp_path / "spill.sqlite3")) as other:
         other.execute("CREATE TABLE other (x)")
 
-    assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["error"])
+    assert any("spill.sqlite3" in text for text in look(spill=f"sqlite:///{tmp_path}/spill.sqlite3")["spill_refuses"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"host": "https://other.com"}, "host_not_allowed"),
+        ({"allowed_hosts": ["https://myapp.com", "http://localhost:3000"]}, "local_host"),
+        ({"is_production": False}, "not_production"),
+        ({"is_production": False, "allowed_hosts": None, "host": "https://myapp.com"}, "not_production"),
+        ({"delivery": "off"}, "delivery_off"),
+        ({"outbox": "memory://"}, "outbox_in_memory"),
+    ],
+)
+def test_settings_that_disagree(settings, name, look, outbox) -> None:
+    """
+    Settings that do not go together, or lose or hold back points, have their findings.
+    """
+    found = look(**settings)
+
+    assert (found[name], found["error"]) == (found["warning"], [])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "https://myapp.com"},
+        {"is_production": False, "allowed_hosts": ["http://localhost:3000"]},
+    ],
+)
+def test_settings_that_agree(settings, look, outbox) -> None:
+    """
+    A host that is listed, and local hosts outside production, are fine.
+    """
+    assert look(**settings)["warning"] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "remedy"),
+    [
+        ("REMOTION_LICENSING_DELIVRY", "did you mean REMOTION_LICENSING_DELIVERY?"),
+        ("REMOTION_LICENSING_LICENSE_KEY", "did you mean REMOTION_LICENSE_KEY?"),
+        ("REMOTION_LICENSING_", "remove it."),
+    ],
+)
+def test_unknown_variable(variable, remedy, look, outbox, monkeypatch) -> None:
+    """
+    A variable that looks like a setting and is none is named, with the nearest one.
+    """
+    monkeypatch.setenv(variable, "external")
+    monkeypatch.setenv("REMOTION_LICENSING_APP", "main:app")
+
+    assert look()["unknown_variable"] == [f"The environment variable {variable} is no setting; {remedy}"]
+
+
+@pytest.mark.parametrize(("megabytes", "level"), [(99.9, "warning"), (0.9, "error")])
+def test_disk_that_is_nearly_full(megabytes, level, look, outbox, monkeypatch) -> None:
+    """
+    Little space for the outbox is a warning, and an error when it is too little to store anything.
+    """
+    disk = SimpleNamespace(f_blocks=1_000_000, f_bavail=int(megabytes * 1024), f_frsize=1024)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
+    found = look()
+
+    assert f" has {megabytes:.1f} MB free for usage.sqlite3; below 1 MB" in found["disk_full"][0]
+    assert found["disk_full"][0] in found[level]
+
+
+def test_file_of_another_owner(look, outbox, file, monkeypatch) -> None:
+    """
+    A file that belongs to another user than the one who looks, such as root, is a warning.
+    """
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    assert any(
+        text.startswith(f"{file} belongs to user {owner}, and this is user {owner + 1}.")
+        for text in look()["file_owner"]
+    )
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(90, "behind"), (-90, "ahead of")])
+def test_clock_of_the_outbox(seconds, words, look, monkeypatch) -> None:
+    """
+    A store whose clock is more than a minute off this machine's is a warning.
+    """
+    monkeypatch.setattr(MemoryOutbox, "now", lambda _: datetime.now(UTC) + timedelta(seconds=seconds))
+
+    assert any(
+        f" s {words} the outbox's: points have wrong times" in text
+        for text in look(store=MemoryOutbox())["clock_differs"]
+    )

@@ -45,6 +45,15 @@ def test_claims_that_ran_out_are_not_counted(outbox, clock):
     assert (outbox.counts().claimed, outbox.get("key").claimed) == (0, False)
 
 
+def test_now(outbox, clock):
+    """
+    A store tells the time that its due times go by.
+    """
+    clock.now += 60
+
+    assert outbox.now() == moment(60)
+
+
 def test_list(outbox):
     """
     The latest come first, of one state or of all, no more than asked for.

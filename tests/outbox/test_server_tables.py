@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -303,6 +304,13 @@ def test_status(url, outbox, capsys):
 
     assert main(["--outbox", url, "status"]) == 0
     assert "3" in capsys.readouterr().out
+
+
+def test_clock_of_the_server(outbox):
+    """
+    Without a clock of one's own the time is the server's, which all machines share.
+    """
+    assert abs(datetime.now(UTC) - outbox.now()) < timedelta(minutes=1)
 
 
 def test_doctor_makes_no_tables(url, outbox):

@@ -86,7 +86,12 @@ def test_a_wrong_key_is_said_once(serve, sandbox):
     with serve("uvicorn", base_url=sandbox.url, environment={"REMOTION_LICENSE_KEY": "wrong"}) as server:
         for _ in range(CALLS):
             server.convert()
-        eventually(lambda: "the API refused the licence key; set the right one, then see `remotion-licensing status`" in server.output)
+        eventually(
+            lambda: (
+                "the API refused the licence key; set the right one, then see `remotion-licensing status`"
+                in server.output
+            )
+        )
         server.convert()
         server.stop()
         assert server.output.count("the API refused the licence key") == 1

@@ -69,6 +69,21 @@ def test_refusing_store(make_recorder, slow_outbox, how: str, caplog) -> None:
     assert (recorder.counts().waiting, recorder.counts().late, actions(caplog)) == (1, 0, ["outbox_refused"])
 
 
+@pytest.mark.parametrize(("key", "others"), [("rm_pub_test", []), (None, ["no_license_key"])])
+def test_variable_that_is_no_setting(make_recorder, key, others, caplog, monkeypatch) -> None:
+    """
+    A recorder names a misspelt variable once, when it starts, with the nearest one; without a key, too.
+    """
+    monkeypatch.setenv("REMOTION_LICENSING_LICENSE_KEY", "rm_pub_secret")
+    recorder = make_recorder(license_key=key)
+    for name in "12":
+        recorder.record(new_point(name), wait=PATIENCE)
+
+    assert actions(caplog) == [*others, "unknown_variable"]
+    assert "REMOTION_LICENSING_LICENSE_KEY is no setting; did you mean REMOTION_LICENSE_KEY?" in caplog.text
+    assert "rm_pub_secret" not in caplog.text
+
+
 @BOTH
 def test_no_licence_key(make_recorder, slow_outbox, how: str, caplog) -> None:
     """

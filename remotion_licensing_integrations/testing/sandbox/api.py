@@ -123,6 +123,7 @@ class Api:
         self._routes: Final[Mapping[str, tuple[str, Callable[[Request], Answer]]]] = {
             "/api/track/register-usage-point": ("POST", self._register),
             "/api/track/get-usage": ("POST", self._get_usage),
+            "/api/validate-license-key": ("POST", self._validate_key),
             "/": ("GET", self._show_page),
             "/sandbox/state": ("GET", self._tell_state),
             "/sandbox/failure": ("POST", self._set_failure),
@@ -157,6 +158,9 @@ class Api:
 
     def _get_usage(self, request: Request) -> Answer:
         return self._answer_call(self._summarise, request)
+
+    def _validate_key(self, request: Request) -> Answer:
+        return self._answer_call(lambda request: _json(rules.validate_key(request.json())), request)
 
     def _summarise(self, request: Request) -> Answer:
         # Every secret key sees all projects.

@@ -138,6 +138,17 @@ def read_project(body: dict[str, Any]) -> str:
     raise Refusal(401, "Invalid API key")
 
 
+def validate_key(body: dict[str, Any]) -> dict[str, object]:
+    """
+    Return what Remotion Studio is told about the public key in *body*; only the form of this answer is known.
+    """
+    try:
+        project = read_project({"apiKey": body.get("licenseKey") or ""})
+    except Refusal:
+        return {"isValid": False, "hasActiveSubscription": False, "projectName": None, "projectSlug": None}
+    return {"isValid": True, "hasActiveSubscription": True, "projectName": project, "projectSlug": "sandbox"}
+
+
 def check_secret_key(body: dict[str, Any]) -> None:
     """
     Raise unless *body* has a secret key, as reading usage needs.

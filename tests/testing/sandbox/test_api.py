@@ -491,3 +491,17 @@ def test_the_page_forbids_foreign_content(client):
     nonce = answer.text.partition('nonce="')[2].partition('"')[0]
 
     assert f"default-src 'none'; script-src 'nonce-{nonce}'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_valid"), [("rm_pub_0000", True), ("rm_sec_0000", False), ("abc", False), ("", False), (None, False)]
+)
+def test_question_about_a_key(key, is_valid, client, sandbox):
+    """
+    The sandbox says whether a key is one that registers points, and counts nothing.
+    """
+    answer = client.post("/api/validate-license-key", json={"licenseKey": key})
+
+    assert answer.json().keys() == {"isValid", "hasActiveSubscription", "projectName", "projectSlug"}
+    assert answer.json()["isValid"] is is_valid
+    assert sandbox.requests == 0

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ....errors import LicensingError
 from ....operations import DESCRIPTION, add_commands, run
+from ...project import find_project
 from ...recorder import get_recorder
 
 
@@ -49,6 +50,8 @@ class Command(BaseCommand):
         if options["no_color"]:
             os.environ["NO_COLOR"] = "1"  # as Rich has it
         with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
-            status = run(argparse.Namespace(**options), recorder)
+            # Only `doctor` looks at it; for the others importing every view would take time.
+            app = find_project() if options["command"].takes_any_app else None
+            status = run(argparse.Namespace(**options | {"app": app}), recorder)
         if status:
             raise SystemExit(status)
