@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Final
 
 from .table import APP_VARIABLE, ENVIRONMENT, PREFIX
@@ -26,6 +25,8 @@ def find_unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str
 
 
 def _advise(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - few apps have a variable to compare
+
     # Without what begins all of them, as that makes any two names near.
     known = {_own_part(variable): variable for variable in _KNOWN}
     near = get_close_matches(_own_part(name), known, n=1)

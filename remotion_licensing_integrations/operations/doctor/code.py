@@ -18,7 +18,7 @@ from typing import Final
 from ...outbox import Finding
 
 #: The search is for an app's own code; these bounds keep it short where there is more.
-_MAX_FILES: Final = 5_000
+_MAX_FILES: Final = 20_000  # of any kind
 _MAX_SIZE: Final = 500_000  # bytes
 _MAX_DEPTH: Final = 12
 _MAX_NAMED: Final = 20  # places
@@ -62,7 +62,7 @@ def examine_code(folder: Path) -> Iterable[Finding]:
 
 
 def _find(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in islice(_walk(folder), _MAX_FILES):
+    for path in filter(_is_code, islice(_walk(folder), _MAX_FILES)):
         try:
             text = path.read_text(encoding="utf-8", errors="replace") if path.stat().st_size <= _MAX_SIZE else ""
         except OSError:
@@ -105,10 +105,11 @@ def _walk(folder: Path) -> Iterator[Path]:
         here = Path(place)
         deep = len(here.relative_to(folder).parts) >= _MAX_DEPTH
         folders[:] = [] if deep else sorted(name for name in folders if _is_own(here / name))
-        for name in sorted(files):
-            path = here / name
-            if (path.suffix in _SCRIPTS | _OTHERS or name in _WITHOUT_SUFFIX) and name not in _NOT_CODE:
-                yield path
+        yield from (here / name for name in sorted(files))
+
+
+def _is_code(path: Path) -> bool:
+    return (path.suffix in _SCRIPTS | _OTHERS or path.name in _WITHOUT_SUFFIX) and path.name not in _NOT_CODE
 
 
 def _is_own(folder: Path) -> bool:
