@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 SECONDS: Final = 4  # of each load
 CONNECTIONS: Final = 16
 PORT: Final = 18_400

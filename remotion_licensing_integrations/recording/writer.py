@@ -32,7 +32,7 @@ from .spill import Spill
 MAX_BATCH: Final = 256  # entries in one transaction
 MAX_BACKLOG: Final = 10_000  # entries kept in memory while the store refuses
 RETRY_AFTER: Final = 1.0  # seconds between tries of a refusing store
-SILENCE: Final = 0.1  # seconds without an answer, after which a store counts as silent
+SILENCE: Final = 0.15  # seconds without an answer, after which a store counts as silent; busy disks take 0.1 s at times
 
 _OUTCOMES: Final = {True: "succeeded", False: "failed", None: "deferred"}
 
