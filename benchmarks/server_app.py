@@ -68,8 +68,9 @@ async def _watching(_: Starlette) -> AsyncIterator[None]:
 
 def _ours(delivery: Any) -> Callable[[], Any]:
     def make_ours() -> Any:
-        outbox = f"sqlite:///{os.environ['BENCH_FOLDER']}/usage.sqlite3"
-        recorder = UsageRecorder(Settings(license_key="rm_pub_bench", base_url=API, outbox=outbox, delivery=delivery))
+        outbox, spill = (f"sqlite:///{os.environ['BENCH_FOLDER']}/{name}.sqlite3" for name in ("usage", "spill"))
+        settings = Settings(license_key="rm_pub_bench", base_url=API, outbox=outbox, spill=spill, delivery=delivery)
+        recorder = UsageRecorder(settings)
         app = _app(recorder=recorder)
         app.add_middleware(UsageMiddleware, recorder=recorder, endpoints={"POST /convert": "cloud-render"})
         return app
