@@ -39,7 +39,7 @@ def _load_statx() -> Any:
         # Keeps the GIL: both files are open, so the kernel answers from memory, and a busy event loop does not give the
         # GIL back soon.
         statx = ctypes.PyDLL(None).statx
-    except (AttributeError, OSError, TypeError):  # an older C library, or not Linux
+    except (AttributeError, OSError, TypeError):  # pragma: no cover - an older C library
         return None
     statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
     return statx

@@ -265,7 +265,7 @@ class UsageRecorder(Remarks):
         return future
 
     def _relieve(self) -> None:
-        if (threads := self._own_threads()) is not None:
+        if (threads := self._own_threads()) is not None:  # pragma: no branch - another thread may stop the recorder
             threads.writer.relieve()
 
     def _running(self) -> Threads:

@@ -65,7 +65,7 @@ class Spill:
         """
         self._stopped.set()
         self._wake.set()
-        if self._thread.is_alive():  # it may never have started
+        if self._thread.is_alive():  # pragma: no branch - the system may have allowed no thread
             self._thread.join(timeout)
 
     def begin(self, reason: object) -> None:

@@ -7,8 +7,17 @@ from __future__ import annotations
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import MAX_DELAY, MAX_ERROR_LENGTH, PAUSE_GRACE, Counts, Pause, State
-from remotion_licensing_integrations.points.point import Registration
+from remotion_licensing_integrations.outbox import (
+    MAX_DELAY,
+    MAX_ERROR_LENGTH,
+    PAUSE_GRACE,
+    Counts,
+    MemoryOutbox,
+    Outbox,
+    Pause,
+    State,
+)
+from remotion_licensing_integrations.points.point import Registration, utc_now
 from tests.outbox._values import DAY, REGISTRATION, bring, claim, keys, moment, point, points, spoil
 
 
@@ -52,6 +61,15 @@ def test_now(outbox, clock):
     clock.now += 60
 
     assert outbox.now() == moment(60)
+
+
+def test_now_of_a_store_without_a_clock():
+    """
+    A store that says nothing of its clock goes by this machine's.
+    """
+    before = utc_now()
+
+    assert before <= Outbox.now(MemoryOutbox()) <= utc_now()
 
 
 def test_list(outbox):
