@@ -27,11 +27,11 @@ BATCH: Final = 500  # points
 
 _PAGE: Final = 4096  # bytes
 _PLAIN: Final = "CREATE TABLE plain (id INTEGER PRIMARY KEY, text)"
-_COLUMNS: Final = [field.name for field in fields(UsagePoint)]
+_COLUMNS: Final = [field.name for field in fields(UsagePoint) if field.name not in {"occurred_at", "key_fingerprint"}]
 _values: Final = attrgetter(*_COLUMNS)
 _INSERT_AS_OURS: Final = (
-    f"INSERT INTO remotion_usage_point ({', '.join(_COLUMNS)}, state, due, attempts)"
-    f" VALUES ({', '.join('?' * len(_COLUMNS))}, 'pending', 0, 0)"
+    f"INSERT INTO remotion_usage_point ({', '.join(_COLUMNS)}, occurred_at, state, due, attempts)"
+    f" VALUES ({', '.join('?' * len(_COLUMNS))}, ?, 'pending', 0, 0)"
 )
 
 Store = Callable[[UsagePoint], object]
@@ -86,8 +86,7 @@ def _same_table(path: Path) -> Store:
 
 
 def _insert_as_ours(connection: sqlite3.Connection, point: UsagePoint) -> None:
-    *values, occurred_at = _values(point)
-    connection.execute(_INSERT_AS_OURS, (*values, occurred_at.timestamp()))
+    connection.execute(_INSERT_AS_OURS, (*_values(point), point.occurred_at.timestamp()))
 
 
 def _durable(path: Path) -> sqlite3.Connection:

@@ -83,6 +83,7 @@ class Statements(ABC):
         clock: Epoch seconds by the server's clock, which all machines share; `None` where there is no server.
         moments: The types of `occurred_at`: epoch seconds, and date and time.
         unindexed: What keeps a column from being looked up in an index, where the planner does not know better.
+        by_due: What makes a statement use the index of claims, behind the table; empty where the planner knows best.
         one_of: The condition behind a column that must be one of the parameter `keys`.
         days: The number of the day of a moment in epoch seconds, and of a date and time.
     """
@@ -91,6 +92,7 @@ class Statements(ABC):
     moments: ClassVar[tuple[str, str]] = ("", "")
     unindexed: ClassVar[str] = ""
     one_of: ClassVar[str] = ""
+    by_due: ClassVar[str] = ""
     days: ClassVar[tuple[str, str]] = ("", "")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
@@ -104,7 +106,7 @@ class Statements(ABC):
             "due_day": due_day,
             "unindexed": self.unindexed,
         }
-        pending = "FROM {points} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
+        pending = f"FROM {{points}}{self.by_due} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
         self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
         self.counts = self._text("""
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
@@ -218,7 +220,7 @@ class Statements(ABC):
         parts = (
             f"""
                 SELECT * FROM (
-                    SELECT due, id FROM {{points}} WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
+                    SELECT due, id FROM {{points}}{self.by_due} WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
                     ORDER BY due, id LIMIT %(size)s::int {ending}
                 ) AS {name}_{index}
             """

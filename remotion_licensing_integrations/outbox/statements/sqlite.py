@@ -41,6 +41,8 @@ class SQLite(Statements):
     """
 
     unindexed = "+"
+    # Without statistics SQLite takes the index of states, and reads all pending points when none is for a key.
+    by_due = " INDEXED BY {due_index}"
     days = (
         "CAST({} / 86400 AS INTEGER)",
         "COALESCE(CAST(julianday(SUBSTR({}, 1, 10)) - 2440587.5 AS INTEGER), 0)",
