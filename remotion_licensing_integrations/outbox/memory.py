@@ -102,12 +102,7 @@ class MemoryOutbox(Outbox):
         row = self._rows.get(change.claimed.point.idempotency_key)
         if row is None or row.token != change.claimed.token:
             return False
-        row.state, row.due, row.token = change.state, now + change.delay, None
-        row.attempts -= not change.is_attempt
-        row.last_error = change.error
-        row.registration = change.registration
-        if change.unanswered and row.unanswered_since is None:
-            row.unanswered_since = now
+        row.apply(change, now)
         return True
 
     def next_due(self, fingerprints: Collection[str] = ()) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..points import Registration, UsagePoint
 from .totals import Group
-from .values import ADOPTED, State
+from .values import ADOPTED, Change, State
 
 
 @dataclass(slots=True)
@@ -33,6 +33,17 @@ class MemoryRow:
         """
         if self.token is not None and self.unanswered_since is None:
             self.unanswered_since = self.due
+
+    def apply(self, change: Change, now: float) -> None:
+        """
+        Take over what *change* says of the claimed point.
+        """
+        self.state, self.due, self.token = change.state, now + change.delay, None
+        self.attempts -= not change.is_attempt
+        self.last_error = change.error
+        self.registration = change.registration
+        if change.unanswered and self.unanswered_since is None:
+            self.unanswered_since = now
 
     def adopt(self, old: str, new: str, now: float) -> bool:
         """
