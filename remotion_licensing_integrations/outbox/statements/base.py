@@ -220,7 +220,8 @@ class Statements(ABC):
         parts = (
             f"""
                 SELECT * FROM (
-                    SELECT due, id FROM {{points}}{self.by_due} WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
+                    SELECT due, id FROM {{points}}{self.by_due}
+                    WHERE key_fingerprint = %(fingerprint_{index})s::text AND {rows}
                     ORDER BY due, id LIMIT %(size)s::int {ending}
                 ) AS {name}_{index}
             """
