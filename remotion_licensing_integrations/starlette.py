@@ -4,11 +4,10 @@ For Starlette apps: `Middleware(UsageMiddleware, license_key=…)` and `@usage_p
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, ParamSpec, TypeVar, Unpack, cast
+from typing import ParamSpec, TypeVar, Unpack
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -68,25 +67,9 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
         ConfigurationError: An argument is unusable.
     """
     limit = UsageLimit(max_billable, **options)
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def limited_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                reached = await run_in_threadpool(limit.check)
-                return await function(*args, **kwargs) if reached is None else _too_many(reached)
-
-            return cast("Callable[P, R]", limited_async)
-
-        @functools.wraps(function)
-        def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            reached = limit.check()
-            return function(*args, **kwargs) if reached is None else _too_many(reached)
-
-        return limited
-
-    return decorate
+    return lambda function: limit.guard(
+        function, is_async=inspect.iscoroutinefunction(function), in_thread=run_in_threadpool, answer=_too_many
+    )
 
 
 def _too_many(reached: LimitReached) -> Response:

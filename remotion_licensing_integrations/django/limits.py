@@ -4,10 +4,9 @@ Usage limits for views.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, Unpack, cast
+from typing import ParamSpec, TypeVar, Unpack
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpResponse
@@ -36,25 +35,11 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
         ConfigurationError: An argument is unusable.
     """
     limit = UsageLimit(max_billable, **options)
+    return lambda view: limit.guard(view, is_async=iscoroutinefunction(view), in_thread=_in_thread, answer=_too_many)
 
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        if iscoroutinefunction(view):
 
-            @functools.wraps(view)
-            async def limited_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                reached = await sync_to_async(limit.check)()
-                return await view(*args, **kwargs) if reached is None else _too_many(reached)
-
-            return cast("Callable[P, R]", limited_async)
-
-        @functools.wraps(view)
-        def limited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            reached = limit.check()
-            return view(*args, **kwargs) if reached is None else _too_many(reached)
-
-        return limited
-
-    return decorate
+async def _in_thread(check: Callable[[], LimitReached | None]) -> LimitReached | None:
+    return await sync_to_async(check)()
 
 
 def _too_many(reached: LimitReached) -> HttpResponse:

@@ -6,16 +6,17 @@ request's point is stored as deferred before its work begins, so that the other 
 by the number of points up to its own: of many at the same time, as many pass as may (tests/processes/test_limits.py).
 
 Faults: the API is away, the private key is missing, or the outbox refuses. Then every request passes, and the log says
-so once (tests/usage/test_limits.py): a licensing problem must not stop the app.
+so once (tests/test_usage_limits.py): a licensing problem must not stop the app.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._support.log import logger
 from ..errors import ConfigurationError
@@ -25,6 +26,9 @@ from .meter import find_meter
 from .settlement import Settlement, find_settlement
 
 NEAR: Final = 0.8  # of the limit
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Period = Literal["day", "month"]
 
@@ -151,6 +155,39 @@ class UsageLimit:
             retry_after=math.ceil((end - now).total_seconds()),
         )
         return None if self._on_limit is not None and self._on_limit(reached) else self._refuse(settlement, reached)
+
+    def guard(
+        self,
+        function: Callable[P, R],
+        *,
+        is_async: bool,
+        in_thread: Callable[[Callable[[], LimitReached | None]], Awaitable[LimitReached | None]],
+        answer: Callable[[LimitReached], object],
+    ) -> Callable[P, R]:
+        """
+        Return *function* with this limit before it.
+
+        Args:
+            function: The endpoint or view.
+            is_async: Whether *function* is a coroutine function.
+            in_thread: Runs a call in a thread, as the framework does.
+            answer: Makes the framework's response to a request that is refused.
+        """
+        if is_async:
+
+            @functools.wraps(function)
+            async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                reached = await in_thread(self.check)
+                return await cast("Any", function)(*args, **kwargs) if reached is None else answer(reached)
+
+            return cast("Callable[P, R]", guarded_async)
+
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+            reached = self.check()
+            return function(*args, **kwargs) if reached is None else answer(reached)
+
+        return guarded
 
     def _count(self, settlement: Settlement, start: datetime, now: datetime) -> int:
         # Returns the number of the request's point in the period, counted from 1.
