@@ -33,9 +33,10 @@ from remotion_licensing_integrations import (
 )
 from remotion_licensing_integrations.outbox import Expected, MemoryOutbox, State
 from remotion_licensing_integrations.testing import Sandbox
-from remotion_licensing_integrations.usage import CURRENT, Settlement, UsageLimit, meter
+from remotion_licensing_integrations.usage import CURRENT, Settlement, UsageLimit, limits, meter
 
 from ._asgi import aexchange
+from ._outboxes import new_point
 
 KEY = "rm_pub_limits"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -57,11 +58,11 @@ class Store(MemoryOutbox):
     asked = 0
     refuses = ""
 
-    def expected(self, *arguments: Any) -> Expected:
+    def expected(self, *arguments: Any, **options: Any) -> Expected:
         if self.refuses == "expected":
             msg = "the disk is full"
             raise OutboxError(msg)
-        return super().expected(*arguments)
+        return super().expected(*arguments, **options)
 
     def added_after(self, *arguments: Any, **options: Any) -> Mapping[str, int]:
         self.asked += 1
@@ -294,6 +295,44 @@ def test_a_busy_app_does_not_wait_for_the_api(recorder, clock, sandbox, monkeypa
         clock.now += timedelta(seconds=2)
 
     assert app.convert() == 429
+
+
+def test_a_point_registered_meanwhile_counts_once(recorder, clock, monkeypatch):
+    """
+    Points that are registered while the API is asked keep no other request out.
+    """
+    fetch = meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        recorder.deliver()
+        return fetch(**call)
+
+    recorder.record(new_point("first"))
+    recorder.record(new_point("second"))
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    app = starlette_async(recorder, convert, {"max_billable": 4, "clock": clock})
+
+    assert app.statuses(4) == [200, 200, 429, 429]
+
+
+def test_points_that_wait_for_long_are_asked_about_once(recorder, clock, monkeypatch):
+    """
+    When pending points stay pending, requests beyond the limit are refused without asking the API for each.
+    """
+    asked: list[Any] = []
+    fetch = meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        asked.append(call)
+        return fetch(**call)
+
+    recorder.record(new_point("first"))
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    monkeypatch.setattr(limits, "PAUSES", (0.0, 0.0))
+    app = starlette_async(recorder, convert, {"max_billable": 1, "clock": clock})
+
+    assert app.statuses(5) == [429] * 5
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize("make", [starlette_async, fastapi_app])

@@ -91,12 +91,13 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+    def expected(self, fingerprints: Collection[str] = (), *, until: str | None = None) -> Expected:
         """
         Count the points that the API has not taken yet and may bill: in production, and not failed.
 
         They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
-        with one of *fingerprints*, or for any.
+        with one of *fingerprints*, or for any. With *until*, an idempotency key, only those up to that point, in the
+        order of the store, which is the same for all processes; none when the store does not have it.
         """
 
     @abstractmethod
@@ -106,8 +107,7 @@ class Outbox(ABC):
         """
         Count, by event, the points that the API may bill and that were added after *row* of an earlier `expected()`.
 
-        Rejected ones are left out. With *until*, an idempotency key, only those up to that point, in the order of the
-        store, which is the same for all processes; none when the store does not have it.
+        Rejected ones are left out. *until* is the same as in `expected()`.
         """
 
     @abstractmethod

@@ -123,20 +123,21 @@ class MemoryOutbox(Outbox):
             oldest_deferred=min((row.point.occurred_at for row in deferred), default=None),
         )
 
-    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+    def expected(self, fingerprints: Collection[str] = (), *, until: str | None = None) -> Expected:
         since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
         with _lock:
-            waiting = [row for row in self._having(State.DEFERRED) if row.point.occurred_at >= since]
-            waiting += self._having(State.PENDING)
+            end = self._end(until)
+            pending = [row for row in self._having(State.PENDING) if row.id <= end]
+            waiting = [row for row in self._having(State.DEFERRED) if row.id <= end and row.point.occurred_at >= since]
             last_row = max((row.id for row in self._rows.values()), default=0)
-        return Expected(_count_billable(waiting, fingerprints), last_row)
+        by_event = _count_billable([*pending, *waiting], fingerprints)
+        return Expected(by_event, _count_billable(pending, fingerprints), last_row)
 
     def added_after(
         self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
     ) -> Mapping[str, int]:
         with _lock:
-            last = None if until is None else self._rows.get(until)
-            end = math.inf if until is None else 0 if last is None else last.id
+            end = self._end(until)
             added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
         return _count_billable(added, fingerprints)
 
@@ -273,6 +274,12 @@ class MemoryOutbox(Outbox):
     def _pending_for(self, fingerprints: Collection[str]) -> Sequence[MemoryRow]:
         own = {None, *fingerprints}
         return [row for row in self._having(State.PENDING) if row.point.key_fingerprint in own]
+
+    def _end(self, until: str | None) -> float:
+        # The id of the last row that counts.
+        if until is None:
+            return math.inf
+        return self._rows[until].id if until in self._rows else 0
 
     def _keys(self, keys: Iterable[str], *states: State) -> Sequence[str]:
         return [key for key in dict.fromkeys(keys) if key in self._rows and self._rows[key].state in states]

@@ -133,16 +133,20 @@ class SQLOutbox(Outbox):
     def counts(self) -> Counts:
         return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
 
-    def expected(self, fingerprints: Collection[str] = ()) -> Expected:
+    def expected(self, fingerprints: Collection[str] = (), *, until: str | None = None) -> Expected:
         since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
-        rows = self._connection.rows(self._statements.expected, {"since": self._connection.encode(since)})
-        [last_row] = [count for event, _, count in rows if not event]
-        return Expected(to_event_counts(rows, _with_any(fingerprints)), last_row)
+        sql = self._statements.expected if until is None else self._statements.expected_until
+        values = {"since": self._connection.encode(since), **({} if until is None else {"key": until})}
+        rows = self._connection.rows(sql, values)
+        [last_row] = [row for *_, row in rows if row is not None]
+        counts, wanted = [row[:3] for row in rows], _with_any(fingerprints)
+        pending = [row[:3] for row in rows if row[3] == State.PENDING]
+        return Expected(to_event_counts(counts, wanted), to_event_counts(pending, wanted), last_row)
 
     def added_after(
         self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
     ) -> Mapping[str, int]:
-        sql = self._statements.added_after if until is None else self._statements.added_between
+        sql = self._statements.added_after if until is None else self._statements.added_until
         values = {"row": row} if until is None else {"row": row, "key": until}
         return to_event_counts(self._connection.rows(sql, values), _with_any(fingerprints))
 

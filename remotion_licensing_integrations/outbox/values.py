@@ -204,10 +204,12 @@ class Expected:
 
     Attributes:
         by_event: How many there are of each event.
+        pending: Those of them whose outcome is known: the API may take one at any moment.
         last_row: The store's own id of its latest point, for `Outbox.added_after`.
     """
 
     by_event: Mapping[str, int]
+    pending: Mapping[str, int]
     last_row: int
 
 

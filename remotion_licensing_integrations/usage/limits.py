@@ -4,6 +4,7 @@ Usage limits: refuses work before it begins, by what the licensing API has count
 The API's figure is at most a minute old. Everything later is counted in the outbox, which all processes share. A
 request's point is stored as deferred before its work begins, so that the other processes count it. The request passes
 by the number of points up to its own: of many at the same time, as many pass as may (tests/processes/test_limits.py).
+A point that is registered while the API is asked is in both numbers; where that decides, it is counted again.
 
 Faults: the API is away, the private key is missing, or the outbox refuses. Then every request passes, and the log says
 so once (tests/test_usage_limits.py): a licensing problem must not stop the app.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,10 +24,11 @@ from .._support.log import logger
 from ..errors import ConfigurationError
 from ..points import check_event, utc_now
 from ..recording import Forget, UsageRecorder
-from .meter import find_meter
+from .meter import count_events, find_meter
 from .settlement import Settlement, find_settlement
 
 NEAR: Final = 0.8  # of the limit
+PAUSES: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between two counts of the same point
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -194,7 +197,7 @@ class UsageLimit:
         recorder = settlement.recorder
         figure = find_meter(recorder).figure(recorder, start, now)
         known = figure.known(self._event, now)
-        if known is not None and known >= self._max_billable:
+        if known is not None and known - figure.doubtful(self._event) >= self._max_billable:
             return known + 1
         is_far = known is not None and figure.take_share(self._max_billable - known)
         is_new = settlement.reserved is None
@@ -207,7 +210,25 @@ class UsageLimit:
             return (known or 0) + 1
         until = point.idempotency_key if is_stored else None
         added = recorder.outbox.added_after(figure.expected.last_row, recorder.keys.fingerprints, until=until)
-        return figure.note(added, self._event, now)
+        number = figure.note(added, self._event, now)
+        if until is not None and number - figure.doubtful(self._event) <= self._max_billable < number:
+            return self._recount(recorder, until, start, now)
+        return number
+
+    def _recount(self, recorder: UsageRecorder, key: str, start: datetime, now: datetime) -> int:
+        # Asks again, until the points before this one are registered or it is clear that they wait for something else.
+        meter, event, pauses = find_meter(recorder), self._event, iter(PAUSES)
+        while True:
+            asked = meter.asked
+            expected = recorder.outbox.expected(recorder.keys.fingerprints, until=key)
+            figure = meter.renew(recorder, start, now, after=asked)
+            number = figure.registered(event) + count_events(expected.by_event, event)
+            if number <= self._max_billable or not count_events(expected.pending, event):
+                return number
+            if (pause := next(pauses, None)) is None:
+                figure.is_settled = True
+                return number
+            time.sleep(pause)
 
     def _warn(self, recorder: UsageRecorder, number: int, start: datetime) -> None:
         case = f"{self._event} {self._max_billable} {start:%Y-%m-%d}"

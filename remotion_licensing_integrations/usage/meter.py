@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,6 +40,8 @@ class Figure:
     usage: Usage
     expected: Expected
     fetched_at: datetime
+    #: Whether nothing more can be found out about its doubtful points.
+    is_settled: bool = False
     _added: Mapping[str, int] = field(default_factory=dict[str, int])
     _counted_at: datetime | None = None
     _let_in: int = 0
@@ -69,14 +71,33 @@ class Figure:
             self._added, self._counted_at, self._let_in = added, now, 0
             return self._total(event)
 
+    def registered(self, event: str | None) -> int:
+        """
+        Return how many points of *event* the API had counted.
+        """
+        counts = ("cloud-render", self.usage.cloud_renders), ("web-render", self.usage.web_renders)
+        return sum(count.billable for name, count in counts if name in _events(event))
+
+    def doubtful(self, event: str | None) -> int:
+        """
+        Return how many points of *event* may count twice: they were registered while the API was asked.
+        """
+        return 0 if self.is_settled else count_events(self.expected.pending, event)
+
     def _total(self, event: str | None) -> int:
-        events = EVENTS if event is None else _WEB if event in _WEB else (event,)
-        api = sum(
-            count.billable
-            for name, count in (("cloud-render", self.usage.cloud_renders), ("web-render", self.usage.web_renders))
-            if name in events
-        )
-        return api + sum(counts.get(name, 0) for counts in (self.expected.by_event, self._added) for name in events)
+        waiting = (count_events(counts, event) for counts in (self.expected.by_event, self._added))
+        return self.registered(event) + sum(waiting)
+
+
+def count_events(counts: Mapping[str, int], event: str | None) -> int:
+    """
+    Return how many points of *event*, or of all, there are in *counts*.
+    """
+    return sum(counts.get(name, 0) for name in _events(event))
+
+
+def _events(event: str | None) -> Collection[str]:
+    return EVENTS if event is None else _WEB if event in _WEB else (event,)
 
 
 class Meter:
@@ -86,6 +107,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        #: How often the API was asked.
+        self.asked = 0
         self._figures: dict[datetime, Figure] = {}
         self._trouble: tuple[datetime, Exception] | None = None
         self._fetching = threading.Lock()
@@ -111,6 +134,17 @@ class Meter:
                 self._fetching.release()
         return figure
 
+    def renew(self, recorder: UsageRecorder, start: datetime, now: datetime, *, after: int) -> Figure:
+        """
+        Return a figure for which the API was asked later than its *after*-th time, or ask it now.
+
+        Raises:
+            Exception: It is unknown.
+        """
+        with self._fetching:
+            figure = self._current(start, now) if self.asked > after else None
+            return figure or self._fetch(recorder, start, now)
+
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
         return figure if figure is not None and timedelta() <= now - figure.fetched_at <= MAX_AGE else None
@@ -129,8 +163,9 @@ class Meter:
         if key is None:
             msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
             raise ConfigurationError(msg)
+        self.asked += 1
         try:
-            # Before the API's answer: a point that is registered in between counts twice for a minute, but is not lost.
+            # Before the API's answer: a point that is registered in between counts twice, but is not lost.
             expected = recorder.outbox.expected(recorder.keys.fingerprints)
             usage = get_usage(
                 license_key=key,

@@ -67,6 +67,25 @@ def test_added_until(outbox):
     assert [outbox.added_after(row, until=key).get("cloud-render", 0) for key in ("key-0", "key-1", "?")] == [1, 2, 0]
 
 
+def test_expected_until(outbox):
+    """
+    Expected points count up to one of them, none when that is unknown.
+    """
+    for added in points(3):
+        outbox.add([added])
+
+    assert [outbox.expected(until=key).by_event.get("cloud-render", 0) for key in ("key-0", "key-1", "?")] == [1, 2, 0]
+
+
+def test_pending_ones_of_the_expected(outbox):
+    """
+    Of the expected points, those with an outcome are told apart: they may be registered at any moment.
+    """
+    outbox.add([*points(2), point("web", event="web-render"), point("open", succeeded=None)])
+
+    assert outbox.expected().pending == {"cloud-render": 2, "web-render": 1}
+
+
 def test_points_for_other_keys_are_not_counted(outbox):
     """
     Points for a licence key with another fingerprint are another project's.

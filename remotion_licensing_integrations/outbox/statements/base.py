@@ -112,19 +112,22 @@ class Statements(ABC):
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
         """)
-        # The latest row has no event; one statement sees one state of the table.
-        self.expected = self._text(f"""
-            SELECT event, key_fingerprint, COUNT(*) FROM {{points}} WHERE {BILLABLE} AND (
+        up_to = "id <= (SELECT id FROM {points} WHERE idempotency_key = %(key)s::text)"
+        expected = f"""
+            SELECT event, key_fingerprint, COUNT(*), state, NULL FROM {{points}} WHERE {BILLABLE} AND (
                 state = 'pending' OR (state = 'deferred' AND occurred_at >= %(since)s::{{moment}})
-            ) GROUP BY event, key_fingerprint UNION ALL SELECT '', '', COALESCE(MAX(id), 0) FROM {{points}}
-        """)
+            )
+        """
+        # With the latest row; one statement sees one state of the table.
+        latest = "SELECT '', '', 0, '', COALESCE(MAX(id), 0) FROM {points}"
+        by_state = f"GROUP BY event, key_fingerprint, state UNION ALL {latest}"
+        self.expected = self._text(f"{expected} {by_state}")
+        self.expected_until = self._text(f"{expected} AND {up_to} {by_state}")
         added = "SELECT event, key_fingerprint, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
         added = f"{added} AND state <> 'rejected' AND {BILLABLE}"
         grouped = "GROUP BY event, key_fingerprint"
         self.added_after = self._text(f"{added} {grouped}")
-        self.added_between = self._text(
-            f"{added} AND id <= (SELECT id FROM {{points}} WHERE idempotency_key = %(key)s::text) {grouped}"
-        )
+        self.added_until = self._text(f"{added} AND {up_to} {grouped}")
         self.reject = self._text("""
             UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
             WHERE id = %(row)s::bigint AND token = %(token)s::text
