@@ -14,7 +14,7 @@ from typing import Any, Final, Unpack
 from ._support.log import logger
 from .errors import ConfigurationError
 from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
-from .recording import OFF, UsageRecorder, offer_default_recorder
+from .recording import UsageRecorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
 
@@ -82,7 +82,7 @@ class UsageMiddleware:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
             # (tests/processes/test_mistakes.py).
-            self.mistake, self.recorder = error, OFF
+            self.mistake, self.recorder = error, null_recorder()
         else:
             # For threads and jobs of this process, which see no request.
             offer_default_recorder(self.recorder)

@@ -5,12 +5,12 @@ For FastAPI apps: `app.add_middleware(UsageMiddleware, license_key=…)` and `@u
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from starlette.exceptions import HTTPException
 
+from ._support.lazy import load_later
 from .starlette import (
-    LimitReached,
     UsageMiddleware,
     conversion,
     conversion_job,
@@ -18,7 +18,11 @@ from .starlette import (
     remotion_webhook,
     usage_point,
 )
-from .usage import LimitOptions, UsageLimit
+
+if TYPE_CHECKING:
+    from .usage import LimitOptions, LimitReached
+else:
+    __getattr__ = load_later(__name__, {".usage": ("LimitReached",)})
 
 __all__ = [
     "LimitReached",
@@ -42,6 +46,8 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
     Raises:
         ConfigurationError: An argument is unusable.
     """
+    from .usage import UsageLimit  # noqa: PLC0415 - most apps have no limit
+
     limit = UsageLimit(max_billable, **options)
 
     # Not `async`: FastAPI runs it in a thread.

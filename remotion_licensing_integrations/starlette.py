@@ -7,33 +7,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from ._support.lazy import load_later
 from .asgi import UsageMiddleware
-from .usage import (
-    LimitOptions,
-    LimitReached,
-    UsageLimit,
-    conversion,
-    conversion_job,
-    current_usage,
-    usage_point,
-)
-from .webhooks import (
-    MODE_HEADER,
-    SIGNATURE_HEADER,
-    OnWebhook,
-    Webhook,
-    WebhookAnswer,
-    WebhookOptions,
-    WebhookReceiver,
-    is_asynchronous,
-)
+from .usage import conversion, conversion_job, current_usage, usage_point
+
+if TYPE_CHECKING:
+    from .usage import LimitOptions, LimitReached
+    from .webhooks import WebhookAnswer, WebhookOptions
+else:
+    __getattr__ = load_later(__name__, {".usage": ("LimitReached",)})
 
 __all__ = [
     "LimitReached",
@@ -66,6 +55,8 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
     Raises:
         ConfigurationError: An argument is unusable.
     """
+    from .usage import UsageLimit  # noqa: PLC0415 - most apps have no limit
+
     limit = UsageLimit(max_billable, **options)
     return lambda function: limit.guard(
         function, is_async=inspect.iscoroutinefunction(function), in_thread=run_in_threadpool, answer=_too_many
@@ -92,7 +83,16 @@ def remotion_webhook(
     Raises:
         ConfigurationError: An argument is unusable, or there is no secret.
     """
+    from .webhooks import (  # noqa: PLC0415 - most apps have no webhook
+        MODE_HEADER,
+        SIGNATURE_HEADER,
+        Webhook,
+        WebhookReceiver,
+        is_asynchronous,
+    )
+
     receiver = WebhookReceiver(secret, **options)
+    work = receiver.on_webhook
 
     # FastAPI passes what the annotation says.
     async def endpoint(request: Request) -> Response:
@@ -111,8 +111,8 @@ def remotion_webhook(
         if not isinstance(webhook, Webhook):
             return _respond(webhook)
         answer = await receiver.arecord(webhook)
-        if receiver.on_webhook is not None:
-            await _call(receiver.on_webhook, webhook)
+        if work is not None:
+            await (work(webhook.payload) if is_asynchronous(work) else run_in_threadpool(work, webhook.payload))
         return _respond(answer)
 
     # FastAPI names the operation after the function.
@@ -128,13 +128,6 @@ async def _read_body(request: Request, limit: int) -> bytes:
             if len(body) > limit:
                 break
     return bytes(body)
-
-
-async def _call(on_webhook: OnWebhook, webhook: Webhook) -> None:
-    if is_asynchronous(on_webhook):
-        await on_webhook(webhook.payload)
-    else:
-        await run_in_threadpool(on_webhook, webhook.payload)
 
 
 def _respond(answer: WebhookAnswer) -> Response:

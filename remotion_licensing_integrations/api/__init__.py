@@ -4,6 +4,9 @@ Remotion's licensing API: what goes over the wire, the HTTP beneath it, and the 
 In come points to register and questions; out come a `Registration`, a `Usage`, or an error that says what to do.
 """
 
+from typing import TYPE_CHECKING
+
+from .._support.lazy import load_later
 from .client import (
     AsyncLicensingClient,
     LicensingClient,
@@ -14,8 +17,18 @@ from .client import (
     register_usage_event,
     register_usage_point,
 )
-from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, usage_reader
-from .validity import KeyAnswer, validate_license_key
+
+if TYPE_CHECKING:
+    from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, usage_reader
+    from .validity import KeyAnswer, validate_license_key
+else:
+    __getattr__ = load_later(
+        __name__,
+        {
+            ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "UsageReader", "usage_reader"),
+            ".validity": ("KeyAnswer", "validate_license_key"),
+        },
+    )
 
 __all__ = [
     "CLASSIFICATIONS",

@@ -8,7 +8,15 @@ Add `"remotion_licensing_integrations.django"` to `INSTALLED_APPS`,
 
 from __future__ import annotations
 
-from ..usage import LimitReached, conversion, conversion_job, current_usage, usage_point
-from .limits import usage_limit
+from typing import TYPE_CHECKING
+
+from .._support.lazy import load_later
+from ..usage import conversion, conversion_job, current_usage, usage_point
+
+if TYPE_CHECKING:
+    from ..usage import LimitReached
+    from .limits import usage_limit
+else:
+    __getattr__ = load_later(__name__, {"..usage": ("LimitReached",), ".limits": ("usage_limit",)})
 
 __all__ = ["LimitReached", "conversion", "conversion_job", "current_usage", "usage_limit", "usage_point"]

@@ -11,14 +11,11 @@ Where a usage point is durable: points come in, claims on them go out, and their
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .connection import Connection, CursorSession, Database, Row, Session, Tables, Values
+from .._support.lazy import load_later
 from .contract import Outbox
-from .memory import MemoryOutbox
-from .sql import SQLOutbox
-from .totals import DIMENSIONS, MAX_KEPT_CLASSIFICATION, Dimension, Total, beginning
 from .values import (
     DISCARDABLE,
     EXPECTED_FOR,
@@ -37,8 +34,24 @@ from .values import (
 )
 
 if TYPE_CHECKING:
+    from .connection import Connection, CursorSession, Database, Row, Session, Tables, Values
     from .file import SQLiteOutbox
+    from .memory import MemoryOutbox
     from .server import ServerOutbox
+    from .sql import SQLOutbox
+    from .totals import DIMENSIONS, MAX_KEPT_CLASSIFICATION, Dimension, Total, beginning
+else:
+    __getattr__ = load_later(
+        __name__,
+        {
+            ".connection": ("Connection", "CursorSession", "Database", "Row", "Session", "Tables", "Values"),
+            ".file": ("SQLiteOutbox",),  # sqlite3 is not part of every Python
+            ".memory": ("MemoryOutbox",),
+            ".server": ("ServerOutbox",),
+            ".sql": ("SQLOutbox",),
+            ".totals": ("DIMENSIONS", "MAX_KEPT_CLASSIFICATION", "Dimension", "Total", "beginning"),
+        },
+    )
 
 __all__ = [
     "DIMENSIONS",
@@ -76,19 +89,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "SQLiteOutbox":
-        from .file import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
-
-        return SQLiteOutbox
-    if name == "ServerOutbox":
-        from .server import ServerOutbox  # noqa: PLC0415 - most apps use a file
-
-        return ServerOutbox
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
 def open_outbox(url: str, *, takes_newer: bool = False) -> Outbox:
     """
     Return the outbox that *url* names; nothing is opened before its first use.
@@ -101,12 +101,14 @@ def open_outbox(url: str, *, takes_newer: bool = False) -> Outbox:
         ConfigurationError: No store has such a URL, or its driver is not installed.
     """
     if url == "memory://":
+        from .memory import MemoryOutbox  # noqa: PLC0415 - a process needs one kind of store
+
         return MemoryOutbox()
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and not {"?", "#"}.intersection(rest):
         from .file import SQLiteOutbox  # noqa: PLC0415 - sqlite3 is not part of every Python
 
         return SQLiteOutbox(unquote(rest[1:]), takes_newer=takes_newer)
-    from .server import ServerOutbox  # noqa: PLC0415 - most apps use a file
+    from .server import ServerOutbox  # noqa: PLC0415 - a process needs one kind of store
 
     return ServerOutbox(url)

@@ -12,10 +12,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..points import UsagePoint, utc_now
-from .totals import Dimension, Total
 from .values import DISCARDABLE, Change, ClaimedPoint, Counts, Expected, Finding, Pause, State, StoredPoint, ignore
+
+if TYPE_CHECKING:
+    from .totals import Dimension, Total
 
 
 class Outbox(ABC):

@@ -6,9 +6,9 @@ In comes a finished or deferred point, from any thread or event loop; out goes w
 
 from .counts import ProcessCounts, RecorderCounts
 from .default import (
-    OFF,
     SharedRecorder,
     default_recorder,
+    null_recorder,
     offer_default_recorder,
     provide_default_recorder,
     set_default_recorder,
@@ -19,7 +19,6 @@ from .recorder import UsageRecorder
 from .spill import Spill
 
 __all__ = [
-    "OFF",
     "Entry",
     "Forget",
     "Keeper",
@@ -29,6 +28,7 @@ __all__ = [
     "Spill",
     "UsageRecorder",
     "default_recorder",
+    "null_recorder",
     "offer_default_recorder",
     "provide_default_recorder",
     "set_default_recorder",

@@ -5,17 +5,24 @@ The default recorder of a process, for code without a recorder, such as job func
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from functools import cache
 
-from ..outbox import MemoryOutbox
+from ..outbox import open_outbox
 from ..settings import LicenseKeys, Settings
 from .keeper import NOTHING
 from .recorder import UsageRecorder
 from .threads import START_LOCK
 
-#: A recorder that keeps nothing. Its key is never sent; it avoids the warning about a missing key.
-OFF: Final = UsageRecorder(Settings(license_key="none"), outbox=MemoryOutbox(), keeper=NOTHING)
-OFF.keys = LicenseKeys(Settings())  # so that its tokens are for any key
+
+@cache
+def null_recorder() -> UsageRecorder:
+    """
+    Return the recorder that keeps nothing.
+    """
+    # Its key is never sent; it avoids the warning about a missing key.
+    recorder = UsageRecorder(Settings(license_key="none"), outbox=open_outbox("memory://"), keeper=NOTHING)
+    recorder.keys = LicenseKeys(Settings())  # so that its tokens are for any key
+    return recorder
 
 
 class SharedRecorder:

@@ -6,14 +6,21 @@ the recorder. An adapter subclasses `Settlement` (its method and its host), sets
 `record` or `arecord` with how the response ended, and then `deliver_inline` where the recorder says so.
 """
 
+from typing import TYPE_CHECKING
+
+from .._support.lazy import load_later
 from .block import conversion, find_recorder
 from .endpoint import count_decorated, decorated_options, marked_options, usage_point
 from .job import conversion_job
-from .limits import LimitOptions, LimitReached, UsageLimit
 from .mistakes import log_crash
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
 from .settlement import CURRENT, Ending, Settlement
+
+if TYPE_CHECKING:
+    from .limits import LimitOptions, LimitReached, UsageLimit
+else:
+    __getattr__ = load_later(__name__, {".limits": ("LimitOptions", "LimitReached", "UsageLimit")})
 
 __all__ = [
     "CURRENT",

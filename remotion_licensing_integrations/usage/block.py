@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from .._support.log import logger
 from ..errors import ConfigurationError, InvalidTokenError
 from ..points import ResolvedHost, check_event, decode_token, is_known
-from ..recording import OFF, UsageRecorder, default_recorder
+from ..recording import UsageRecorder, default_recorder, null_recorder
 from . import queues
 from .pending import PendingUsage
 from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
@@ -223,4 +223,4 @@ def find_recorder(named: UsageRecorder | None) -> UsageRecorder:
     except ConfigurationError as error:
         # Bad settings must not fail the app's own work.
         logger.error("No usage points are recorded: %s", error, extra={"action": "bad_settings"})
-        return OFF
+        return null_recorder()

@@ -13,7 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from .._support.log import logger
 from ..points import check_event, check_origin
-from ..recording import OFF
+from ..recording import null_recorder
 from .settlement import Settlement, UsageOptions, find_settlement
 
 P = ParamSpec("P")
@@ -186,7 +186,7 @@ def _entered(options: UsageOptions, function: Callable[..., Any]) -> Settlement:
             name,
             extra={"action": "middleware_missing"},
         )
-    return Settlement(OFF)
+    return Settlement(null_recorder())
 
 
 def _watch_body(response: Any, settlement: Settlement) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..errors import ConfigurationError
 from ..points import ResolvedHost, check_event, check_idempotency_key, check_label, check_origin, encode_token
-from ..recording import OFF
+from ..recording import null_recorder
 from .mistakes import adopt_flag, logged_mistake
 from .settlement import Settlement, find_settlement
 
@@ -133,4 +133,4 @@ def current_usage() -> PendingUsage:
 
     Elsewhere the result has no effect, so that code that uses it also runs in tests and scripts.
     """
-    return PendingUsage(find_settlement() or Settlement(OFF))
+    return PendingUsage(find_settlement() or Settlement(null_recorder()))

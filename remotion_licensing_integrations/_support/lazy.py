@@ -1,0 +1,29 @@
+"""
+Names of a package that are loaded when they are first used (PEP 562), so that importing an adapter stays cheap.
+
+Fault: an app pays at every start for limits, webhooks and pages that it does not use (`scripts/bench imports`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+
+def load_later(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """
+    Return the `__getattr__` of *package* that imports *names*, by the module that has them.
+    """
+    modules = {name: module for module, names in names.items() for name in names}
+
+    def load(name: str) -> Any:
+        if name not in modules:
+            msg = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = getattr(import_module(modules[name], package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load
