@@ -21,7 +21,6 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, get_args
 
-import httpx2
 import pytest
 from remotion_lambda import RemotionClient, RenderMediaResponse
 from starlette.testclient import TestClient
@@ -36,6 +35,7 @@ from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox.failures import MODES
 from remotion_licensing_integrations.webhooks import SECRET_VARIABLE
+from tests._http import httpx
 
 ROOT = Path(__file__).parent.parent
 README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
@@ -247,7 +247,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         client.post("/render?title=a", headers={"Origin": ORIGIN})
         body = json.dumps({"type": "success", "renderId": "render-1", "customData": started[0].customData}).encode()
         signature = hmac.new(started[0].secret.encode(), body, "sha512").hexdigest()
-        url = httpx2.URL(started[0].url).path
+        url = httpx.URL(started[0].url).path
         response = client.post(url, content=body, headers={"X-Remotion-Signature": f"sha512={signature}"})
 
     assert response.json() == {"success": True}
