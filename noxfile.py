@@ -1,13 +1,12 @@
 """
 The tests on every version that the package promises: CPython, libraries old and new, with and without each framework.
 
-`scripts/test --all` runs all sessions and `.ci/run` some; `nox --list` names them. What is tested is the wheel, built once
-or named by the variable `WHEEL`.
+`scripts/test --all` runs all sessions and `.ci/run` some; `nox --list` names them.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import os
 import re
 from pathlib import Path
@@ -26,7 +25,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 VERSIONS = {
     "lowest": [
         "==".join(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", needed)[0])
-        for needed in {*PROJECT["project"]["dependencies"], *sum(EXTRAS.values(), [])}
+        for needed in {*PROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())}
     ],
     "middle": [
         "django==5.2.8; python_version < '3.12'",
@@ -46,7 +45,13 @@ VERSIONS = {
     "newest": [],
 }
 #: Extras that a user of the others does not install.
-WITHOUT = {"all": set(), "no-django": {"django"}, "no-starlette": {"starlette", "fastapi", "dashboard"}}
+WITHOUT: dict[str, set[str]] = {
+    "all": set(),
+    "no-django": {"django"},
+    "no-starlette": {"starlette", "fastapi", "dashboard"},
+}
+#: The wheel that is tested: the one that `WHEEL` names, or else the one that the first session builds.
+BUILT = [os.environ["WHEEL"]] if "WHEEL" in os.environ else []
 
 
 @nox.session(python=PYTHONS)
@@ -59,22 +64,30 @@ def matrix(session: nox.Session, versions: str, http: str, without: str) -> None
     """
     left_out = {*WITHOUT[without], *({"httpx2"} if http == "httpx" else ())}
     install(session, left_out, VERSIONS[versions])
-    # Libraries that are not the newest call what others have come to deprecate.
-    warnings = [] if versions == "newest" else ["-W", "ignore::DeprecationWarning"]
     # What is missing here is missing on purpose, so its tests are left out.
-    session.run("pytest", *workers(), "-m", "not slow", *warnings, *(session.posargs or ["tests"]), env={"CI": ""})
+    test(session, versions, "-m", "not slow", *(session.posargs or ["tests"]), CI="")
 
 
 @nox.session(python=PYTHONS)
 def django(session: nox.Session) -> None:
     """
-    Run all tests of the Django part, with servers and databases, on the newest Django of each Python.
+    Run all tests of the Django part, with servers and databases.
     """
-    install(session, set(), [])
+    versions = {"3.11": "lowest", "3.12": "middle"}.get(str(session.python), "newest")
+    install(session, set(), VERSIONS[versions])
     contract = sorted(map(str, Path("tests/outbox").glob("test_contract*.py")))
     # The browser has looked at the pages in the other tests.
     chosen = ["tests/django", *contract, "-k", "django", "--ignore=tests/django/test_admin_page.py"]
-    session.run("pytest", *workers(), *chosen, *session.posargs)
+    test(session, versions, *chosen, *session.posargs)
+
+
+@nox.session(python=PYTHONS, venv_backend="none")
+def whole(session: nox.Session) -> None:
+    """
+    Run all tests on the newest versions.
+    """
+    place = {"PYTHON": f"python{session.python}", "VENV": f".venv-{session.python}"}
+    session.run("scripts/test", *session.posargs, env=place, external=True)
 
 
 def install(session: nox.Session, left_out: set[str], versions: list[str]) -> None:
@@ -87,31 +100,28 @@ def install(session: nox.Session, left_out: set[str], versions: list[str]) -> No
     constraints.write_text("\n".join(versions))
     extras = ",".join(sorted(EXTRAS.keys() - left_out))
     session.install(f"{wheel(session)}[{extras}]", *tools, "--constraint", str(constraints))
-    # Makes `tests` importable in every process, behind the installed package, which is therefore the one that is tested.
-    site = session.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", silent=True)
-    Path(str(site).strip(), "repository.pth").write_text(str(ROOT))
-
-
-@functools.cache
-def _built() -> list[str]:
-    return []
+    # Makes `tests` importable in every process, behind the installed package, which is therefore what is tested.
+    site = next(Path(session.virtualenv.location).glob("**/site-packages"))
+    (site / "repository.pth").write_text(str(ROOT))
 
 
 def wheel(session: nox.Session) -> str:
     """
-    Return the path of the wheel.
+    Return the path of the wheel, and build it for the first session.
     """
-    built = _built()
-    if not built and "WHEEL" not in os.environ:
-        session.install("hatchling>=1.26")
+    if not BUILT:
         place = Path(session.cache_dir, "wheel")
-        session.run("hatchling", "build", "--clean", "--target", "wheel", "--directory", str(place))
-        built += map(str, place.glob("*.whl"))
-    return os.environ.get("WHEEL") or built[0]
+        session.install("hatchling>=1.26", "hatch-fancy-pypi-readme>=24")
+        session.run_install("hatchling", "build", "--clean", "--target", "wheel", "--directory", str(place))
+        BUILT.extend(map(str, place.glob("*.whl")))
+    return BUILT[0]
 
 
-def workers() -> list[str]:
+def test(session: nox.Session, versions: str, *arguments: str, **environment: str) -> None:
     """
-    Return pytest's options for as many processes as the tests may take.
+    Run pytest in as many processes as the tests may take.
     """
-    return ["-q", "-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "worksteal"]
+    workers = ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "worksteal"]
+    # Libraries that are not the newest call what others have come to deprecate.
+    warnings = [] if versions == "newest" else ["-W", "ignore::DeprecationWarning"]
+    session.run("pytest", "-q", *workers, *warnings, *arguments, env=environment)
