@@ -38,8 +38,9 @@ from remotion_licensing_integrations.testing.sandbox.failures import MODES
 from remotion_licensing_integrations.webhooks import SECRET_VARIABLE
 
 ROOT = Path(__file__).parent.parent
-README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+README, GUIDES = ROOT / "README.md", ROOT / "docs" / "guides"
+OPERATIONS, SETTINGS = GUIDES / "operations.md", ROOT / "docs" / "reference" / "settings.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
 TEXTS += sorted((ROOT / "example_projects").glob("*/README.md"))
 ORIGIN = "https://myapp.com"
@@ -77,7 +78,7 @@ def execute(source: str, **names: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "source",
-    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
+    [pytest.param(block, id=f"{path.stem}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
 )
 def test_block_compiles(source: str) -> None:
     """
@@ -88,7 +89,7 @@ def test_block_compiles(source: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
+    [pytest.param(block, id=f"{path.stem}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
 )
 def test_imports_of_a_block(source: str) -> None:
     """
@@ -188,7 +189,7 @@ def test_client_example(api, capsys) -> None:
     """
     The example for direct calls registers a point and reads the counts back.
     """
-    [source] = blocks(ROOT / "docs" / "client.md")
+    [source] = blocks(GUIDES / "client.md")
     execute(source.replace('license_key="', f'base_url="{api.url}", license_key="'))
 
     assert capsys.readouterr().out == "True billable\n1\n"
@@ -207,7 +208,7 @@ def test_testing_example() -> None:
     """
     The recorder with an outbox in memory keeps a point that it is given.
     """
-    recorder = execute(blocks(ROOT / "docs" / "testing.md")[0])["recorder"]
+    recorder = execute(blocks(GUIDES / "testing.md")[0])["recorder"]
     try:
         recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True))
         assert recorder.outbox.counts().pending == 1
@@ -219,7 +220,7 @@ def test_sandbox_example() -> None:
     """
     The sandbox example holds when its dots are an app that records and delivers one point.
     """
-    first, second = blocks(ROOT / "docs" / "testing.md")
+    first, second = blocks(GUIDES / "testing.md")
     app = """
         recorder = UsageRecorder(settings, outbox=MemoryOutbox())
         recorder.outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True)])
@@ -241,7 +242,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         return RenderMediaResponse(bucket_name="bucket", render_id="render-1")
 
     monkeypatch.setattr(RemotionClient, "render_media_on_lambda", start)
-    [source] = [block for block in blocks(ROOT / "docs" / "jobs.md") if "render_media_on_lambda" in block]
+    [source] = [block for block in blocks(GUIDES / "jobs.md") if "render_media_on_lambda" in block]
     app = execute(source)["app"]
     with TestClient(app) as client:
         client.post("/render?title=a", headers={"Origin": ORIGIN})
@@ -258,7 +259,7 @@ def test_limit_example(api) -> None:
     """
     The example of a usage limit refuses what goes beyond it.
     """
-    source = blocks(ROOT / "docs" / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
+    source = blocks(GUIDES / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
     source = source.replace("private_license_key=", f'base_url="{api.url}", delivery="off", private_license_key=')
     with TestClient(execute(source, render=lambda: "/done.mp4")["app"]) as client:
         assert [client.post("/convert").status_code for _ in range(2)] == [200, 429]
@@ -268,7 +269,7 @@ def test_metrics_table() -> None:
     """
     The table of metrics has every metric, by both of its names.
     """
-    assert [code(row[0]) + code(row[1]) for row in table(ROOT / "docs" / "monitoring.md", "Prometheus")] == [
+    assert [code(row[0]) + code(row[1]) for row in table(GUIDES / "monitoring.md", "Prometheus")] == [
         [metric.prometheus_name, f"remotion.usage.{metric.name}"] for metric in METRICS
     ]
 
@@ -284,7 +285,7 @@ def test_settings_table() -> None:
     """
     The table of settings has every setting in its order, with its variable, its default and its meaning.
     """
-    assert table(ROOT / "docs" / "settings.md", "Keyword") == [
+    assert table(SETTINGS, "Keyword") == [
         [
             f"`{field.name}`",
             f"`{settings.ENVIRONMENT[field.name]}`",
@@ -302,7 +303,7 @@ def test_setting_with_a_choice(name: str, values: Any) -> None:
     """
     Where a setting takes one of some words, the table has each of them.
     """
-    [meaning] = [row[3] for row in table(ROOT / "docs" / "settings.md", "Keyword") if row[0] == f"`{name}`"]
+    [meaning] = [row[3] for row in table(SETTINGS, "Keyword") if row[0] == f"`{name}`"]
 
     assert set(get_args(values)) <= set(code(meaning))
 
@@ -317,7 +318,7 @@ def test_error_table() -> None:
         if issubclass(each, (errors.TransportError, errors.APIError))
     }
 
-    assert {code(row[0])[0] for row in table(ROOT / "docs" / "client.md", "Exception")} == (
+    assert {code(row[0])[0] for row in table(GUIDES / "client.md", "Exception")} == (
         calls - {"TransportError", "APIError"}
     )
 
@@ -442,7 +443,7 @@ def test_sandbox_options() -> None:
     """
     The sandbox's options and ways to fail in the text are those of the parser.
     """
-    text = (ROOT / "docs" / "testing.md").read_text()
+    text = (GUIDES / "testing.md").read_text()
 
     assert set(re.findall(r"--[a-z-]+", text)) <= set(parsers()["sandbox"]._option_string_actions)
     assert set(re.findall(r"--fail (\w+)", text)) == set(MODES)
