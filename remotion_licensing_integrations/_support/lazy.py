@@ -14,7 +14,7 @@ from typing import Any
 
 def load_later(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """
-    Return the `__getattr__` of *package* that imports *names*, by the module that has them.
+    Return the `__getattr__` of *package*, a package or a module, that imports *names*, by the module that has them.
     """
     modules = {name: module for module, names in names.items() for name in names}
 
@@ -22,7 +22,7 @@ def load_later(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[st
         if name not in modules:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = getattr(import_module(modules[name], package), name)
+        value = getattr(import_module(modules[name], sys.modules[package].__package__), name)
         setattr(sys.modules[package], name, value)
         return value
 
