@@ -17,7 +17,7 @@ Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhook
     a new job queue        usage/queues.py when it runs jobs that count; django/enqueuer.py is for one that delivers
     a new setting          settings/table.py, twice: `SettingsFields` and `Settings`
     a new command          a `@command` function in operations/, listed in `cli.COMMANDS`
-    a finding of `doctor`  operations/doctor/, or an outbox's `examine`; and its row in docs/guides/operations.md
+    a finding of `doctor`  operations/doctor/, or an outbox's `examine`; and its row in docs/reference/doctor.md
     a reason to pause      delivery/verdicts.py; a new kind of answer: api/protocol.py and errors.py
 
 This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.asgi`,

@@ -12,18 +12,19 @@ from importlib import import_module
 from typing import Any
 
 
-def load_later(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def load_later(importer: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """
-    Return the `__getattr__` of *package*, a package or a module, that imports *names*, by the module that has them.
+    Return the `__getattr__` of the module *importer* that imports *names*, by the module that has them.
     """
     modules = {name: module for module, names in names.items() for name in names}
 
     def load(name: str) -> Any:
         if name not in modules:
-            msg = f"module {package!r} has no attribute {name!r}"
+            msg = f"module {importer!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = getattr(import_module(modules[name], sys.modules[package].__package__), name)
-        setattr(sys.modules[package], name, value)
+        module = sys.modules[importer]
+        value = getattr(import_module(modules[name], module.__package__), name)
+        setattr(module, name, value)
         return value
 
     return load

@@ -74,6 +74,8 @@ def describe_endpoint(
 
 def _source(handler: Any) -> str:
     try:
-        return inspect.getsource(inspect.unwrap(handler))
+        function = inspect.unwrap(handler)
+        # Python 3.13 takes the program of `python -c` for the source of whatever was made from a string.
+        return "" if inspect.getfile(function).startswith("<") else inspect.getsource(function)
     except (OSError, TypeError):
         return ""  # it was not read from a file
