@@ -21,7 +21,19 @@ FOLDER = Path(root.__path__[0])
 #: The floors of the house, lowest first. A package, or a module at the root, imports from floors below its own only.
 FLOORS = [
     *("_support", "errors", "points", "settings", "api", "outbox", "delivery", "recording", "usage"),
-    *("webhooks", "asgi", "starlette", "fastapi", "testing", "operations", "dashboard", "django", "__main__"),
+    *(
+        "webhooks",
+        "asgi",
+        "starlette",
+        "fastapi",
+        "wsgi",
+        "flask",
+        "testing",
+        "operations",
+        "dashboard",
+        "django",
+        "__main__",
+    ),
 ]
 #: A cellar has no face; what is in it is named one by one.
 WITHOUT_FACE = {"_support"}
@@ -31,10 +43,11 @@ FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
 ALLOWED_FRAMEWORK = {
     "starlette": {"starlette"},
     "fastapi": {"starlette", "fastapi"},
+    "flask": {"flask"},
     "dashboard": {"starlette"},
     "django": {"django"},
 }
-ADAPTERS = ["asgi", "starlette", "fastapi"]
+ADAPTERS = ["asgi", "starlette", "fastapi", "wsgi", "flask"]
 
 
 def modules() -> dict[str, Path]:
