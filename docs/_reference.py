@@ -157,7 +157,7 @@ def _options(parser: argparse.ArgumentParser) -> str:
     formatter = argparse.HelpFormatter(parser.prog, width=1_000)
     left_out = (argparse._HelpAction, argparse._SubParsersAction)
     rows = [
-        (f"`{formatter._format_action_invocation(action)}`", formatter._expand_help(action))
+        (f"`{formatter._format_action_invocation(action)}`", formatter._expand_help(action) if action.help else "")
         for action in parser._actions
         if not isinstance(action, left_out)
     ]
