@@ -24,7 +24,9 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request, UploadFile
 from remotion_lambda import RemotionClient, RenderMediaResponse
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import remotion_licensing_integrations as package
@@ -139,7 +141,7 @@ def test_example_by_hand() -> None:
     sent: list[Any] = []
 
     class Client:
-        async def post(self, _: str, *, json: Any, timeout: float) -> None:
+        async def post(self, _: str, *, json: Any, **__: Any) -> None:
             sent.append(json)
 
     async def render(_: UploadFile) -> str:
@@ -151,8 +153,8 @@ def test_example_by_hand() -> None:
     with TestClient(app) as client:
         client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
 
-    event = {"event": "cloud-render", "host": ORIGIN, "succeeded": True, "is_still": False, "is_production": True}
-    assert sent == [json.loads(register_body("rm_pub_docs", **event))]
+    body = register_body(license_key="rm_pub_docs", event="cloud-render", host=ORIGIN, succeeded=True)
+    assert sent == [json.loads(body)]
 
 
 def test_example_with_this_library(remotion_usage) -> None:
@@ -176,7 +178,7 @@ def test_flask_example(remotion_usage) -> None:
     """
     The Flask example of the README answers, and counts the conversion.
     """
-    app = execute(example("Flask("), render=lambda: "/done.mp4")["app"]
+    app = execute(example("Flask("), render=lambda: "/done.mp4", __name__="docs")["app"]
     response = app.test_client().post("/convert", headers={"Origin": ORIGIN})
 
     assert response.json == {"url": "/done.mp4"}
@@ -188,8 +190,8 @@ def test_asgi_example(remotion_usage) -> None:
     Any ASGI app, wrapped and with a rule, counts; and the middleware for WSGI takes the same arguments.
     """
     source = example('endpoints={"POST /convert"')
-    app = execute(source, app=PlainTextResponse("done"))["app"]
-    with TestClient(app) as client:
+    inner = Starlette(routes=[Route("/convert", lambda _: PlainTextResponse("done"), methods=["POST"])])
+    with TestClient(execute(source, app=inner)["app"]) as client:
         client.post("/convert", headers={"Origin": ORIGIN})
     execute(source.replace(".asgi", ".wsgi"), app=lambda *_: [])
 
