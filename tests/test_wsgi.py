@@ -2,6 +2,8 @@
 The middleware as a WSGI server and a WSGI app see it, with no framework in between.
 """
 
+# ruff: noqa: D102 - what tests define explains itself
+
 from __future__ import annotations
 
 import io
