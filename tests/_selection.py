@@ -17,7 +17,8 @@ TESTS = Path(__file__).parent
 #: What users can do without. A test that imports a missing one is left out; under CI, where all are, it fails.
 OPTIONAL = {
     *("django", "fastapi", "flask", "jinja2", "litestar", "opentelemetry", "psycopg", "pymysql", "quart", "rich"),
-    *("celery", "dramatiq", "ninja", "playwright", "redis", "remotion_lambda", "rest_framework", "rq", "starlette"),
+    *("celery", "dramatiq", "gevent", "gunicorn", "mangum", "ninja", "playwright", "redis", "remotion_lambda"),
+    *("rest_framework", "rq", "starlette", "waitress", "yaml"),
 }
 MISSING = frozenset() if os.environ.get("CI") else frozenset(name for name in OPTIONAL if find_spec(name) is None)
 #: Tests that start servers, browsers, databases or many processes, or that wait, by their names and their fixtures.
@@ -36,6 +37,13 @@ SLOW_FIXTURES = {
     "postgresql_server",
     "redis_socket",
 }
+
+
+def needs(*libraries: str) -> pytest.MarkDecorator:
+    """
+    Skip a test where one of *libraries* is missing, which it does not import at the top of its file.
+    """
+    return pytest.mark.skipif(not MISSING.isdisjoint(libraries), reason=f"needs {' and '.join(libraries)}")
 
 
 @cache

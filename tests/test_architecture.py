@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import remotion_licensing_integrations as root
+from tests._selection import needs
 
 PACKAGE = root.__name__
 FOLDER = Path(root.__path__[0])
@@ -21,7 +22,19 @@ FOLDER = Path(root.__path__[0])
 #: The floors of the house, lowest first. A package, or a module at the root, imports from floors below its own only.
 FLOORS = [
     *("_support", "errors", "points", "settings", "api", "outbox", "delivery", "recording", "usage"),
-    *("webhooks", "asgi", "starlette", "fastapi", "testing", "operations", "dashboard", "django", "__main__"),
+    *(
+        "webhooks",
+        "asgi",
+        "starlette",
+        "fastapi",
+        "wsgi",
+        "flask",
+        "testing",
+        "operations",
+        "dashboard",
+        "django",
+        "__main__",
+    ),
 ]
 #: A cellar has no face; what is in it is named one by one.
 WITHOUT_FACE = {"_support"}
@@ -31,10 +44,11 @@ FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
 ALLOWED_FRAMEWORK = {
     "starlette": {"starlette"},
     "fastapi": {"starlette", "fastapi"},
+    "flask": {"flask"},
     "dashboard": {"starlette"},
     "django": {"django"},
 }
-ADAPTERS = ["asgi", "starlette", "fastapi"]
+ADAPTERS = ["asgi", "starlette", "fastapi", "wsgi", "flask"]
 
 
 def modules() -> dict[str, Path]:
@@ -190,7 +204,9 @@ def test_all_is_everything() -> None:
     assert sorted(imported) == sorted([*root.__all__, "VERSION"])
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs(*ALLOWED_FRAMEWORK.get(name, ()))) for name in ADAPTERS]
+)
 def test_adapter_exports(name: str) -> None:
     """
     An adapter's `__all__` is sorted, and all of it is there.
@@ -201,15 +217,19 @@ def test_adapter_exports(name: str) -> None:
     assert all(hasattr(adapter, exported) for exported in adapter.__all__)
 
 
+@needs("starlette", "fastapi", "flask")
 def test_same_names() -> None:
     """
     Every adapter offers the same objects under the same names; only a limit is a dependency in FastAPI.
     """
-    starlette, fastapi = (importlib.import_module(f"{PACKAGE}.{name}") for name in ADAPTERS[1:])
+    starlette, fastapi, flask = (
+        importlib.import_module(f"{PACKAGE}.{name}") for name in ("starlette", "fastapi", "flask")
+    )
     differing = {name for name in starlette.__all__ if getattr(starlette, name) is not getattr(fastapi, name)}
 
     assert starlette.__all__ == fastapi.__all__
     assert differing == {"usage_limit"}
+    assert set(starlette.__all__) ^ set(flask.__all__) == {"UsageMiddleware", "RemotionLicensing"}
 
 
 PROBE = """
@@ -241,7 +261,7 @@ print(json.dumps({
 """
 
 
-IMPORTED = [PACKAGE, f"{PACKAGE}.asgi", f"{PACKAGE}.webhooks"]
+IMPORTED = [PACKAGE, f"{PACKAGE}.asgi", f"{PACKAGE}.wsgi", f"{PACKAGE}.webhooks"]
 
 
 @pytest.fixture(scope="module")
@@ -259,10 +279,10 @@ def probe() -> dict[str, dict]:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_loads_no_http_library(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter loads no HTTP library, no framework and no database driver.
+    Importing the root or a pure adapter loads no HTTP library, no framework and no database driver.
     """
     heavy = {"httpx", "httpx2", "httpcore", "httpcore2", "starlette", "fastapi", "anyio", "uvicorn", "django"}
-    heavy |= {"psycopg", "pymysql"}
+    heavy |= {"flask", "werkzeug", "psycopg", "pymysql"}
 
     assert set() == heavy & set(probe[name]["modules"])
 
@@ -285,8 +305,12 @@ recorder.stop()
 
 @pytest.mark.parametrize(
     "code",
-    [f"import {PACKAGE}.starlette", f"import {PACKAGE}.fastapi", DJANGO, FIRST_POINT],
-    ids=["starlette", "fastapi", "django", "first point"],
+    [
+        pytest.param(f"import {PACKAGE}.starlette", id="starlette", marks=needs("starlette")),
+        pytest.param(f"import {PACKAGE}.fastapi", id="fastapi", marks=needs("fastapi")),
+        pytest.param(DJANGO, id="django", marks=needs("django")),
+        pytest.param(FIRST_POINT, id="first point"),
+    ],
 )
 def test_no_http_library_before_the_first_delivery(code: str, tmp_path) -> None:
     """
@@ -301,7 +325,7 @@ def test_no_http_library_before_the_first_delivery(code: str, tmp_path) -> None:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_starts_no_thread(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter starts no thread.
+    Importing the root or a pure adapter starts no thread.
     """
     assert probe[name]["threads"] == 1
 
@@ -309,7 +333,7 @@ def test_import_starts_no_thread(name: str, probe) -> None:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_opens_nothing(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter opens no file, database, socket or process.
+    Importing the root or a pure adapter opens no file, database, socket or process.
     """
     assert probe[name]["events"] == []
 
