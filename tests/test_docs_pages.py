@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.testing import MemoryOutbox, Sandbox
+from tests._http import httpx
 from tests.test_docs import GUIDES, ORIGIN, PAGES, ROOT, actions, blocks, code, execute, table
 
 DOCS = ROOT / "docs"
