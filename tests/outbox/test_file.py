@@ -112,7 +112,7 @@ def test_every_connection_is_set_up(connections, outbox):
     Whichever connection it is: durable commits, no mapped memory, no checkpoint by itself.
     """
     grow_wal(outbox)
-    expected = {"journal_mode": "wal", "synchronous": 2, "mmap_size": 0, "wal_autocheckpoint": 0}
+    expected = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "mmap_size": 0, "wal_autocheckpoint": 0}
     found = [{name: one.execute(f"PRAGMA {name}").fetchone()[0] for name in expected} for one in connections]
 
     assert [expected] * 2 == found

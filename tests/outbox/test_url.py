@@ -55,6 +55,13 @@ def test_absolute_file(place):
     assert (place / "usage.sqlite3").is_file()
 
 
+def test_file_on_a_drive(tmp_path):
+    """
+    Three slashes and a drive name an absolute path of Windows; elsewhere, where there are no drives, a relative one.
+    """
+    assert open_outbox("sqlite:///C:/data/usage.sqlite3").path == Path("C:/data/usage.sqlite3").absolute()
+
+
 def test_relative_file_stays_where_it_was(tmp_path, monkeypatch, place):
     """
     A later change of the working directory does not move the file.
@@ -236,7 +243,7 @@ def test_names_itself(tmp_path):
     """
     The `repr` tells the stores apart.
     """
-    assert [f"SQLiteOutbox('{tmp_path}/a.sqlite3')", "MemoryOutbox()"] == [
+    assert [f"SQLiteOutbox({str(tmp_path / 'a.sqlite3')!r})", "MemoryOutbox()"] == [
         repr(SQLiteOutbox("a.sqlite3")),
         repr(MemoryOutbox()),
     ]
