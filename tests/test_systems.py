@@ -11,7 +11,6 @@ import threading
 import pytest
 
 from remotion_licensing_integrations._support.locks import is_passing, lock_file
-from tests._environment import clean_environment
 
 PROGRAM = """
 import json, sys
@@ -59,7 +58,6 @@ def test_a_process_without_posix(tmp_path) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=clean_environment(),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -115,6 +115,22 @@ def test_a_stalling_client_does_not_delay_the_stop(caplog, capfd):
         assert (connection.recv(1), caplog.messages, capfd.readouterr().err) == (b"", [], "")
 
 
+def test_a_fault_of_the_sandbox_is_shown(monkeypatch, capfd):
+    """
+    An error that nobody has foreseen is printed with its traceback, and ends the connection.
+    """
+
+    def fail(*_):
+        msg = "unforeseen"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(server.Api, "answer", fail)
+    with Sandbox() as sandbox, pytest.raises(httpx2.RemoteProtocolError):
+        httpx2.get(sandbox.url)
+
+    assert "RuntimeError: unforeseen" in capfd.readouterr().err
+
+
 def test_a_stopped_sandbox_can_be_stopped_again():
     """
     Stopping twice is harmless, and so is stopping what never started.
