@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from remotion_licensing_integrations._support.locks import is_passing, lock_file
+from tests._systems import needs_linux
 
 PROGRAM = """
 import json, sys
@@ -52,6 +53,7 @@ print(json.dumps(facts))
 """
 
 
+@needs_linux
 def test_a_process_without_posix(tmp_path) -> None:
     """
     It records to a file, delivers to a sandbox, lists the points, and locks the file against others and against links.

@@ -138,7 +138,7 @@ def test_no_such_outbox(words, run, file) -> None:
 
     assert ran.status == 2
     assert ran.err == (
-        f"error: outbox: SQLiteOutbox('{file}') does not exist or has no tables; "
+        f"error: outbox: SQLiteOutbox('{file.as_posix()}') does not exist or has no tables; "
         "point --app, --outbox or REMOTION_LICENSING_OUTBOX at the app's outbox\n"
     )
     assert not file.exists()

@@ -12,6 +12,7 @@ import remotion_licensing_integrations
 import remotion_licensing_integrations.outbox as outbox_package
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, ServerOutbox, SQLiteOutbox, open_outbox
+from tests._environment import clean_environment
 from tests.outbox._values import point
 
 PACKAGE = remotion_licensing_integrations.__name__
@@ -211,7 +212,9 @@ def test_missing_package(scheme, missing):
     start = f"from {PACKAGE} import Settings, UsageRecorder; UsageRecorder(Settings(outbox='{scheme}://u:secret@h/d'))"
     # Without the packages that are installed here.
     command = [sys.executable, "-S", "-c", start]
-    ended = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, env=clean_environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=False
+    )
 
     assert ended.returncode == 1
     assert ended.stderr.endswith(
@@ -243,7 +246,7 @@ def test_names_itself(tmp_path):
     """
     The `repr` tells the stores apart.
     """
-    assert [f"SQLiteOutbox({str(tmp_path / 'a.sqlite3')!r})", "MemoryOutbox()"] == [
+    assert [f"SQLiteOutbox('{tmp_path.as_posix()}/a.sqlite3')", "MemoryOutbox()"] == [
         repr(SQLiteOutbox("a.sqlite3")),
         repr(MemoryOutbox()),
     ]
