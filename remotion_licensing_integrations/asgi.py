@@ -14,9 +14,9 @@ from typing import Any, Final, Unpack
 from ._support.log import logger
 from .errors import ConfigurationError
 from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
-from .recording import UsageRecorder, null_recorder, offer_default_recorder
+from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
+from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash, marked_options
 
 __all__ = ["UsageMiddleware"]
 
@@ -74,11 +74,8 @@ class UsageMiddleware:
         self.mistake: Exception | None = None
         self._is_mistake_logged = False
         try:
-            if (settings is not None) + (recorder is not None) + bool(fields) > 1:
-                msg = "it takes one of: settings, recorder, single settings"
-                raise TypeError(msg)  # noqa: TRY301 - it is reported as the others are
             self.rules = EndpointRules(endpoints or {})
-            self.recorder: UsageRecorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
+            self.recorder: UsageRecorder = make_recorder(settings, recorder, fields)
         except (ConfigurationError, TypeError) as error:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
@@ -135,6 +132,7 @@ class UsageMiddleware:
         async def send_lifespan(message: Message) -> None:
             try:
                 if message["type"] == "lifespan.startup.complete":
+                    self._warn_of_misplaced()
                     await asyncio.to_thread(self.recorder.start)
                 elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
                     await asyncio.to_thread(self.recorder.stop)
@@ -143,6 +141,17 @@ class UsageMiddleware:
             await send(message)
 
         return send_lifespan
+
+    def _warn_of_misplaced(self) -> None:
+        # Quart's scope does not name the view, so what a request would show has to be found here
+        # (tests/test_quart.py::test_decorator_above_the_route).
+        views: Mapping[str, object] = getattr(getattr(self.app, "__self__", None), "view_functions", {})
+        for view in filter(marked_options, views.values()):
+            self.recorder.warn_once(
+                f"decorator_misplaced {view!r}",
+                f"@usage_point is above the route decorator of {view!r}, so it does not count. Put it directly on the "
+                "function, below the route decorator.",
+            )
 
     def _match_rules(self, exchange: Settlement, scope: Scope) -> None:
         if not self.rules:
@@ -200,7 +209,11 @@ class _Exchange(Settlement):
         """
         if not self.settled:
             self._find_misplaced()
-            await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
+            # Quart lets go of a synchronous view when the client leaves; it goes on in its thread, and settles there
+            # (tests/test_quart.py::test_client_leaves_threaded_view).
+            self.abandoned = True
+            if not self.running:
+                await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
         # Not in `send`: there, Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
         # And not earlier: the server sends the 500 of an unhandled error after this middleware.
         if (self._sent or self.recorded_within) and self.recorder.settings.delivery == "inline":
@@ -242,17 +255,8 @@ class _Exchange(Settlement):
             raise
 
     def _find_misplaced(self) -> None:
-        if self.event is not None:
-            return
-        endpoint = self._scope.get("endpoint")
-        options = marked_options(endpoint)
-        if options is not None:
-            self.recorder.warn_once(
-                f"decorator_misplaced {endpoint!r}",
-                f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
-                "happened. Put it directly on the function, below the route decorator.",
-            )
-            self.apply(options)
+        if self.event is None:
+            adopt_misplaced(self, self._scope.get("endpoint"))
 
 
 def _body_length(start: Message) -> float:

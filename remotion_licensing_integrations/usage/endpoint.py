@@ -76,6 +76,20 @@ def decorated_options(endpoint: object) -> UsageOptions | None:
     return _options(endpoint, _DECORATED)
 
 
+def adopt_misplaced(settlement: Settlement, endpoint: object) -> None:
+    """
+    Count *endpoint*, which a route found, although its decorator is above the route's; say so once.
+    """
+    options = marked_options(endpoint)
+    if options is not None and settlement.event is None:
+        settlement.recorder.warn_once(
+            f"decorator_misplaced {endpoint!r}",
+            f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
+            "happened. Put it directly on the function, below the route decorator.",
+        )
+        settlement.apply(options)
+
+
 def _options(endpoint: object, mark: str) -> UsageOptions | None:
     try:
         options = getattr(endpoint, mark, None)

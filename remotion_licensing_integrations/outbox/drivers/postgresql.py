@@ -142,9 +142,6 @@ class BoundedConnection(psycopg.Connection[Any]):
         self.close()
 
 
-_EVENTS: Final = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
-
-
 def _run(steps: PQGen[_T], socket: int, max_silence: float) -> _T:
     give_up = time.monotonic() + max_silence
     try:
@@ -157,11 +154,25 @@ def _run(steps: PQGen[_T], socket: int, max_silence: float) -> _T:
 
 
 def _wait(socket: int, wanted: Wait, seconds: float) -> Ready:
-    poll = select.poll()
-    poll.register(socket, _EVENTS[wanted])
-    events = poll.poll(max(0.0, 1_000 * seconds))
-    if not events:
+    # `select` takes only low descriptors, but on Windows, where there is no `poll`, any.
+    look = _poll if hasattr(select, "poll") else _select
+    ready = look(socket, wanted, max(0.0, seconds))
+    if not ready:
         raise TimeoutError
-    # A broken connection is ready for both; the next step raises its error.
-    [(_, event)] = events
-    return Ready((event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W))
+    return Ready(ready)
+
+
+def _poll(socket: int, wanted: Wait, seconds: float) -> int:
+    poll = select.poll()
+    poll.register(socket, (wanted & Wait.R and select.POLLIN) | (wanted & Wait.W and select.POLLOUT))
+    ready = 0
+    for _, event in poll.poll(1_000 * seconds):
+        # A broken connection is ready for both; the next step raises its error.
+        ready |= (event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W)
+    return ready
+
+
+def _select(socket: int, wanted: Wait, seconds: float) -> int:
+    reads, writes = [socket] if wanted & Wait.R else [], [socket] if wanted & Wait.W else []
+    readable, writable, _ = select.select(reads, writes, [], seconds)
+    return (Ready.R if readable else 0) | (Ready.W if writable else 0)
