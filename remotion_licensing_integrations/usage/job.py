@@ -36,7 +36,7 @@ def conversion_job(
 
     Put it directly on the function, below the queue's own decorator. Beside its own arguments the job takes
     `usage_token=`, what `defer()` returned, or `usage_host=` and `usage_key=`; the function gets those of them that it
-    declares. A job that runs again (a retry, a redelivery) is one point, see `docs/jobs.md`.
+    declares. A job that runs again (a retry, a redelivery) is one point, see `docs/guides/jobs.md`.
 
     Args:
         event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`; a token has its own.
