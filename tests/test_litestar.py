@@ -428,6 +428,29 @@ def test_lifespan() -> None:
     assert recorder.happened == ["app starts", "recorder starts", "app stops", "recorder stops"]
 
 
+def test_lifespan_within() -> None:
+    """
+    A middleware inside the app leaves its recorder's life to the app's hooks, and is made for each route.
+    """
+    recorder, made = NotingRecorder(), []
+
+    class CountedMiddleware(UsageMiddleware):
+        def __init__(self, app: Any, **options: Any) -> None:
+            made.append(app)
+            super().__init__(app, **options)
+
+    app = make_litestar(
+        middleware=[DefineMiddleware(CountedMiddleware, recorder=recorder)],
+        on_startup=[recorder.start],
+        on_shutdown=[lambda: recorder.stop()],  # noqa: PLW0108 - Litestar passes the app where it finds a parameter
+    )
+    with TestClient(app):
+        pass
+
+    assert recorder.happened == ["recorder starts", "recorder stops"]
+    assert len(made) > len(HANDLERS)
+
+
 @pytest.mark.parametrize("mistake", [{"licence_key": "k"}, {"delivery": "thread"}, {"endpoints": {"/x": "web-render"}}])
 def test_mistake_stops_the_server(mistake: dict[str, Any]) -> None:
     """
