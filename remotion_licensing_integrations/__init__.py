@@ -12,7 +12,7 @@ A usage point goes through the folders in this order; each `__init__.py` says wh
 Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhooks.py (Remotion Lambda), operations/
 (the command line, metrics, health), dashboard/ (a page), testing/ (the sandbox, a pytest plugin), _support/ (a cellar).
 
-    a new web framework    a file like asgi.py, or a package like django/, over `usage.Settlement`
+    a new web framework    a file like asgi.py or wsgi.py, or a package like django/, over `usage.Settlement`
     a new database         its SQL in outbox/statements/, and its driver in outbox/drivers/
     a new job queue        usage/queues.py when it runs jobs that count; django/enqueuer.py is for one that delivers
     a new setting          settings/table.py, twice: `SettingsFields` and `Settings`
@@ -21,7 +21,7 @@ Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhook
     a reason to pause      delivery/verdicts.py; a new kind of answer: api/protocol.py and errors.py
 
 This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.asgi`,
-`.starlette`, `.fastapi`, `.django`.
+`.starlette`, `.fastapi`, `.wsgi`, `.flask`, `.django`.
 """
 
 from ._support.version import VERSION
@@ -51,7 +51,7 @@ from .errors import (
     TransportError,
     UnavailableError,
 )
-from .points import EventCount, Registration, Usage, UsagePoint
+from .points import Event, EventCount, Registration, Usage, UsagePoint
 from .recording import RecorderCounts, UsageRecorder, default_recorder, set_default_recorder
 from .settings import Settings
 from .usage import PendingUsage, conversion, conversion_job, current_usage, usage_point
@@ -64,6 +64,7 @@ __all__ = [
     "CertificateError",
     "ConfigurationError",
     "EndpointError",
+    "Event",
     "EventCount",
     "InvalidTokenError",
     "KeyRefusedError",

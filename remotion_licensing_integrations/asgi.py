@@ -13,10 +13,10 @@ from typing import Any, Final, Unpack
 
 from ._support.log import logger
 from .errors import ConfigurationError
-from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
-from .recording import UsageRecorder, null_recorder, offer_default_recorder
+from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, Settlement, log_crash, marked_options
+from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash
 
 __all__ = ["UsageMiddleware"]
 
@@ -24,7 +24,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Starlette, Litestar and Quart each have types of their own for the three, which do not fit each other.
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
@@ -65,19 +66,16 @@ class UsageMiddleware:
         *,
         settings: Settings | None = None,
         recorder: UsageRecorder | None = None,
-        endpoints: Mapping[str, str] | None = None,
+        endpoints: Mapping[str, Event] | None = None,
         **fields: Unpack[SettingsFields],
     ) -> None:
         self.app = app
-        self.rules = EndpointRules({})
+        self.rules: EndpointRules = EndpointRules({})
         self.mistake: Exception | None = None
         self._is_mistake_logged = False
         try:
-            if (settings is not None) + (recorder is not None) + bool(fields) > 1:
-                msg = "it takes one of: settings, recorder, single settings"
-                raise TypeError(msg)  # noqa: TRY301 - it is reported as the others are
             self.rules = EndpointRules(endpoints or {})
-            self.recorder = recorder or UsageRecorder(settings or Settings.from_env(**fields))
+            self.recorder: UsageRecorder = make_recorder(settings, recorder, fields)
         except (ConfigurationError, TypeError) as error:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
@@ -87,7 +85,7 @@ class UsageMiddleware:
             # For threads and jobs of this process, which see no request.
             offer_default_recorder(self.recorder)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """
         Serve one connection.
         """
@@ -241,17 +239,8 @@ class _Exchange(Settlement):
             raise
 
     def _find_misplaced(self) -> None:
-        if self.event is not None:
-            return
-        endpoint = self._scope.get("endpoint")
-        options = marked_options(endpoint)
-        if options is not None:
-            self.recorder.warn_once(
-                f"decorator_misplaced {endpoint!r}",
-                f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
-                "happened. Put it directly on the function, below the route decorator.",
-            )
-            self.apply(options)
+        if self.event is None:
+            adopt_misplaced(self, self._scope.get("endpoint"))
 
 
 def _body_length(start: Message) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests._environment import skip_missing
+from tests._systems import skip_without_posix
 
 #: An option: a commit is in the hands of the system when it returns, and survives the death of the server.
 DURABLE = "--innodb-flush-log-at-trx-commit=2"
@@ -47,6 +48,7 @@ def durable_mariadb() -> Iterator[Server]:
 def _needed_programs() -> tuple[str, str]:
     # In the place of mysqlclient, Django's own driver, which needs a compiler.
     pytest.importorskip("pymysql").install_as_MySQLdb()
+    skip_without_posix("MariaDB")
     programs = find_programs()
     if programs is None:
         skip_missing("no MariaDB server here: `apt-get install mariadb-server`, or put mariadbd on the PATH")

@@ -5,7 +5,6 @@ A PostgreSQL server of the test run's own, in a temporary directory, gone when t
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests._environment import skip_missing
+from tests._systems import skip_without_posix
 
 USER = "remotion"
 PATIENCE = 10  # seconds
@@ -59,6 +59,7 @@ def durable_postgresql() -> Iterator[Server]:
 
 def _needed_binaries() -> Path:
     pytest.importorskip("psycopg")
+    skip_without_posix("PostgreSQL")
     binaries = find_binaries()
     if binaries is None:
         skip_missing("no PostgreSQL server here: `apt-get install postgresql`, or put initdb and pg_ctl on the PATH")
@@ -188,6 +189,8 @@ def _account() -> str | None:
     # The server refuses to run as root; its package comes with an account.
     if os.geteuid() != 0:
         return None
+    import pwd  # noqa: PLC0415 - not part of Python on Windows, where this module is loaded, too
+
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 

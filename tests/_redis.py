@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests._environment import skip_missing
+from tests._systems import skip_without_posix
 from tests.processes.servers import eventually
 
 
@@ -22,6 +23,7 @@ def redis_socket() -> Iterator[Path]:
     """
     The socket of a running server.
     """
+    skip_without_posix("Redis")
     program = shutil.which("redis-server")
     if program is None:
         skip_missing("no Redis server here: `apt-get install redis-server`")

@@ -21,7 +21,19 @@ FOLDER = Path(root.__path__[0])
 #: The floors of the house, lowest first. A package, or a module at the root, imports from floors below its own only.
 FLOORS = [
     *("_support", "errors", "points", "settings", "api", "outbox", "delivery", "recording", "usage"),
-    *("webhooks", "asgi", "starlette", "fastapi", "testing", "operations", "dashboard", "django", "__main__"),
+    *(
+        "webhooks",
+        "asgi",
+        "starlette",
+        "fastapi",
+        "wsgi",
+        "flask",
+        "testing",
+        "operations",
+        "dashboard",
+        "django",
+        "__main__",
+    ),
 ]
 #: A cellar has no face; what is in it is named one by one.
 WITHOUT_FACE = {"_support"}
@@ -31,10 +43,11 @@ FRAMEWORKS = {"starlette", "fastapi", "django", "flask", "litestar", "quart"}
 ALLOWED_FRAMEWORK = {
     "starlette": {"starlette"},
     "fastapi": {"starlette", "fastapi"},
+    "flask": {"flask"},
     "dashboard": {"starlette"},
     "django": {"django"},
 }
-ADAPTERS = ["asgi", "starlette", "fastapi"]
+ADAPTERS = ["asgi", "starlette", "fastapi", "wsgi", "flask"]
 
 
 def modules() -> dict[str, Path]:
@@ -205,11 +218,14 @@ def test_same_names() -> None:
     """
     Every adapter offers the same objects under the same names; only a limit is a dependency in FastAPI.
     """
-    starlette, fastapi = (importlib.import_module(f"{PACKAGE}.{name}") for name in ADAPTERS[1:])
+    starlette, fastapi, flask = (
+        importlib.import_module(f"{PACKAGE}.{name}") for name in ("starlette", "fastapi", "flask")
+    )
     differing = {name for name in starlette.__all__ if getattr(starlette, name) is not getattr(fastapi, name)}
 
     assert starlette.__all__ == fastapi.__all__
     assert differing == {"usage_limit"}
+    assert set(starlette.__all__) ^ set(flask.__all__) == {"UsageMiddleware", "RemotionLicensing"}
 
 
 PROBE = """
@@ -241,7 +257,7 @@ print(json.dumps({
 """
 
 
-IMPORTED = [PACKAGE, f"{PACKAGE}.asgi", f"{PACKAGE}.webhooks"]
+IMPORTED = [PACKAGE, f"{PACKAGE}.asgi", f"{PACKAGE}.wsgi", f"{PACKAGE}.webhooks"]
 
 
 @pytest.fixture(scope="module")
@@ -259,10 +275,10 @@ def probe() -> dict[str, dict]:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_loads_no_http_library(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter loads no HTTP library, no framework and no database driver.
+    Importing the root or a pure adapter loads no HTTP library, no framework and no database driver.
     """
     heavy = {"httpx", "httpx2", "httpcore", "httpcore2", "starlette", "fastapi", "anyio", "uvicorn", "django"}
-    heavy |= {"psycopg", "pymysql"}
+    heavy |= {"flask", "werkzeug", "psycopg", "pymysql"}
 
     assert set() == heavy & set(probe[name]["modules"])
 
@@ -301,7 +317,7 @@ def test_no_http_library_before_the_first_delivery(code: str, tmp_path) -> None:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_starts_no_thread(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter starts no thread.
+    Importing the root or a pure adapter starts no thread.
     """
     assert probe[name]["threads"] == 1
 
@@ -309,7 +325,7 @@ def test_import_starts_no_thread(name: str, probe) -> None:
 @pytest.mark.parametrize("name", IMPORTED)
 def test_import_opens_nothing(name: str, probe) -> None:
     """
-    Importing the root or the pure ASGI adapter opens no file, database, socket or process.
+    Importing the root or a pure adapter opens no file, database, socket or process.
     """
     assert probe[name]["events"] == []
 

@@ -15,7 +15,6 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from textwrap import dedent, indent
@@ -23,12 +22,17 @@ from typing import Any, get_args
 
 import httpx2
 import pytest
+from fastapi import FastAPI, Request, UploadFile
 from remotion_lambda import RemotionClient, RenderMediaResponse
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import remotion_licensing_integrations as package
 from remotion_licensing_integrations import errors, settings
 from remotion_licensing_integrations.api.client import register_usage_event
+from remotion_licensing_integrations.api.protocol import register_body
 from remotion_licensing_integrations.operations.cli import _parser
 from remotion_licensing_integrations.operations.metrics import METRICS
 from remotion_licensing_integrations.points.point import UsagePoint
@@ -90,11 +94,19 @@ def test_first_example(remotion_usage) -> None:
     ]
 
 
+def example(words: str) -> str:
+    """
+    Return the README's example that has these *words*.
+    """
+    [source] = [block for block in blocks(README) if words in block]
+    return source
+
+
 def starlette_app() -> Any:
     async def render(_: Any) -> str:
         return "/done.mp4"
 
-    return execute(blocks(README)[1], render=render)["app"]
+    return execute(example("Starlette("), render=render)["app"]
 
 
 def test_starlette_example(remotion_usage) -> None:
@@ -117,34 +129,80 @@ def test_endpoint_example(remotion_usage) -> None:
         id = "render-1"
 
     with package.conversion("cloud-render") as usage:
-        execute(blocks(README)[4], render=Named)
+        execute(example("usage.skip()"), render=Named)
 
     assert (usage.succeeded, usage.idempotency_key, remotion_usage.points) == (False, "render-1", [])
 
 
-def test_job_example(remotion_usage) -> None:
+def test_example_by_hand() -> None:
     """
-    The example of a job runs: the request defers its point, and the job brings the outcome.
+    The hand-written call sends what this library sends but for the idempotency key, so that the comparison is fair.
     """
-    jobs: list[Any] = []
-    names = execute(blocks(README)[0], render=lambda _: "/done.mp4")
-    execute(
-        blocks(README)[5], **names, enqueue=lambda job, *args, **keywords: jobs.append(partial(job, *args, **keywords))
-    )
-    with TestClient(names["app"]) as client:
-        response = client.post("/render?url=a.mp4", headers={"Origin": ORIGIN})
-    before = list(remotion_usage.points)
-    jobs[0]()
+    sent: list[Any] = []
 
-    assert (response.status_code, before) == (202, [])
-    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
+    class Client:
+        async def post(self, _: str, *, json: Any, **__: Any) -> None:
+            sent.append(json)
+
+    async def render(_: UploadFile) -> str:
+        return "/done.mp4"
+
+    app = FastAPI()
+    names = {"UploadFile": UploadFile, "Request": Request, "httpx": httpx2, "log": logging}
+    execute(example("client.post("), app=app, client=Client(), render=render, KEY="rm_pub_docs", REGISTER="", **names)
+    with TestClient(app) as client:
+        client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
+
+    body = register_body(license_key="rm_pub_docs", event="cloud-render", host=ORIGIN, succeeded=True)
+    assert sent == [json.loads(body)]
+
+
+def test_example_with_this_library(remotion_usage) -> None:
+    """
+    The endpoint beside it counts the same conversion.
+    """
+
+    async def render(_: UploadFile) -> str:
+        return "/done.mp4"
+
+    names = execute(example("add_middleware"), render=lambda _: "/first.mp4")
+    names["app"].router.routes.clear()
+    execute(example('{"url": await render(file)}'), **{**names, "render": render})
+    with TestClient(names["app"]) as client:
+        response = client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
+
+    assert (response.json(), len(remotion_usage.points)) == ({"url": "/done.mp4"}, 1)
+
+
+def test_flask_example(remotion_usage) -> None:
+    """
+    The Flask example of the README answers, and counts the conversion.
+    """
+    app = execute(example("Flask("), render=lambda: "/done.mp4", __name__="docs")["app"]
+    response = app.test_client().post("/convert", headers={"Origin": ORIGIN})
+
+    assert response.json == {"url": "/done.mp4"}
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
+
+
+def test_asgi_example(remotion_usage) -> None:
+    """
+    Any ASGI app, wrapped and with a rule, counts; and the middleware for WSGI takes the same arguments.
+    """
+    source = example('endpoints={"POST /convert"')
+    inner = Starlette(routes=[Route("/convert", lambda _: PlainTextResponse("done"), methods=["POST"])])
+    with TestClient(execute(source, app=inner)["app"]) as client:
+        client.post("/convert", headers={"Origin": ORIGIN})
+    execute(source.replace(".asgi", ".wsgi"), app=lambda *_: [])
+
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
 
 
 def test_test_example(remotion_usage) -> None:
     """
-    The test shown in the README passes.
+    The test that the page on testing shows passes.
     """
-    test = execute(blocks(README)[6])["test_convert_is_counted"]
+    test = execute(blocks(GUIDES / "testing.md")[0])["test_convert_is_counted"]
     with TestClient(starlette_app()) as client:
         test(client, remotion_usage)
 
@@ -184,7 +242,7 @@ def test_testing_example() -> None:
     """
     The recorder with an outbox in memory keeps a point that it is given.
     """
-    recorder = execute(blocks(GUIDES / "testing.md")[0])["recorder"]
+    recorder = execute(blocks(GUIDES / "testing.md")[1])["recorder"]
     try:
         recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True))
         assert recorder.outbox.counts().pending == 1
@@ -196,7 +254,7 @@ def test_sandbox_example() -> None:
     """
     The sandbox example holds when its dots are an app that records and delivers one point.
     """
-    first, second = blocks(GUIDES / "testing.md")
+    _, first, second = blocks(GUIDES / "testing.md")
     app = """
         recorder = UsageRecorder(settings, outbox=MemoryOutbox())
         recorder.outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True)])

@@ -2,7 +2,6 @@
 Waiting for the signal to stop.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import sys
 import pytest
 
 from remotion_licensing_integrations._support.signals import STOP_SIGNALS, stop_signals
+from tests._systems import IS_POSIX, needs_signals
 
 HANGING = """
 import threading
@@ -22,13 +22,17 @@ with stop_signals() as wait:
 """
 
 
+def blocked():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, []) if IS_POSIX else ()
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_that_comes_before_the_wait_ends_it(number):
     """
     A signal between the start of the context and the wait is not lost.
     """
     with stop_signals() as wait:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         wait()
 
 
@@ -37,15 +41,16 @@ def test_handlers_are_put_back(numbers):
     """
     A process that goes on has the handlers, and the blocked signals, that it had before.
     """
-    before = [signal.getsignal(number) for number in STOP_SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    before = [signal.getsignal(number) for number in STOP_SIGNALS], blocked()
     with stop_signals():
         for number in numbers:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
-    after = [signal.getsignal(number) for number in STOP_SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    after = [signal.getsignal(number) for number in STOP_SIGNALS], blocked()
     assert after == before
 
 
+@needs_signals
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_second_signal_ends_a_stop_that_hangs(number):
     """

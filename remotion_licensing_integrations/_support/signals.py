@@ -1,5 +1,5 @@
 """
-Waiting for the signal to stop: Ctrl+C or SIGTERM.
+Waiting for the signal to stop: Ctrl+C or SIGTERM; on Windows Ctrl+C, Ctrl+Break or the end of the console.
 
 It answers three faults, which `tests/test_signals.py` brings about: a signal before the wait must not be lost; after
 the wait the process must have its old handlers; a second signal must end a stop that hangs.
@@ -14,14 +14,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+#: Windows has a SIGTERM that no program can send, and sends SIGBREAK, also when it closes the console.
+STOP_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
 _LOOK: Final = 0.5  # seconds
 
 
 @contextmanager
 def stop_signals() -> Generator[Callable[[], None]]:
     """
-    Yield a function that returns when the process has received SIGINT or SIGTERM since the context began.
+    Yield a function that returns when the process has received one of `STOP_SIGNALS` since the context began.
 
     The first signal restores the previous handlers, so a second one acts as it did before.
 

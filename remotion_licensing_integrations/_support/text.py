@@ -4,6 +4,8 @@ Makes foreign text safe to show.
 
 from __future__ import annotations
 
+from typing import TextIO
+
 
 def to_line(text: str) -> str:
     """
@@ -15,3 +17,14 @@ def to_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def to_encodable(text: str, stream: TextIO) -> str:
+    """
+    Return *text* with escapes in the place of what the encoding of *stream* does not have.
+
+    Fault: a host or a label has such a letter, and the output goes to a file on Windows, whose encoding has 256 letters
+    (tests/operations/test_cli.py::test_letters_that_the_output_cannot_have).
+    """
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

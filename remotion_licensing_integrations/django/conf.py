@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 
 from ..errors import ConfigurationError
-from ..settings import ENVIRONMENT, Settings
+from ..settings import ENVIRONMENT, Settings, check_dict
 
 NAME: Final = "REMOTION_LICENSING"
 
@@ -35,15 +35,7 @@ def read_dict() -> Mapping[str, Any]:
         ConfigurationError: It is not a dict, or a key is not a setting.
     """
     values = getattr(settings, NAME, {})
-    if not isinstance(values, Mapping):
-        msg = f"{NAME}: expected a dict, got {type(values).__name__}"
-        raise ConfigurationError(msg)
-    known = {name.upper() for name in ENVIRONMENT} | DJANGO_KEYS
-    unknown = sorted(str(key) for key in values if key not in known)
-    if unknown:
-        msg = f"{NAME}: unknown key {', '.join(unknown)}; the keys are {', '.join(sorted(known))}"
-        raise ConfigurationError(msg)
-    return values
+    return check_dict(NAME, values, more=DJANGO_KEYS)
 
 
 def read_settings() -> Settings:

@@ -24,16 +24,8 @@ def resolve_request_host(request: HttpRequest, recorder: UsageRecorder) -> Resol
     """
     Choose the host of the usage point of *request*.
     """
-    # Not `request.headers`, whose first use reads all headers.
-    # Servers join repeated headers with commas, which no origin has.
-    headers = OriginHeaders(
-        origin=request.META.get("HTTP_ORIGIN"),
-        referer=request.META.get("HTTP_REFERER"),
-        fetch_site=request.META.get("HTTP_SEC_FETCH_SITE"),
-        fetch_mode=request.META.get("HTTP_SEC_FETCH_MODE"),
-    )
     return resolve_host(
-        headers,
+        OriginHeaders.from_environ(request.META),  # not `request.headers`, whose first use reads all headers
         own=lambda: _own_origin(request),
         configured=recorder.settings.host,
         allows=recorder.allows_host,

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeVar
 
-from ..asgi import UsageMiddleware
+from .. import asgi, wsgi
 from ..errors import ConfigurationError
 from ..recording import UsageRecorder
 from ..settings import Settings
@@ -25,8 +25,10 @@ from .endpoints import FoundEndpoint, describe_endpoint
 
 T = TypeVar("T")
 
-#: Where a middleware keeps the app that it wraps; the second is Quart's.
-_INNER: Final = ("app", "asgi_app")
+#: Where a middleware keeps the app that it wraps; the second is Quart's, the third Flask's.
+_INNER: Final = ("app", "asgi_app", "wsgi_app")
+_OURS: Final = (asgi.UsageMiddleware, wsgi.UsageMiddleware)
+UsageMiddleware = asgi.UsageMiddleware | wsgi.UsageMiddleware
 Oddity = Literal["missing", "mistaken", "twice", "not innermost"]
 
 
@@ -163,9 +165,11 @@ class _Walk:
             if hasattr(layer, "routes"):
                 layers += self._declared(layer)
                 self._find_endpoints(layer.routes or (), path, layers)
-            elif isinstance(layer, UsageMiddleware):
+            elif isinstance(layer, _OURS):
                 self.middlewares.append(layer)
                 layers.append(layer)
+            elif hasattr(layer, "view_functions"):
+                self._find_views(layer, path)
             elif any(hasattr(layer, name) for name in _INNER):
                 layers.append(layer)
         if above is None:
@@ -179,7 +183,7 @@ class _Walk:
             yield "missing"
         if any(middleware.mistake for middleware in self.middlewares):
             yield "mistaken"
-        ways = [[isinstance(layer, UsageMiddleware) for layer in layers] for layers in self._ways]
+        ways = [[isinstance(layer, _OURS) for layer in layers] for layers in self._ways]
         if any(sum(layers) > 1 for layers in ways):
             yield "twice"
         if any(ours and not next_is_ours for layers in ways for ours, next_is_ours in pairwise(layers)):
@@ -188,11 +192,11 @@ class _Walk:
     def _declared(self, app: Any) -> Iterable[object]:
         # Frameworks make them when the server asks for the lifespan. Only ours is made here: others may need a server.
         running = (
-            layer for layer in _chain(getattr(app, "middleware_stack", None)) if isinstance(layer, UsageMiddleware)
+            layer for layer in _chain(getattr(app, "middleware_stack", None)) if isinstance(layer, asgi.UsageMiddleware)
         )
         for middleware in getattr(app, "user_middleware", ()):
             layer = middleware.cls
-            if inspect.isclass(layer) and issubclass(layer, UsageMiddleware):
+            if inspect.isclass(layer) and issubclass(layer, asgi.UsageMiddleware):
                 layer = next(running, None) or layer(_no_app, *middleware.args, **middleware.kwargs)
                 self.middlewares.append(layer)
             yield layer
@@ -208,10 +212,19 @@ class _Walk:
                 methods, status = getattr(route, "methods", None) or (), getattr(route, "status_code", None)
                 counting = [*describe_endpoint(endpoint, path, methods, status=status)]
                 self.endpoints += counting
-                own = [layer for layer in _chain(getattr(route, "app", None)) if isinstance(layer, UsageMiddleware)]
+                own = [layer for layer in _chain(getattr(route, "app", None)) if isinstance(layer, _OURS)]
                 self.middlewares += own
                 if counting:
                     self._ways.append([*layers, *own])
+
+    def _find_views(self, app: Any, prefix: str) -> None:
+        # Of Flask and Quart, whose rules name their views.
+        for rule in app.url_map.iter_rules():
+            view = app.view_functions.get(rule.endpoint)
+            methods: set[str] = rule.methods or set()
+            self.endpoints += describe_endpoint(
+                getattr(view, "view_class", view), prefix + rule.rule, methods - {"HEAD", "OPTIONS"}
+            )
 
 
 def _chain(app: Any) -> Iterator[Any]:

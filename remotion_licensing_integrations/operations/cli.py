@@ -8,6 +8,7 @@ environment, or from Django's.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -43,6 +44,8 @@ COMMANDS: Final = (
 )
 REMEDY: Final = f"point --app, --outbox or {ENVIRONMENT['outbox']} at the app's outbox"
 _INTERRUPTED: Final = 130  # as shells have it
+#: Windows has another number for it (https://github.com/python/cpython/issues/79935).
+_CLOSED_PIPE: Final = frozenset({errno.EPIPE} if os.name == "posix" else {errno.EPIPE, errno.EINVAL})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,8 +120,10 @@ def _guard(work: Callable[P, int], *args: P.args, **keywords: P.kwargs) -> int:
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
         # The reader has closed the pipe (`list | head`); what Python flushes at its exit goes nowhere.
+        if error.errno not in _CLOSED_PIPE:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

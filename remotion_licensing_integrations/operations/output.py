@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple, TextIO
 
-from .._support.text import to_line
+from .._support.text import to_encodable, to_line
 from ..outbox import ignore
 
 _GAP: Final = "  "
@@ -42,7 +42,7 @@ def write(*lines: str) -> None:
     """
     Print *lines* and flush them; what a terminal would obey, in an error of a server for instance, is escaped.
     """
-    sys.stdout.write("".join(f"{to_line(line)}\n" for line in lines))
+    sys.stdout.write(to_encodable("".join(f"{to_line(line)}\n" for line in lines), sys.stdout))
     sys.stdout.flush()
 
 

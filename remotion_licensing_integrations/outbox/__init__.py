@@ -93,9 +93,9 @@ def open_outbox(url: str, *, takes_newer: bool = False) -> Outbox:
     """
     Return the outbox that *url* names; nothing is opened before its first use.
 
-    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`, `postgresql+psycopg://user:password@host/database`,
-    `mysql+pymysql://user:password@host/database`, `memory://`. With *takes_newer*, a SQLite file that a newer version
-    of this package has migrated is used as it is; else it is refused.
+    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3` (on Windows `sqlite:///C:/absolute.sqlite3`),
+    `postgresql+psycopg://user:password@host/database`, `mysql+pymysql://user:password@host/database`, `memory://`. With
+    *takes_newer*, a SQLite file that a newer version of this package has migrated is used as it is; else it is refused.
 
     Raises:
         ConfigurationError: No store has such a URL, or its driver is not installed.

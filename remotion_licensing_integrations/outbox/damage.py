@@ -39,7 +39,7 @@ def refuse_stranger(file: Path) -> None:
             raise OutboxError(msg)
 
 
-def set_aside(file: Path, error: sqlite3.Error) -> Path:
+def set_aside(file: Path, damage: str) -> Path:
     """
     Rename the damaged *file* and those beside it, and return its new path.
     """
@@ -50,7 +50,7 @@ def set_aside(file: Path, error: sqlite3.Error) -> Path:
     logger.critical(
         "The outbox file %s is damaged (%s). It was set aside as %s.",
         file,
-        error,
+        damage,
         aside,
         extra={"action": "outbox_damaged"},
     )

@@ -4,7 +4,7 @@ An outbox in one SQLite file, under a discipline that is safe for threads, proce
 The file must be on a local disk: WAL needs memory shared by its users. The licence key is never stored. The rules and
 their reasons (tests/outbox/test_file_faults.py kills, fills, damages, replaces and locks the file):
 
-* WAL with `synchronous=FULL`: a commit survives a power cut, not only a crash.
+* WAL with `synchronous=FULL`, on macOS also `fullfsync`: a commit survives a power cut, not only a crash.
 * Every write is one statement or begins with `BEGIN IMMEDIATE`, and we wait for another process's lock by a random
   sleep: SQLite's busy handler is unfair and starves whole processes.
 * Checkpoints run only while another connection of this process holds the write lock, because SQLite 3.7.0 to 3.51.2
@@ -18,18 +18,18 @@ their reasons (tests/outbox/test_file_faults.py kills, fills, damages, replaces 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import sqlite3
-import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
+from .._support.forks import ForkLock
+from .._support.locks import is_passing, lock_file
 from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Row, Session, T, Values
@@ -54,27 +54,16 @@ from .values import Finding
 _LOCK_WAIT: Final = 5.0  # seconds
 _LOCK_POLL: Final = (0.0002, 0.008)  # seconds
 
-# One lock for all SQLite work of this process; a fork waits until it is free and gives the child a new one.
-_sqlite_lock = threading.RLock()
 _files: weakref.WeakSet[File] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    _sqlite_lock.acquire()
     for file in _files:
         file.close()
 
 
-def _renew_lock() -> None:
-    global _sqlite_lock  # noqa: PLW0603 - the child's own copy of the module
-    _sqlite_lock = threading.RLock()
-
-
-os.register_at_fork(
-    before=_close_all,
-    after_in_parent=lambda: _sqlite_lock.release(),  # noqa: PLW0108 - a child that forks again has another lock
-    after_in_child=_renew_lock,
-)
+# One lock for all SQLite work of this process; a fork waits until it is free and gives the child a new one.
+_sqlite_lock: Final = ForkLock(_close_all)
 
 
 class _ReplacedError(Exception):
@@ -130,7 +119,7 @@ class File(ScannedFile):
         self._connection: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
         self._opened_files: tuple[object, object] = (None, None)
-        self._damage: tuple[object, sqlite3.Error] | None = None
+        self._damage: tuple[object, str] | None = None
         self._checkpoint_at = WAL_LIMIT
         with _sqlite_lock:
             _files.add(self)
@@ -172,19 +161,20 @@ class File(ScannedFile):
                 with _sqlite_lock:
                     self._connection = self._connection or self._opened()
                     return work(self._connection)
-            except (_ReplacedError, BlockingIOError) as error:
+            except (_ReplacedError, OSError) as error:
+                if isinstance(error, OSError) and not is_passing(error):
+                    msg = f"outbox {self.path}: cannot be created: {error.strerror}; check the directory's permissions"
+                    raise OutboxError(msg) from error
                 if time.monotonic() > give_up:
                     msg = f"outbox {self.path}: other processes have kept it locked or replaced it for more than 5 s"
                     raise OutboxError(msg) from error
-            except OSError as error:
-                msg = f"outbox {self.path}: cannot be created: {error.strerror}; check the directory's permissions"
-                raise OutboxError(msg) from error
             except sqlite3.Error as error:
                 if is_damage(error) and not repaired:
                     repaired = True
                     with _sqlite_lock:
                         self.close()
-                        self._damage = self._opened_files[0], error
+                        # Not the error: what it refers to would keep the file open, and on Windows in its place.
+                        self._damage = self._opened_files[0], str(error)
                 elif not is_busy(error) or time.monotonic() > give_up:
                     raise self._refusal(error) from error
             # Outside the lock, so that a fork and other threads need not wait for another process.
@@ -250,11 +240,11 @@ class File(ScannedFile):
             return self._opened_alone()
 
     def _opened_alone(self) -> sqlite3.Connection:
-        damage, self._damage = self._damage, None
         aside = None
         # Another process may have set it aside already.
-        if damage is not None and file_at(self.path) == damage[0]:
-            aside = set_aside(self._file, damage[1])
+        if self._damage is not None and file_at(self.path) == self._damage[0]:
+            aside = set_aside(self._file, self._damage[1])
+        self._damage = None
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.
             self._delete_sidecars()
@@ -275,15 +265,8 @@ class File(ScannedFile):
         for suffix in SIDECARS:
             self._beside(suffix).unlink(missing_ok=True)
 
-    @contextmanager
-    def _alone(self) -> Generator[None]:
-        # In a folder that others can write to, a link of theirs must not make us create a file elsewhere.
-        lock = os.open(self._beside("-lock"), os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        finally:
-            os.close(lock)
+    def _alone(self) -> AbstractContextManager[None]:
+        return lock_file(self._beside("-lock"))
 
     def _beside(self, suffix: str) -> Path:
         return Path(f"{self._file}{suffix}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,9 @@ _NETWORK: Final = frozenset(
 )
 # File systems that end with their container or machine.
 _PASSING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-_MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
-
+_MOUNTS: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5); Linux alone has it
+#: Whether files have an owner and a mode; on Windows they have lists of rights, which `os.stat` does not tell.
+_HAS_MODES: Final = hasattr(os, "geteuid")
 
 _MIN_FREE: Final = 1_048_576  # bytes; opening a WAL file on a full disk can kill the process with SIGBUS
 _LITTLE_FREE: Final = 100 * 1_048_576  # bytes; room for a hundred thousand points at least
@@ -36,8 +38,8 @@ def prepare_place(path: Path) -> None:
         OutboxError: The disk is full.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    free = os.statvfs(path.parent)
-    if free.f_blocks and free.f_bavail * free.f_frsize < _MIN_FREE:  # a file system such as /proc has no blocks
+    disk = shutil.disk_usage(path.parent)
+    if disk.total and disk.free < _MIN_FREE:  # a file system such as /proc has no room at all
         msg = f"outbox {path}: the disk is full, less than 1 MB is free"
         raise OutboxError(msg)
 
@@ -52,7 +54,7 @@ def examine_place(path: Path) -> Iterable[Finding]:
         yield Finding("error", "outbox_not_creatable", f"{path} cannot be created: this user cannot write to {folder}.")
     yield from _examine_disk(path, folder)
     mode = folder.stat().st_mode
-    if mode & stat.S_IWOTH:
+    if _HAS_MODES and mode & stat.S_IWOTH:
         yield Finding(
             "warning",
             "folder_open",
@@ -66,16 +68,15 @@ def examine_place(path: Path) -> Iterable[Finding]:
 
 
 def _examine_disk(path: Path, folder: Path) -> Iterable[Finding]:
-    file_system, disk = _file_system(path), os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    if not disk.f_blocks:
+    file_system, disk = _file_system(path), shutil.disk_usage(folder)
+    if not disk.total:
         yield Finding("error", "outbox_without_files", f"{path} cannot be created: {file_system} keeps no files.")
-    elif free < _LITTLE_FREE:
+    elif disk.free < _LITTLE_FREE:
         yield Finding(
-            "error" if free < _MIN_FREE else "warning",
+            "error" if disk.free < _MIN_FREE else "warning",
             "disk_full",
-            f"{folder} has {free / _MIN_FREE:.1f} MB free for {path.name}; below 1 MB nothing is stored. Free some "
-            "space.",
+            f"{folder} has {disk.free / _MIN_FREE:.1f} MB free for {path.name}; below 1 MB nothing is stored. Free "
+            "some space.",
         )
     if file_system in _PASSING:
         yield Finding(
@@ -90,9 +91,8 @@ def _examine_disk(path: Path, folder: Path) -> Iterable[Finding]:
 
 def _examine_file(file: Path) -> Iterable[Finding]:
     # The file is not opened: closing it again would drop SQLite's locks.
-    status, user = file.stat(), os.geteuid()
-    mode = status.st_mode
-    if status.st_uid != user:
+    status = file.stat()
+    if _HAS_MODES and status.st_uid != (user := os.geteuid()):
         yield Finding(
             "warning",
             "file_owner",
@@ -105,11 +105,11 @@ def _examine_file(file: Path) -> Iterable[Finding]:
             "file_not_writable",
             f"{file} is not writable for this user; change its owner or delete it when unused.",
         )
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if _HAS_MODES and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding(
             "warning",
             "file_open",
-            f"{file} is open to other users (mode {stat.S_IMODE(mode):o}); 600 is enough.",
+            f"{file} is open to other users (mode {stat.S_IMODE(status.st_mode):o}); 600 is enough.",
         )
 
 

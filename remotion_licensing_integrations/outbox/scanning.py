@@ -7,26 +7,23 @@ commits of its requests; and a fork must neither wait for such a read nor leave 
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
+from .._support.forks import ForkLock
 from .connection import Connection, Database, Row, Values
 from .sqlite import SQLiteSession, connect, error_code
 
-_lock = threading.Lock()  # held while a scan begins, and by a fork
-_scanning: set[sqlite3.Connection] = set()
-
 _LOOK: Final = 0.001  # seconds between looks whether the scans have ended
+
+_scanning: set[sqlite3.Connection] = set()
 
 
 def _stop_scans() -> None:
     # A scan that is ended so begins anew after the fork.
-    _lock.acquire()
     while _scanning:
         for connection in [*_scanning]:
             with suppress(sqlite3.Error):  # it has ended by itself
@@ -34,12 +31,7 @@ def _stop_scans() -> None:
         time.sleep(_LOOK)
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - the child's own copy of the module
-    _lock = threading.Lock()
-
-
-os.register_at_fork(before=_stop_scans, after_in_parent=lambda: _lock.release(), after_in_child=_renew_lock)  # noqa: PLW0108 - a child that forks again has another lock
+_lock: Final = ForkLock(_stop_scans)  # held while a scan begins
 
 
 class ScannedFile(Connection):

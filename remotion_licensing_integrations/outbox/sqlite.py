@@ -23,6 +23,16 @@ APPLICATION_ID: Final = 0x524D_4C55  # "RMLU"
 #: Bytes. SQLite cuts a WAL that restarts to this length, so a longer one has not restarted for a while.
 WAL_LIMIT: Final = 4_194_304
 
+_PRAGMAS: Final = (
+    "synchronous=FULL",
+    # On macOS a flush ends when the disk has the data in its own cache, unless the disk is asked to empty that, too
+    # (https://sqlite.org/pragma.html#pragma_fullfsync). Other systems ask anyway, and take no notice of it.
+    "fullfsync=ON",
+    "mmap_size=0",
+    "wal_autocheckpoint=0",
+    f"journal_size_limit={WAL_LIMIT}",
+)
+
 REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "free some disk space",
     sqlite3.SQLITE_READONLY: "make the file, its -wal and -shm and their directory writable for this user",
@@ -39,7 +49,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     connection.text_factory = to_text
     try:
-        for pragma in ("synchronous=FULL", "mmap_size=0", "wal_autocheckpoint=0", f"journal_size_limit={WAL_LIMIT}"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except BaseException:
         connection.close()

@@ -8,12 +8,12 @@ commit makes commits a third slower (`scripts/bench store`). `statx` asks for th
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 _AT_FDCWD: Final = -100
 _WANTED: Final = 0x100 | 0x200  # STATX_INO | STATX_SIZE
@@ -34,15 +34,25 @@ class Status(NamedTuple):
     length: int
 
 
-def _load_statx() -> Any:
+def _load_statx() -> Callable[[Path], Status | None] | None:
     try:
+        import ctypes  # noqa: PLC0415 - not part of every Python
+
         # Keeps the GIL: both files are open, so the kernel answers from memory, and a busy event loop does not give the
         # GIL back soon.
         statx = ctypes.PyDLL(None).statx
-    except (AttributeError, OSError, TypeError):  # pragma: no cover - an older C library
+    except (ImportError, AttributeError, OSError, TypeError):  # another system, or an older C library
         return None
     statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
-    return statx
+
+    def look(path: Path) -> Status | None:
+        buffer = ctypes.create_string_buffer(_LENGTH)
+        if statx(_AT_FDCWD, os.fsencode(path), 0, _WANTED, buffer) != 0:
+            return None
+        inode, length, *device = _INODE_SIZE.unpack_from(buffer)
+        return Status((os.makedev(*device), inode), length)
+
+    return look
 
 
 _statx: Final = _load_statx() if sys.platform == "linux" else None
@@ -54,16 +64,13 @@ def status_of(path: Path) -> Status | None:
 
     It opens nothing: closing the file again would drop the process's POSIX locks on it.
     """
-    if _statx is not None:
-        buffer = ctypes.create_string_buffer(_LENGTH)
-        if _statx(_AT_FDCWD, os.fsencode(path), 0, _WANTED, buffer) == 0:
-            inode, length, *device = _INODE_SIZE.unpack_from(buffer)
-            return Status((*device, inode), length)
+    if _statx is not None and (status := _statx(path)) is not None:
+        return status
     try:
-        status = path.stat()
+        known = path.stat()
     except OSError:
         return None
-    return Status((os.major(status.st_dev), os.minor(status.st_dev), status.st_ino), status.st_size)
+    return Status((known.st_dev, known.st_ino), known.st_size)
 
 
 def file_at(path: Path) -> object:

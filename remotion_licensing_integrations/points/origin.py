@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from .._support.masking import mask
@@ -171,6 +171,14 @@ class OriginHeaders:
                 fields[field] = None if field in fields else value.decode("latin-1")
         return cls(**fields)
 
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, Any]) -> OriginHeaders:
+        """
+        Pick the headers from a WSGI environ or Django's `request.META`.
+        """
+        # Servers join repeated headers with commas, which no origin has.
+        return cls(**{field: environ.get(name) for name, field in _VARIABLES.items()})
+
 
 _FIELDS: Final = {
     b"origin": "origin",
@@ -179,6 +187,9 @@ _FIELDS: Final = {
     b"sec-fetch-site": "fetch_site",
     b"sec-fetch-mode": "fetch_mode",
 }
+
+
+_VARIABLES: Final = {f"HTTP_{name.decode().replace('-', '_').upper()}": field for name, field in _FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)

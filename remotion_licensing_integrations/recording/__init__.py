@@ -8,6 +8,7 @@ from .counts import ProcessCounts, RecorderCounts
 from .default import (
     SharedRecorder,
     default_recorder,
+    make_recorder,
     null_recorder,
     offer_default_recorder,
     provide_default_recorder,
@@ -28,6 +29,7 @@ __all__ = [
     "Spill",
     "UsageRecorder",
     "default_recorder",
+    "make_recorder",
     "null_recorder",
     "offer_default_recorder",
     "provide_default_recorder",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 
 from ..outbox import open_outbox
-from ..settings import LicenseKeys, Settings
+from ..settings import LicenseKeys, Settings, SettingsFields
 from .keeper import NOTHING
 from .recorder import UsageRecorder
 from .threads import START_LOCK
@@ -23,6 +23,20 @@ def null_recorder() -> UsageRecorder:
     recorder = UsageRecorder(Settings(license_key="none"), outbox=open_outbox("memory://"), keeper=NOTHING)
     recorder.keys = LicenseKeys(Settings())  # so that its tokens are for any key
     return recorder
+
+
+def make_recorder(settings: Settings | None, recorder: UsageRecorder | None, fields: SettingsFields) -> UsageRecorder:
+    """
+    Return the recorder that an adapter was given, or one for its settings: as one object, as *fields*, or neither.
+
+    Raises:
+        ConfigurationError: A setting is unusable.
+        TypeError: A field is not a setting, or there is more than one of the three.
+    """
+    if (settings is not None) + (recorder is not None) + bool(fields) > 1:
+        msg = "it takes one of: settings, recorder, single settings"
+        raise TypeError(msg)
+    return recorder or UsageRecorder(settings or Settings.from_env(**fields))
 
 
 class SharedRecorder:

@@ -6,7 +6,7 @@ the field and the value.
 """
 
 from .keys import READ_EVERY, LicenseKeys
-from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_setting
+from .table import APP_VARIABLE, ENVIRONMENT, Settings, SettingsFields, check_dict, check_setting
 from .takes import (
     DEFAULT_BASE_URL,
     DEFAULT_OUTBOX,
@@ -36,6 +36,7 @@ __all__ = [
     "LicenseKeys",
     "Settings",
     "SettingsFields",
+    "check_dict",
     "check_setting",
     "find_unknown_variables",
 ]

@@ -5,7 +5,7 @@ The one table of settings: each has its default, its check, its environment vari
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
@@ -214,6 +214,29 @@ def check_setting(name: str, value: object) -> Any:
         msg = f"{name}: expected {_TYPES[name].expected}, got {mask(repr(_masked(name, value))):.120}"
         raise ConfigurationError(msg)
     return _TYPES[name].keep(name, value)
+
+
+def check_dict(name: str, values: Mapping[str, Any], *, more: Collection[str] = ()) -> Mapping[str, Any]:
+    """
+    Return *values*, a framework's dict of settings by their names in upper case, when each key is one.
+
+    Args:
+        name: What the framework calls the dict.
+        values: The dict; not its values, but its keys are checked.
+        more: Further keys that the framework has.
+
+    Raises:
+        ConfigurationError: It is not a dict, or a key is unknown.
+    """
+    if not isinstance(values, Mapping):
+        msg = f"{name}: expected a dict, got {type(values).__name__}"
+        raise ConfigurationError(msg)
+    known = {*(setting.upper() for setting in _TYPES), *more}
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+        msg = f"{name}: unknown key {', '.join(unknown)}; the keys are {', '.join(sorted(known))}"
+        raise ConfigurationError(msg)
+    return values
 
 
 def _masked(name: str, value: object) -> object:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from .._support.lazy import load_later
 from .block import conversion, find_recorder
-from .endpoint import count_decorated, decorated_options, marked_options, usage_point
+from .endpoint import adopt_misplaced, count_decorated, decorated_options, marked_options, usage_point
 from .job import conversion_job
 from .mistakes import log_crash
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
-from .settlement import CURRENT, Ending, Settlement
+from .settlement import CURRENT, Ending, Settlement, find_settlement
 
 if TYPE_CHECKING:
     from .limits import LimitOptions, LimitReached, UsageLimit
@@ -31,12 +31,14 @@ __all__ = [
     "PendingUsage",
     "Settlement",
     "UsageLimit",
+    "adopt_misplaced",
     "conversion",
     "conversion_job",
     "count_decorated",
     "current_usage",
     "decorated_options",
     "find_recorder",
+    "find_settlement",
     "log_crash",
     "marked_options",
     "usage_point",

@@ -12,7 +12,7 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from .._support.log import logger
-from ..points import check_event, check_origin
+from ..points import Event, check_event, check_origin
 from ..recording import null_recorder
 from .settlement import Settlement, UsageOptions, find_settlement
 
@@ -27,7 +27,7 @@ _decorated = 0
 
 
 def usage_point(
-    event: str, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
+    event: Event, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
     Count each run of the decorated endpoint as one usage point, registered with the outcome of its response.
@@ -74,6 +74,20 @@ def decorated_options(endpoint: object) -> UsageOptions | None:
     Return the options of an endpoint that is called decorated, for what only looks at an app.
     """
     return _options(endpoint, _DECORATED)
+
+
+def adopt_misplaced(settlement: Settlement, endpoint: object) -> None:
+    """
+    Count *endpoint*, which a route found, although its decorator is above the route's; say so once.
+    """
+    options = marked_options(endpoint)
+    if options is not None and settlement.event is None:
+        settlement.recorder.warn_once(
+            f"decorator_misplaced {endpoint!r}",
+            f"@usage_point is above the route decorator of {endpoint!r}, so only the status shows what "
+            "happened. Put it directly on the function, below the route decorator.",
+        )
+        settlement.apply(options)
 
 
 def _options(endpoint: object, mark: str) -> UsageOptions | None:

@@ -21,7 +21,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from remotion_licensing_integrations import UsageRecorder, set_default_recorder
+from remotion_licensing_integrations import UsageRecorder, set_default_recorder, wsgi
 from remotion_licensing_integrations.asgi import UsageMiddleware
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.operations.app import FoundApp, find_app
@@ -108,6 +108,59 @@ def test_app_variable(module, run, outbox, monkeypatch) -> None:
 
     assert "SQLiteOutbox('app.sqlite3')" not in run("status").err
     assert " ours " in run("--outbox", f"sqlite:///{outbox.path}", "list").out
+
+
+FLASK = """
+    from flask import Flask
+    from flask.views import MethodView
+    from werkzeug.middleware.proxy_fix import ProxyFix
+    from remotion_licensing_integrations.flask import RemotionLicensing, usage_point
+
+    app = Flask(__name__)
+    RemotionLicensing(app, license_key="rm_pub_app", outbox="memory://")
+    app.wsgi_app = ProxyFix(app.wsgi_app)
+
+
+    @app.post("/convert/<name>")
+    @usage_point("cloud-render")
+    def convert(name):
+        return name
+
+
+    class Render(MethodView):
+        @usage_point("web-render")
+        def post(self):
+            return ""
+
+
+    app.add_url_rule("/render", view_func=Render.as_view("render"))
+    app.get("/page")(lambda: "")
+"""
+
+
+def test_flask(module) -> None:
+    """
+    In a Flask app the extension is found, and the views that count.
+    """
+    module(FLASK)
+    found = find_app("main:app")
+
+    assert (found.settings.license_key, found.oddities) == ("rm_pub_app", [])
+    assert {(*each.methods, each.path, each.event) for each in found.endpoints} == {
+        ("POST", "/convert/<name>", "cloud-render"),
+        ("POST", "/render", "web-render"),
+    }
+
+
+def test_wsgi(find) -> None:
+    """
+    Around a WSGI app the middleware is found, and its rules.
+    """
+    app = wsgi.UsageMiddleware(lambda *_: [], endpoints={"POST /a": "web-render"}, license_key=KEY, outbox="memory://")
+    found = find(app)
+
+    assert (found.recorder, found.oddities) == (app.recorder, [])
+    assert [(each.name, each.by) for each in found.endpoints] == [("POST /a", "rule")]
 
 
 @pytest.mark.parametrize(

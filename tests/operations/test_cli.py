@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from remotion_licensing_integrations import __version__
+from tests._systems import needs_signals
 from tests.operations._keys import KEY, SECRETS
 from tests.outbox._values import point
 
@@ -194,6 +195,7 @@ def test_closed_pipe_of_the_program(run, outbox, unread) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_deliver_until_stopped(number, run, outbox, api) -> None:
     """

@@ -414,12 +414,12 @@ def test_deliver_when_delivery_is_off(run, outbox, api, monkeypatch) -> None:
 @contextmanager
 def stopped_after_a_point(api) -> Generator[None]:
     """
-    Send SIGTERM to the main thread when the API has counted a point.
+    Send SIGTERM to this process when the API has counted a point.
     """
 
     def stop() -> None:
         api.wait_for(points=1, timeout=PATIENCE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
     thread = threading.Thread(target=stop)
     thread.start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
+from tests._systems import IS_POSIX, needs_linux, needs_modes
 from tests.operations._keys import KEY, PRIVATE_KEY
 from tests.outbox._values import bring, point
 
@@ -41,6 +43,8 @@ def mounts(monkeypatch, tmp_path):
     monkeypatch.setattr(place, "_MOUNTS", mountinfo)
 
     def set_mounts(*lines: str) -> None:
+        if lines and not IS_POSIX:
+            pytest.skip("mountinfo names paths of POSIX: run it on Linux or macOS, or in a Linux container")
         mountinfo.write_bytes(os.fsencode("".join(f"{line}\n" for line in (ROOT_MOUNT, *lines))))
 
     set_mounts()
@@ -275,6 +279,7 @@ def test_outbox_in_memory(look) -> None:
     assert look(outbox="memory://")["error"] == []
 
 
+@needs_modes
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-lock"])
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
@@ -287,6 +292,18 @@ def test_file_open_to_others(suffix, mode, look, outbox, file) -> None:
     assert f"{found} is open to other users (mode {mode:o}); 600 is enough." in look()["file_open"]
 
 
+def test_system_without_modes(look, outbox, file, monkeypatch) -> None:
+    """
+    Where files have lists of rights instead of a mode and an owner, nothing is said about these.
+    """
+    monkeypatch.setattr(place, "_HAS_MODES", False)
+    file.chmod(0o666)
+    file.parent.chmod(0o777)
+
+    assert look()["warning"] == []
+
+
+@needs_modes
 def test_folder_open_to_others(look, outbox, file) -> None:
     """
     A folder in which any user can put a file, such as `/tmp`, is a warning.
@@ -297,6 +314,7 @@ def test_folder_open_to_others(look, outbox, file) -> None:
     assert warning.startswith(f"{file.parent} is open to other users (mode 1777)")
 
 
+@needs_modes
 def test_files_behind_a_link(look, outbox, file) -> None:
     """
     When the outbox is a link, the files beside its target are looked at.
@@ -462,6 +480,7 @@ def test_outbox_that_ends_with_its_container(look, mounts, file, file_system) ->
     assert f"{file} is on {file_system}, which ends with its container or machine" in look()["outbox_passing"][0]
 
 
+@needs_linux
 def test_outbox_where_no_file_can_be(look, mounts) -> None:
     """
     A place that keeps no files, such as /proc, is an error.
@@ -568,8 +587,8 @@ def test_disk_that_is_nearly_full(megabytes, level, look, outbox, monkeypatch) -
     """
     Little space for the outbox is a warning, and an error when it is too little to store anything.
     """
-    disk = SimpleNamespace(f_blocks=1_000_000, f_bavail=int(megabytes * 1024), f_frsize=1024)
-    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    disk = SimpleNamespace(total=10**9, free=int(megabytes * 1024) * 1024)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
 
     found = look()
 
@@ -577,6 +596,7 @@ def test_disk_that_is_nearly_full(megabytes, level, look, outbox, monkeypatch) -
     assert found["disk_full"][0] in found[level]
 
 
+@needs_modes
 def test_file_of_another_owner(look, outbox, file, monkeypatch) -> None:
     """
     A file that belongs to another user than the one who looks, such as root, is a warning.

@@ -64,9 +64,10 @@ def test_points_in_the_log_only(make_recorder, slow_outbox, patient, caplog):
 
 def test_a_spill_that_cannot_be_used(make_recorder, tmp_path):
     """
-    A spill that this user cannot write is named.
+    A spill that cannot be a file is named.
     """
-    recorder = make_recorder(spill="sqlite:////proc/spill.sqlite3")
+    (tmp_path / "file").touch()
+    recorder = make_recorder(spill=f"sqlite:///{tmp_path}/file/spill.sqlite3")
 
     assert [reason.partition(":")[0] for reason in healthy(recorder).reasons] == ["The spill cannot be used"]
 

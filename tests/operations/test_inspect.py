@@ -5,6 +5,7 @@ The commands that show points: `list` by its conditions, `show`, and the age tha
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -280,7 +281,7 @@ ANSWERS = {
     ("complete", "job", "typo", "--failed"): {"completed": 1, "left": {"typo": "no usage point has this key"}},
     ("retry", "held", "job"): {"due": 1, "left": {"job": "the usage point is deferred, not rejected or held"}},
     ("prune",): {"deleted": 0},
-    ("import", "/dev/null"): {"imported": 0, "unreadable": {}},
+    ("import", os.devnull): {"imported": 0, "unreadable": {}},
     ("usage",): {"cloud_renders": {"billable": 0, "development": 0, "failed": 0}},
     ("reconcile", "--counted", "held"): {"registered": 1, "left": {}},
     ("register", "cloud-render", "--idempotency-key", "k"): {

@@ -4,15 +4,12 @@ Commands as a person runs them: real processes on a terminal, and without the ex
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 from contextlib import suppress
 from typing import NamedTuple
@@ -20,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from remotion_licensing_integrations.outbox import State
+from tests._systems import IS_POSIX, needs_forks
 from tests.operations._keys import KEY
 from tests.outbox._values import bring, claim, point
 
@@ -53,6 +51,12 @@ def terminal(run, monkeypatch):
     """
     Run the program on a terminal that has so many columns.
     """
+    if not IS_POSIX:
+        pytest.skip("this system has no pseudo-terminals: run it on Linux or macOS, or in a Linux container")
+    import fcntl  # noqa: PLC0415 - only there
+    import pty  # noqa: PLC0415 - only there
+    import termios  # noqa: PLC0415 - only there
+
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -269,6 +273,7 @@ def test_completion(shell, run) -> None:
     )
 
 
+@needs_forks
 def test_completion_in_bash(run, tmp_path) -> None:
     """
     Bash completes a command, an option and a choice from the script.

@@ -17,6 +17,7 @@ from remotion_licensing_integrations.errors import ConfigurationError, OutboxErr
 from remotion_licensing_integrations.outbox import SQLiteOutbox, file
 from remotion_licensing_integrations.outbox.sqlite import WAL_LIMIT
 from remotion_licensing_integrations.outbox.statements import MIGRATIONS
+from tests._systems import needs_forks, needs_modes
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points, spoil
 
@@ -75,6 +76,7 @@ def wal_length(path):
     return path.with_name(f"{path.name}-wal").stat().st_size
 
 
+@needs_modes
 def test_files_are_private(outbox, path):
     """
     Only the owner can read any of the files.
@@ -84,6 +86,7 @@ def test_files_are_private(outbox, path):
     assert {stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()} == {0o600}
 
 
+@needs_modes
 def test_missing_directories_are_made_private(place):
     """
     A directory that is made for the file is the owner's alone.
@@ -332,6 +335,7 @@ def test_two_objects_of_one_process(outbox, path, caplog):
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
+@needs_forks
 def test_first_open_by_many(place):
     """
     Eight processes that open a new file at the same moment all succeed.
@@ -341,6 +345,7 @@ def test_first_open_by_many(place):
     assert _programs.run("open_at_once", 8, *places) == [0]
 
 
+@needs_forks
 def test_many_writers_and_a_claimer(path):
     """
     What eight processes add, a ninth claims: every point, and each once.
@@ -351,6 +356,7 @@ def test_many_writers_and_a_claimer(path):
     assert sorted(taken) == sorted(f"{writer}-{index}" for writer in range(8) for index in range(50))
 
 
+@needs_forks
 def test_forks_while_a_thread_writes(outbox, path):
     """
     A hundred forks in the midst of writing: no child hangs or fails, and nothing is lost.
@@ -361,6 +367,7 @@ def test_forks_while_a_thread_writes(outbox, path):
     assert {f"child-{number}" for number in range(100)} | set(acknowledged) == set(keys(outbox.list(limit=1_000_000)))
 
 
+@needs_forks
 def test_child_outlives_its_parent(path):
     """
     What a child commits after its parent has closed the outbox is there.

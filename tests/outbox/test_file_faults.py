@@ -6,18 +6,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import SQLiteOutbox, status
 from remotion_licensing_integrations.outbox import file as module
+from tests._systems import needs_forks, needs_open_files_replaced
 from tests.outbox import _programs
 from tests.outbox._values import REGISTRATION, claim, keys, point, points
 
 NOBODY = 65534
+needs_root = pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: None)() != 0, reason="needs root, to become another user"
+)
 PAGE = 4096  # bytes
 EMPTY = 5 * PAGE  # bytes at the beginning of a file that have no points in them
 
@@ -48,6 +54,7 @@ def tell(process, number):
     return set(json.loads(process.stdout.readline()))
 
 
+@needs_forks
 def test_killed_writers_lose_nothing(path):
     """
     Row 2: whatever four writers had acknowledged when they were killed is in the file, which is whole.
@@ -55,6 +62,7 @@ def test_killed_writers_lose_nothing(path):
     assert _programs.run("kill_writers", path, 40) == [["ok", []]]
 
 
+@needs_forks
 def test_control_of_the_killed_writers(path):
     """
     The same test finds losses when writers acknowledge before they commit.
@@ -86,9 +94,8 @@ def test_full_disk_at_the_first_open(monkeypatch, outbox, place):
     """
     Row 22: without a megabyte of free space nothing is opened, because SQLite could be killed by it.
     """
-    full = os.statvfs_result((PAGE, PAGE, 1000, 10, 10, 0, 0, 0, 0, 255))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "statvfs", lambda _: full)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000 * PAGE, free=10 * PAGE))
         with pytest.raises(OutboxError, match="the disk is full, less than 1 MB is free"):
             outbox.add([point()])
     assert list(place.iterdir()) == []
@@ -97,7 +104,7 @@ def test_full_disk_at_the_first_open(monkeypatch, outbox, place):
     assert stored(outbox) == {"key"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+@needs_root
 def test_read_only_directory(path):
     """
     Row 23: where the user may not write, the error names the directory and its permissions.
@@ -108,7 +115,7 @@ def test_read_only_directory(path):
     assert error.endswith("Permission denied; check the directory's permissions")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+@needs_root
 @pytest.mark.parametrize("name", ["", "-wal", "-shm"])
 def test_file_of_another_user(path, outbox, name):
     """
@@ -124,6 +131,7 @@ def test_file_of_another_user(path, outbox, name):
     assert "; make the file" in error or "; check that the path" in error
 
 
+@needs_open_files_replaced
 @pytest.mark.parametrize("asks_statx", [True, False])
 def test_deleted_file(path, outbox, caplog, monkeypatch, asks_statx):
     """
@@ -139,6 +147,7 @@ def test_deleted_file(path, outbox, caplog, monkeypatch, asks_statx):
     assert actions(caplog) == ["outbox_replaced"]
 
 
+@needs_open_files_replaced
 def test_replaced_file(path, outbox):
     """
     Row 25: the point goes into the file that has taken the place of the old one.
@@ -153,6 +162,7 @@ def test_replaced_file(path, outbox):
     assert stored(outbox) == {"theirs", "after"}
 
 
+@needs_open_files_replaced
 def test_file_made_anew_by_another(path, outbox):
     """
     Row 25: the WAL of a new file that another process works on is left to it.
@@ -168,6 +178,7 @@ def test_file_made_anew_by_another(path, outbox):
     assert stored(outbox) == {"theirs", "after"}
 
 
+@needs_open_files_replaced
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_deleted_under_several_processes(path, outbox, suffix):
     """
@@ -188,6 +199,7 @@ def test_deleted_under_several_processes(path, outbox, suffix):
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
 
 
+@needs_open_files_replaced
 def test_reader_of_a_deleted_file(path, outbox):
     """
     Row 25: a deliverer that only looks whether something is due does not look at a deleted file for ever.
@@ -201,6 +213,7 @@ def test_reader_of_a_deleted_file(path, outbox):
     assert keys(claim(outbox)) == ["key"]
 
 
+@needs_open_files_replaced
 def test_directory_deleted_for_good(path, outbox, place):
     """
     Row 25: where nothing can be made any more the error says so.
@@ -303,6 +316,7 @@ def test_file_emptied_under_an_open_outbox(path, outbox):
     assert "after" in stored(outbox)
 
 
+@needs_forks
 def test_damaged_file_opened_by_many(place):
     """
     Row 24: eight processes that find a damaged file set it aside once, and none its successor.

@@ -13,6 +13,7 @@ import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import SQLiteOutbox
+from tests._systems import needs_forks
 from tests.outbox._values import point
 
 PATIENCE = 10
@@ -77,6 +78,7 @@ def test_a_long_read_keeps_nobody_from_committing(outbox):
     assert outbox.counts().pending == 1
 
 
+@needs_forks
 def test_a_fork_ends_a_long_read(tmp_path):
     """
     It does not wait for it, and its child can use the outbox.

@@ -17,6 +17,7 @@ from remotion_licensing_integrations.outbox import open_outbox
 from remotion_licensing_integrations.outbox.statements import MIGRATIONS
 from remotion_licensing_integrations.testing.sandbox import Sandbox
 from tests._server_outbox import connected, new_databases
+from tests._systems import needs_forks, needs_signals
 from tests.outbox import _versions
 from tests.outbox._values import keys, point
 
@@ -199,6 +200,7 @@ def test_older_process_that_is_killed(url, start, api) -> None:
     check_registered(api, older)
 
 
+@needs_forks
 def test_upgrade_by_many(url) -> None:
     """
     Of eight processes that open an older store at the same moment one migrates it, and none fails.
@@ -207,6 +209,7 @@ def test_upgrade_by_many(url) -> None:
     assert schema(url) == [(NEWEST + 1,)]
 
 
+@needs_signals
 def test_killed_upgrade(url, monkeypatch) -> None:
     """
     A migration whose process is killed half-way is completed by the next process.

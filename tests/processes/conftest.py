@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from remotion_licensing_integrations.testing import Sandbox
+from tests._systems import skip_without_posix
 from tests.processes.servers import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _posix() -> None:
+    skip_without_posix("the server of this test")
 
 
 @pytest.fixture

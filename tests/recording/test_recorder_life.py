@@ -26,6 +26,7 @@ from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
 from tests._recorders import BOTH, actions, record, threads
+from tests._systems import needs_forks
 
 
 def test_nothing_before_the_first_use(make_recorder, slow_outbox) -> None:
@@ -222,6 +223,7 @@ def record_in_child(recorder: UsageRecorder, pipe: Any) -> None:
     recorder.stop(PATIENCE)
 
 
+@needs_forks
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 @pytest.mark.usefixtures("patient")
 def test_fork_during_the_first_use(make_recorder, tmp_path) -> None:
@@ -251,6 +253,7 @@ def test_fork_during_the_first_use(make_recorder, tmp_path) -> None:
     assert (answered, child.exitcode) == (True, 0)
 
 
+@needs_forks
 @pytest.mark.usefixtures("patient")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_fork(make_recorder, tmp_path) -> None:

@@ -16,7 +16,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready, Wait
 
-from ..connection import Session
+from ..connection import Database, Session
 from .base import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
 
 _T = TypeVar("_T")
@@ -49,11 +49,13 @@ class PsycopgDriver(Driver):
     The database of *url*, whose query has options of libpq and `prepare_threshold`.
     """
 
-    database = "postgresql"
-    error = psycopg.Error
-    passing: ClassVar = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+    database: ClassVar[Database] = "postgresql"
+    error: type[Exception] = psycopg.Error
+    passing: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})  # serialization failure, deadlock
     # From the table: `to_regclass` remembers until the transaction ends that a table was missing.
-    has_table = "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
+    has_table: ClassVar[str] = (
+        "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
+    )
 
     def __init__(self, url: str) -> None:
         parts = split_url(url)
@@ -67,7 +69,7 @@ class PsycopgDriver(Driver):
         if not str(server.get("port", "0")).replace(",", "").isdigit():
             raise refused_url(url, "the port is not a number")
         self._options: dict[str, Any] = {**_OPTIONS, **server, **options}
-        self.secrets = [str(server[name]) for name in ("password", "sslpassword") if name in server]
+        self.secrets: list[str | None] = [str(server[name]) for name in ("password", "sslpassword") if name in server]
 
     def connect(self) -> BoundedConnection:
         connection = BoundedConnection.connect(**self._options, autocommit=True)
@@ -140,9 +142,6 @@ class BoundedConnection(psycopg.Connection[Any]):
         self.close()
 
 
-_EVENTS: Final = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
-
-
 def _run(steps: PQGen[_T], socket: int, max_silence: float) -> _T:
     give_up = time.monotonic() + max_silence
     try:
@@ -155,11 +154,25 @@ def _run(steps: PQGen[_T], socket: int, max_silence: float) -> _T:
 
 
 def _wait(socket: int, wanted: Wait, seconds: float) -> Ready:
-    poll = select.poll()
-    poll.register(socket, _EVENTS[wanted])
-    events = poll.poll(max(0.0, 1_000 * seconds))
-    if not events:
+    # `select` takes only low descriptors, but on Windows, where there is no `poll`, any.
+    look = _poll if hasattr(select, "poll") else _select
+    ready = look(socket, wanted, max(0.0, seconds))
+    if not ready:
         raise TimeoutError
-    # A broken connection is ready for both; the next step raises its error.
-    [(_, event)] = events
-    return Ready((event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W))
+    return Ready(ready)
+
+
+def _poll(socket: int, wanted: Wait, seconds: float) -> int:
+    poll = select.poll()
+    poll.register(socket, (wanted & Wait.R and select.POLLIN) | (wanted & Wait.W and select.POLLOUT))
+    ready = 0
+    for _, event in poll.poll(1_000 * seconds):
+        # A broken connection is ready for both; the next step raises its error.
+        ready |= (event != select.POLLOUT and Ready.R) | (event != select.POLLIN and Ready.W)
+    return ready
+
+
+def _select(socket: int, wanted: Wait, seconds: float) -> int:
+    reads, writes = [socket] if wanted & Wait.R else [], [socket] if wanted & Wait.W else []
+    readable, writable, _ = select.select(reads, writes, [], seconds)
+    return (Ready.R if readable else 0) | (Ready.W if writable else 0)

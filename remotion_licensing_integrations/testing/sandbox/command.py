@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Final
 
 from ..._support.signals import stop_signals
+from ..._support.text import to_encodable
 from ...errors import ConfigurationError
 from .failures import MODES, Failure
 from .server import Sandbox
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         sandbox = Sandbox(host=arguments.host, port=arguments.port, file=arguments.file)
         sandbox.set_failure(**asdict(failure))
         with stop_signals() as wait, sandbox:
-            sys.stdout.write(_welcome(sandbox, arguments.file))
+            sys.stdout.write(to_encodable(_welcome(sandbox, arguments.file), sys.stdout))
             sys.stdout.flush()
             wait()
     except OSError as error:

@@ -25,6 +25,7 @@ MAX_PORT: Final = 65_535
 WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound here
 LENGTH: Final = re.compile("[0-9]{1,7}")  # of a body that is read, so that a client sees why it is refused
 LOOK: Final = 0.05  # seconds between looks for the stop
+SHUTDOWN_ENDS_READS: Final = os.name == "posix"  # https://github.com/python/cpython/issues/91913 has it for Windows
 
 
 class Sandbox:
@@ -215,7 +216,17 @@ class _Server(ThreadingTCPServer):
         for thread, connection in self._clients:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+            if not SHUTDOWN_ENDS_READS:
+                with suppress(OSError):
+                    socket.close(connection.detach())
             thread.join()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """
+        Print the traceback of an error; it is none when the stop has closed the connection.
+        """
+        if not self._stopping.is_set():
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

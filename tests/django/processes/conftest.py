@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from remotion_licensing_integrations.testing import Sandbox
+from tests._systems import skip_without_posix
 from tests.django.processes.servers import environment, manage
 from tests.processes.servers import DEADLINE
 
@@ -35,6 +36,11 @@ def execute(server: Mapping[str, Any], sql: str) -> None:
     to = {"host": server["HOST"], "port": server["PORT"], "user": server["USER"], "dbname": server["NAME"]}
     with psycopg.connect(**to, autocommit=True) as connection:
         connection.execute(sql)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _posix() -> None:
+    skip_without_posix("the server of this test")
 
 
 @pytest.fixture

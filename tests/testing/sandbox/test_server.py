@@ -17,6 +17,7 @@ import pytest
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.testing import Sandbox
+from tests._systems import needs_signals
 
 REGISTER = "/api/track/register-usage-point"
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
@@ -344,6 +345,7 @@ def test_a_bad_failure_is_refused(sandbox):
         sandbox.set_failure("429", count_first=True)
 
 
+@needs_signals
 def test_a_file_survives_kill_9(start, tmp_path):
     """
     What was answered before `kill -9` is there after a restart.
@@ -368,6 +370,7 @@ def test_a_file_holds_no_licence_key(tmp_path):
     assert b"topsecret" not in (tmp_path / "ledger.jsonl").read_bytes()
 
 
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_command_well(start, number):
     """
@@ -380,6 +383,7 @@ def test_signals_end_the_command_well(start, number):
     assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)
 
 
+@needs_signals
 def test_a_signal_ends_a_hanging_command(start):
     """
     A hanging request does not hold the command either.
