@@ -51,7 +51,7 @@ from .errors import (
     TransportError,
     UnavailableError,
 )
-from .points import EventCount, Registration, Usage, UsagePoint
+from .points import Event, EventCount, Registration, Usage, UsagePoint
 from .recording import RecorderCounts, UsageRecorder, default_recorder, set_default_recorder
 from .settings import Settings
 from .usage import PendingUsage, conversion, conversion_job, current_usage, usage_point
@@ -64,6 +64,7 @@ __all__ = [
     "CertificateError",
     "ConfigurationError",
     "EndpointError",
+    "Event",
     "EventCount",
     "InvalidTokenError",
     "KeyRefusedError",

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import ssl
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class Connection:
             base_url, functools.partial(httpx.HTTPTransport, limits=limits)
         )
 
-    sleep = staticmethod(time.sleep)
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
 
     def send(self, request: Request) -> Answer:
         """
@@ -130,7 +130,7 @@ class AsyncConnection:
             base_url, httpx.AsyncHTTPTransport
         )
 
-    sleep = staticmethod(asyncio.sleep)
+    sleep: Callable[[float], Awaitable[None]] = staticmethod(asyncio.sleep)
 
     async def send(self, request: Request) -> Answer:
         """

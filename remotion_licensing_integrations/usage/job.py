@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from ..points import check_event, check_origin
+from ..points import Event, check_event, check_origin
 from ..recording import UsageRecorder
 from . import queues
 from .block import Conversion, begin
@@ -24,7 +24,7 @@ _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIO
 
 
 def conversion_job(
-    event: str,
+    event: Event,
     *,
     host: str | None = None,
     is_still: bool = False,
