@@ -304,7 +304,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         return RenderMediaResponse(bucket_name="bucket", render_id="render-1")
 
     monkeypatch.setattr(RemotionClient, "render_media_on_lambda", start)
-    [source] = [block for block in blocks(GUIDES / "jobs.md") if "render_media_on_lambda" in block]
+    [source] = [block for block in blocks(GUIDES / "webhooks.md") if "render_media_on_lambda" in block]
     app = execute(source)["app"]
     with TestClient(app) as client:
         client.post("/render?title=a", headers={"Origin": ORIGIN})
