@@ -125,8 +125,8 @@ def test_a_fault_of_the_sandbox_is_shown(monkeypatch, capfd):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(server.Api, "answer", fail)
-    with Sandbox() as sandbox, pytest.raises(httpx2.RemoteProtocolError):
-        httpx2.get(sandbox.url)
+    with Sandbox() as sandbox, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(sandbox.url)
 
     assert "RuntimeError: unforeseen" in capfd.readouterr().err
 
