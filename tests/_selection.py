@@ -25,8 +25,8 @@ MISSING = frozenset() if os.environ.get("CI") else frozenset(name for name in OP
 SLOW = re.compile(
     r"/processes/|adapters/|_page\.py|[\[-](?:django-|server-)?(?:postgresql|mariadb|mysql)"
     r"|outbox/test_(?:upgrades|server\w*|file_faults)\.py|recording/test_recorder_life\.py"
-    r"|operations/test_(?:reconcile|terminal)\.py|sandbox/test_server\.py|usage/test_queues\.py|test_repository\.py|test_start_pages\.py"
-    r"|test_spill\.py::test_stop$|::test_forgetting_that_is_given_up$"
+    r"|operations/test_(?:reconcile|terminal)\.py|sandbox/test_server\.py|usage/test_queues\.py"
+    r"|tests/test_(?:repository|start_pages)\.py|test_spill\.py::test_stop$|::test_forgetting_that_is_given_up$"
 )
 SLOW_FIXTURES = {
     "chromium",
