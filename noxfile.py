@@ -71,10 +71,10 @@ def matrix(session: nox.Session, versions: str, http: str, without: str) -> None
 @nox.session(python=PYTHONS)
 def django(session: nox.Session) -> None:
     """
-    Run all tests of the Django part, with servers and databases.
+    Run all tests of the Django part, with servers and databases, and without other frameworks, as most projects are.
     """
     versions = {"3.11": "lowest", "3.12": "middle"}.get(str(session.python), "newest")
-    install(session, set(), VERSIONS[versions])
+    install(session, WITHOUT["no-starlette"], VERSIONS[versions])
     contract = sorted(map(str, Path("tests/outbox").glob("test_contract*.py")))
     # The browser has looked at the pages in the other tests.
     chosen = ["tests/django", *contract, "-k", "django", "--ignore=tests/django/test_admin_page.py"]
