@@ -96,7 +96,7 @@ def install(session: nox.Session, left_out: set[str], versions: list[str]) -> No
     """
     groups = ["test-tools", *([] if "django" in left_out else ["test-django"])]
     tools = nox.project.dependency_groups(PROJECT, *groups)
-    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints = Path(session.virtualenv.location, "constraints.txt")
     constraints.write_text("\n".join(versions))
     extras = ",".join(sorted(EXTRAS.keys() - left_out))
     session.install(f"{wheel(session)}[{extras}]", *tools, "--constraint", str(constraints))

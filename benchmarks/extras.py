@@ -76,9 +76,7 @@ def bench_extras(folder: Path) -> None:
         packages = len(list(place.glob("*.dist-info")))
         size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file() and file.suffix != ".pyc") / 1e6
         name, middle = f"extras, {extra or 'none'}", statistics.median(values)
-        print(
-            f"  {name:<28}{packages:>4} packages{size:>8,.1f} MB{middle:>9,.1f} ms{spread(values):>20}"
-        )
+        print(f"  {name:<28}{packages:>4} packages{size:>8,.1f} MB{middle:>9,.1f} ms{spread(values):>20}")
 
 
 def _import(code: str, place: Path) -> float:

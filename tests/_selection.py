@@ -23,10 +23,10 @@ OPTIONAL = {
 MISSING = frozenset() if os.environ.get("CI") else frozenset(name for name in OPTIONAL if find_spec(name) is None)
 #: Tests that start servers, browsers, databases or many processes, or that wait, by their names and their fixtures.
 SLOW = re.compile(
-    r"/processes/|adapters/|_page\.py|[\[-](?:django-|server-)?(?:postgresql|mariadb|mysql)"
+    r"^example_projects/|/processes/|adapters/|_page\.py|[\[-](?:django-|server-)?(?:postgresql|mariadb|mysql)"
     r"|outbox/test_(?:upgrades|server\w*|file_faults)\.py|recording/test_recorder_life\.py"
     r"|operations/test_(?:reconcile|terminal)\.py|sandbox/test_server\.py|usage/test_queues\.py"
-    r"|tests/test_(?:repository|start_pages)\.py|test_spill\.py::test_stop$|::test_forgetting_that_is_given_up$"
+    r"|django/test_statements\.py|tests/test_(?:repository|start_pages|tutorial)\.py|test_spill\.py::test_stop$|::test_forgetting_that_is_given_up$"
 )
 SLOW_FIXTURES = {
     "chromium",

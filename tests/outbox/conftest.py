@@ -26,7 +26,9 @@ STORES = {
     "sqlite": lambda request, clock: closing(
         SQLiteOutbox(request.getfixturevalue("place") / "outbox.sqlite3", clock=clock)
     ),
-    "template": lambda request, clock: closing(TEMPLATE["SharedOutbox"](clock=clock)),
+    "template": lambda request, clock: closing(
+        TEMPLATE["SharedOutbox"](request.getfixturevalue("place") / "template.sqlite3", clock=clock)
+    ),
     "django-sqlite": lambda request, clock: emptied(request, "sqlite_alias", clock),
     "django-mariadb": lambda request, clock: emptied(request, "mariadb_alias", clock),
     "django-postgresql": lambda request, clock: emptied(request, "postgresql_alias", clock),

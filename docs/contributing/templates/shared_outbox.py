@@ -1,7 +1,7 @@
 """
-The least that a store in SQL is: points in one SQLite database in memory, over one connection that all threads share.
+The least that a store in SQL is: points in a SQLite file, over one connection that all threads of a process share.
 
-It is a template, not a store to use: it forgets everything with its process.
+It is a template, not a store to use: `outbox/file.py` says what else several processes, forks and a full disk ask for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import TypeVar
 
 from remotion_licensing_integrations.errors import OutboxError
@@ -23,11 +25,11 @@ T = TypeVar("T")
 
 class SharedOutbox(SQLOutbox):
     """
-    Points in memory, in tables.
+    Points in the file at *path*.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(SharedConnection(), clock)
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(SharedConnection(path), clock)
 
 
 class SharedSession(CursorSession):
@@ -56,10 +58,10 @@ class SharedConnection(Connection):
     #: Which statements are run.
     database: Database = "sqlite"
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._is_made = False
+        self._connection: sqlite3.Connection | None = None
 
     def rows(self, sql: str, values: Values) -> list[Row]:
         """
@@ -79,33 +81,51 @@ class SharedConnection(Connection):
         """
         return self._run(work)
 
+    def open(self) -> None:
+        """
+        Create the tables.
+        """
+        self.transact(lambda _: None)
+
     def close(self) -> None:
         """
-        Keep the connection, which has the points.
+        Close the file; the next call opens it again.
         """
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
     def _run(self, work: Callable[[Session], T]) -> T:
         with self._lock, self._refusals():
-            self._make()
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(SharedSession(self._connection.cursor()))
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-            return result
+            if self._connection is None:
+                self._connection = self._connect()
+            return _transact(self._connection, work)
 
-    def _make(self) -> None:
-        # A store that outlives its process notes which migrations it has had, see `outbox/sqlite.py`.
-        for statement in [] if self._is_made else [each for migration in MIGRATIONS["sqlite"] for each in migration]:
-            self._connection.execute(statement)
-        self._is_made = True
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=FULL")  # durable when a call returns
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for statement in chain(*MIGRATIONS["sqlite"][version:]):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS['sqlite'])}")
+        return connection
 
     @contextmanager
     def _refusals(self) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            msg = f"outbox in memory: {error}"
+            msg = f"outbox {self._path}: {error}"
             raise OutboxError(msg) from error
+
+
+def _transact(connection: sqlite3.Connection, work: Callable[[Session], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(SharedSession(connection.cursor()))
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return result
