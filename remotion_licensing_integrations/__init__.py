@@ -15,9 +15,9 @@ Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhook
     a new web framework    a file like asgi.py or wsgi.py, or a package like django/, over `usage.Settlement`
     a new database         its SQL in outbox/statements/, and its driver in outbox/drivers/
     a new job queue        usage/queues.py when it runs jobs that count; django/enqueuer.py is for one that delivers
-    a new setting          settings/table.py, twice: `SettingsFields` and `Settings`; and its row in docs/settings.md
+    a new setting          settings/table.py, twice: `SettingsFields` and `Settings`
     a new command          a `@command` function in operations/, listed in `cli.COMMANDS`
-    a finding of `doctor`  operations/doctor/, or an outbox's `examine`; and its row in docs/operations.md
+    a finding of `doctor`  operations/doctor/, or an outbox's `examine`; and its row in docs/reference/doctor.md
     a reason to pause      delivery/verdicts.py; a new kind of answer: api/protocol.py and errors.py
 
 This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.asgi`,
@@ -51,7 +51,7 @@ from .errors import (
     TransportError,
     UnavailableError,
 )
-from .points import EventCount, Registration, Usage, UsagePoint
+from .points import Event, EventCount, Registration, Usage, UsagePoint
 from .recording import RecorderCounts, UsageRecorder, default_recorder, set_default_recorder
 from .settings import Settings
 from .usage import PendingUsage, conversion, conversion_job, current_usage, usage_point
@@ -64,6 +64,7 @@ __all__ = [
     "CertificateError",
     "ConfigurationError",
     "EndpointError",
+    "Event",
     "EventCount",
     "InvalidTokenError",
     "KeyRefusedError",

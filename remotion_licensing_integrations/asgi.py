@@ -13,7 +13,7 @@ from typing import Any, Final, Unpack
 
 from ._support.log import logger
 from .errors import ConfigurationError
-from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash
@@ -24,7 +24,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Starlette, Litestar and Quart each have types of their own for the three, which do not fit each other.
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
@@ -65,16 +66,16 @@ class UsageMiddleware:
         *,
         settings: Settings | None = None,
         recorder: UsageRecorder | None = None,
-        endpoints: Mapping[str, str] | None = None,
+        endpoints: Mapping[str, Event] | None = None,
         **fields: Unpack[SettingsFields],
     ) -> None:
         self.app = app
-        self.rules = EndpointRules({})
+        self.rules: EndpointRules = EndpointRules({})
         self.mistake: Exception | None = None
         self._is_mistake_logged = False
         try:
             self.rules = EndpointRules(endpoints or {})
-            self.recorder = make_recorder(settings, recorder, fields)
+            self.recorder: UsageRecorder = make_recorder(settings, recorder, fields)
         except (ConfigurationError, TypeError) as error:
             # Not raised: frameworks make their middleware when the server asks for the lifespan, and uvicorn takes an
             # error there for a missing lifespan, starts, and answers every request with 500
@@ -84,7 +85,7 @@ class UsageMiddleware:
             # For threads and jobs of this process, which see no request.
             offer_default_recorder(self.recorder)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """
         Serve one connection.
         """

@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, jsonify, request
 
 from ._support.lazy import load_later
 from .errors import ConfigurationError
+from .points import Event
 from .recording import UsageRecorder
 from .settings import Settings, SettingsFields, check_dict
 from .usage import adopt_misplaced, conversion, conversion_job, current_usage, find_settlement, usage_point
@@ -68,7 +69,7 @@ class RemotionLicensing:
         *,
         settings: Settings | None = None,
         recorder: UsageRecorder | None = None,
-        endpoints: Mapping[str, str] | None = None,
+        endpoints: Mapping[str, Event] | None = None,
         **fields: Unpack[SettingsFields],
     ) -> None:
         self._settings = settings

@@ -21,7 +21,7 @@ from typing import Any, Final, TypedDict, TypeGuard, cast
 
 from ._support.log import logger
 from .errors import ConfigurationError, InvalidTokenError
-from .points import UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
+from .points import Event, UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
 from .recording import UsageRecorder
 from .usage import Ending, Settlement, find_recorder
 
@@ -88,7 +88,7 @@ class WebhookOptions(TypedDict, total=False):
     """
 
     recorder: UsageRecorder | None
-    event: str
+    event: Event
     host: str | None
     on_webhook: OnWebhook | None
     max_body: int
@@ -117,7 +117,7 @@ class WebhookReceiver:
         secret: str | None,
         *,
         recorder: UsageRecorder | None = None,
-        event: str = "cloud-render",
+        event: Event = "cloud-render",
         host: str | None = None,
         on_webhook: OnWebhook | None = None,
         max_body: int = MAX_BODY,
@@ -125,7 +125,7 @@ class WebhookReceiver:
         # The secret itself is not kept: error pages and trackers show attributes.
         self._mac = hmac.new(_secret_bytes(secret), digestmod="sha512")
         self._recorder = recorder
-        self._event = check_event(event)
+        self._event: Event = check_event(event)
         self._host = None if host is None else check_origin("host", host)
         self.on_webhook = on_webhook
         if not isinstance(max_body, int) or max_body < 1:

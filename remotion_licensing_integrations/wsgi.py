@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from weakref import ref
 
-from .points import OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recording import UsageRecorder, make_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, Ending, EndpointRules, Settlement
@@ -68,12 +68,12 @@ class UsageMiddleware:
         *,
         settings: Settings | None = None,
         recorder: UsageRecorder | None = None,
-        endpoints: Mapping[str, str] | None = None,
+        endpoints: Mapping[str, Event] | None = None,
         **fields: Unpack[SettingsFields],
     ) -> None:
         self.app = app
-        self.rules = EndpointRules(endpoints or {})
-        self.recorder = make_recorder(settings, recorder, fields)
+        self.rules: EndpointRules = EndpointRules(endpoints or {})
+        self.recorder: UsageRecorder = make_recorder(settings, recorder, fields)
         self._pid = 0
         offer_default_recorder(self.recorder)
 

@@ -15,7 +15,6 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from textwrap import dedent, indent
@@ -23,12 +22,17 @@ from typing import Any, get_args
 
 import httpx2
 import pytest
+from fastapi import FastAPI, Request, UploadFile
 from remotion_lambda import RemotionClient, RenderMediaResponse
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import remotion_licensing_integrations as package
 from remotion_licensing_integrations import errors, settings
 from remotion_licensing_integrations.api.client import register_usage_event
+from remotion_licensing_integrations.api.protocol import register_body
 from remotion_licensing_integrations.operations.cli import _parser
 from remotion_licensing_integrations.operations.metrics import METRICS
 from remotion_licensing_integrations.points.point import UsagePoint
@@ -38,8 +42,9 @@ from remotion_licensing_integrations.testing.sandbox.failures import MODES
 from remotion_licensing_integrations.webhooks import SECRET_VARIABLE
 
 ROOT = Path(__file__).parent.parent
-README, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "operations.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+README, GUIDES = ROOT / "README.md", ROOT / "docs" / "guides"
+COMMANDS, DOCTOR, LOG = (ROOT / "docs" / "reference" / f"{name}.md" for name in ("command-line", "doctor", "log"))
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
 TEXTS += sorted((ROOT / "example_projects").glob("*/README.md"))
 ORIGIN = "https://myapp.com"
@@ -75,30 +80,6 @@ def execute(source: str, **names: Any) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(
-    "source",
-    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
-)
-def test_block_compiles(source: str) -> None:
-    """
-    Each Python block is valid Python.
-    """
-    assert compile(source, "<docs>", "exec")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [pytest.param(block, id=f"{path.name}-{number}") for path in PAGES for number, block in enumerate(blocks(path), 1)],
-)
-def test_imports_of_a_block(source: str) -> None:
-    """
-    What a block imports from this package is there.
-    """
-    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-
-    execute("\n".join(ast.unparse(node) for node in statements))
-
-
 def test_first_example(remotion_usage) -> None:
     """
     The first example of the README answers, and counts the conversion.
@@ -113,11 +94,19 @@ def test_first_example(remotion_usage) -> None:
     ]
 
 
+def example(words: str) -> str:
+    """
+    Return the README's example that has these *words*.
+    """
+    [source] = [block for block in blocks(README) if words in block]
+    return source
+
+
 def starlette_app() -> Any:
     async def render(_: Any) -> str:
         return "/done.mp4"
 
-    return execute(blocks(README)[1], render=render)["app"]
+    return execute(example("Starlette("), render=render)["app"]
 
 
 def test_starlette_example(remotion_usage) -> None:
@@ -140,34 +129,80 @@ def test_endpoint_example(remotion_usage) -> None:
         id = "render-1"
 
     with package.conversion("cloud-render") as usage:
-        execute(blocks(README)[4], render=Named)
+        execute(example("usage.skip()"), render=Named)
 
     assert (usage.succeeded, usage.idempotency_key, remotion_usage.points) == (False, "render-1", [])
 
 
-def test_job_example(remotion_usage) -> None:
+def test_example_by_hand() -> None:
     """
-    The example of a job runs: the request defers its point, and the job brings the outcome.
+    The hand-written call sends what this library sends but for the idempotency key, so that the comparison is fair.
     """
-    jobs: list[Any] = []
-    names = execute(blocks(README)[0], render=lambda _: "/done.mp4")
-    execute(
-        blocks(README)[5], **names, enqueue=lambda job, *args, **keywords: jobs.append(partial(job, *args, **keywords))
-    )
-    with TestClient(names["app"]) as client:
-        response = client.post("/render?url=a.mp4", headers={"Origin": ORIGIN})
-    before = list(remotion_usage.points)
-    jobs[0]()
+    sent: list[Any] = []
 
-    assert (response.status_code, before) == (202, [])
-    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
+    class Client:
+        async def post(self, _: str, *, json: Any, **__: Any) -> None:
+            sent.append(json)
+
+    async def render(_: UploadFile) -> str:
+        return "/done.mp4"
+
+    app = FastAPI()
+    names = {"UploadFile": UploadFile, "Request": Request, "httpx": httpx2, "log": logging}
+    execute(example("client.post("), app=app, client=Client(), render=render, KEY="rm_pub_docs", REGISTER="", **names)
+    with TestClient(app) as client:
+        client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
+
+    body = register_body(license_key="rm_pub_docs", event="cloud-render", host=ORIGIN, succeeded=True)
+    assert sent == [json.loads(body)]
+
+
+def test_example_with_this_library(remotion_usage) -> None:
+    """
+    The endpoint beside it counts the same conversion.
+    """
+
+    async def render(_: UploadFile) -> str:
+        return "/done.mp4"
+
+    names = execute(example("add_middleware"), render=lambda _: "/first.mp4")
+    names["app"].router.routes.clear()
+    execute(example('{"url": await render(file)}'), **{**names, "render": render})
+    with TestClient(names["app"]) as client:
+        response = client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
+
+    assert (response.json(), len(remotion_usage.points)) == ({"url": "/done.mp4"}, 1)
+
+
+def test_flask_example(remotion_usage) -> None:
+    """
+    The Flask example of the README answers, and counts the conversion.
+    """
+    app = execute(example("Flask("), render=lambda: "/done.mp4", __name__="docs")["app"]
+    response = app.test_client().post("/convert", headers={"Origin": ORIGIN})
+
+    assert response.json == {"url": "/done.mp4"}
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
+
+
+def test_asgi_example(remotion_usage) -> None:
+    """
+    Any ASGI app, wrapped and with a rule, counts; and the middleware for WSGI takes the same arguments.
+    """
+    source = example('endpoints={"POST /convert"')
+    inner = Starlette(routes=[Route("/convert", lambda _: PlainTextResponse("done"), methods=["POST"])])
+    with TestClient(execute(source, app=inner)["app"]) as client:
+        client.post("/convert", headers={"Origin": ORIGIN})
+    execute(source.replace(".asgi", ".wsgi"), app=lambda *_: [])
+
+    assert [point.host for point in remotion_usage.points] == [ORIGIN]
 
 
 def test_test_example(remotion_usage) -> None:
     """
-    The test shown in the README passes.
+    The test that the page on testing shows passes.
     """
-    test = execute(blocks(README)[6])["test_convert_is_counted"]
+    test = execute(blocks(GUIDES / "testing.md")[0])["test_convert_is_counted"]
     with TestClient(starlette_app()) as client:
         test(client, remotion_usage)
 
@@ -188,7 +223,7 @@ def test_client_example(api, capsys) -> None:
     """
     The example for direct calls registers a point and reads the counts back.
     """
-    [source] = blocks(ROOT / "docs" / "client.md")
+    [source] = blocks(GUIDES / "client.md")
     execute(source.replace('license_key="', f'base_url="{api.url}", license_key="'))
 
     assert capsys.readouterr().out == "True billable\n1\n"
@@ -207,7 +242,7 @@ def test_testing_example() -> None:
     """
     The recorder with an outbox in memory keeps a point that it is given.
     """
-    recorder = execute(blocks(ROOT / "docs" / "testing.md")[0])["recorder"]
+    recorder = execute(blocks(GUIDES / "testing.md")[1])["recorder"]
     try:
         recorder.record(UsagePoint(event="cloud-render", host=None, succeeded=True))
         assert recorder.outbox.counts().pending == 1
@@ -219,7 +254,7 @@ def test_sandbox_example() -> None:
     """
     The sandbox example holds when its dots are an app that records and delivers one point.
     """
-    first, second = blocks(ROOT / "docs" / "testing.md")
+    _, first, second = blocks(GUIDES / "testing.md")
     app = """
         recorder = UsageRecorder(settings, outbox=MemoryOutbox())
         recorder.outbox.add([UsagePoint(event="cloud-render", host=None, succeeded=True)])
@@ -241,7 +276,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         return RenderMediaResponse(bucket_name="bucket", render_id="render-1")
 
     monkeypatch.setattr(RemotionClient, "render_media_on_lambda", start)
-    [source] = [block for block in blocks(ROOT / "docs" / "jobs.md") if "render_media_on_lambda" in block]
+    [source] = [block for block in blocks(GUIDES / "jobs.md") if "render_media_on_lambda" in block]
     app = execute(source)["app"]
     with TestClient(app) as client:
         client.post("/render?title=a", headers={"Origin": ORIGIN})
@@ -258,7 +293,7 @@ def test_limit_example(api) -> None:
     """
     The example of a usage limit refuses what goes beyond it.
     """
-    source = blocks(ROOT / "docs" / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
+    source = blocks(GUIDES / "limits.md")[0].replace("max_billable=1000", "max_billable=1")
     source = source.replace("private_license_key=", f'base_url="{api.url}", delivery="off", private_license_key=')
     with TestClient(execute(source, render=lambda: "/done.mp4")["app"]) as client:
         assert [client.post("/convert").status_code for _ in range(2)] == [200, 429]
@@ -268,30 +303,8 @@ def test_metrics_table() -> None:
     """
     The table of metrics has every metric, by both of its names.
     """
-    assert [code(row[0]) + code(row[1]) for row in table(ROOT / "docs" / "monitoring.md", "Prometheus")] == [
+    assert [code(row[0]) + code(row[1]) for row in table(GUIDES / "monitoring.md", "Prometheus")] == [
         [metric.prometheus_name, f"remotion.usage.{metric.name}"] for metric in METRICS
-    ]
-
-
-def shown_default(name: str) -> str:
-    [default] = [field.default for field in fields(Settings) if field.name == name]
-    if default is None:
-        return "any" if name == "allowed_hosts" else "none"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-
-
-def test_settings_table() -> None:
-    """
-    The table of settings has every setting in its order, with its variable, its default and its meaning.
-    """
-    assert table(ROOT / "docs" / "settings.md", "Keyword") == [
-        [
-            f"`{field.name}`",
-            f"`{settings.ENVIRONMENT[field.name]}`",
-            shown_default(field.name),
-            field.metadata["means"],
-        ]
-        for field in fields(Settings)
     ]
 
 
@@ -300,9 +313,9 @@ def test_settings_table() -> None:
 )
 def test_setting_with_a_choice(name: str, values: Any) -> None:
     """
-    Where a setting takes one of some words, the table has each of them.
+    Where a setting takes one of some words, its meaning has each of them.
     """
-    [meaning] = [row[3] for row in table(ROOT / "docs" / "settings.md", "Keyword") if row[0] == f"`{name}`"]
+    [meaning] = [field.metadata["means"] for field in fields(Settings) if field.name == name]
 
     assert set(get_args(values)) <= set(code(meaning))
 
@@ -317,7 +330,7 @@ def test_error_table() -> None:
         if issubclass(each, (errors.TransportError, errors.APIError))
     }
 
-    assert {code(row[0])[0] for row in table(ROOT / "docs" / "client.md", "Exception")} == (
+    assert {code(row[0])[0] for row in table(GUIDES / "client.md", "Exception")} == (
         calls - {"TransportError", "APIError"}
     )
 
@@ -347,7 +360,7 @@ def test_action_table() -> None:
     """
     The table of the log has every action of the code at its level, and no other.
     """
-    listed = {action: {row[1]} for row in table(OPERATIONS, "`action`") for action in code(row[0])}
+    listed = {action: {row[1]} for row in table(LOG, "`action`") for action in code(row[0])}
 
     assert listed == actions()
 
@@ -370,7 +383,7 @@ def test_table_of_findings() -> None:
     """
     The table of the doctor's findings has every finding of the code at its levels, and no other.
     """
-    rows = table(OPERATIONS, "Finding")
+    rows = table(DOCTOR, "Finding")
 
     assert {name: set(row[1].split(", ")) for row in rows for name in code(row[0])} == findings()
     assert all(len(row) == 4 and all(row) for row in rows)
@@ -401,29 +414,15 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     return dict(choices)
 
 
-def test_command_table() -> None:
-    """
-    The table of commands has every command of the parser, and no other.
-    """
-    assert {code(row[0])[0].split()[0] for row in table(OPERATIONS, "Command")} == set(parsers())
-
-
-@pytest.mark.parametrize("row", table(OPERATIONS, "Command"), ids=lambda row: code(row[0])[0].split()[0])
-def test_options_of_a_command(row: list[str]) -> None:
-    """
-    Each option that the table names is one of its command.
-    """
-    parser = parsers()[code(row[0])[0].split()[0]]
-
-    assert set(re.findall(r"--[a-z-]+", " ".join(row))) <= set(parser._option_string_actions)
-
-
 @named(TEXTS)
 def test_command_lines(path: Path) -> None:
     """
     Each command line in the text is one that the parser knows, with its options.
     """
-    lines = re.findall(r"remotion-licensing ([a-z]+)((?: [^`#\n]*)?)", path.read_text())
+    pattern = (
+        r"(?:remotion-licensing|manage\.py remotion_licensing)(?: --(?:app|outbox) \S+)* ([a-z]+)((?: [^`#|&;\n]*)?)"
+    )
+    lines = re.findall(pattern, path.read_text())
 
     for command, words in lines:
         assert set(re.findall(r"--[a-z-]+", words)) <= set(parsers()[command]._option_string_actions)
@@ -433,7 +432,7 @@ def test_json_table() -> None:
     """
     The table of JSON has each command that prints it.
     """
-    listed = {name for row in table(OPERATIONS, "Object of") for name in code(row[0])}
+    listed = {name for row in table(COMMANDS, "Object of") for name in code(row[0])}
 
     assert listed == {name for name, parser in parsers().items() if "--json" in parser._option_string_actions}
 
@@ -442,7 +441,7 @@ def test_sandbox_options() -> None:
     """
     The sandbox's options and ways to fail in the text are those of the parser.
     """
-    text = (ROOT / "docs" / "testing.md").read_text()
+    text = (GUIDES / "testing.md").read_text()
 
     assert set(re.findall(r"--[a-z-]+", text)) <= set(parsers()["sandbox"]._option_string_actions)
     assert set(re.findall(r"--fail (\w+)", text)) == set(MODES)
@@ -461,9 +460,9 @@ def test_variables(path: Path) -> None:
 @named(TEXTS)
 def test_links(path: Path) -> None:
     """
-    Each link inside the repository leads to a file, without an anchor that a new title would break.
+    Each link inside the repository leads to a file; `scripts/docs` follows those to a part of a page.
     """
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", path.read_text()) if "://" not in link]
 
     assert [link for link in links if not (path.parent / link).is_file()] == []
 
@@ -485,7 +484,7 @@ def test_logger() -> None:
     """
     logger = logging.getLogger("remotion_licensing_integrations")
 
-    assert f"One logger, `{logger.name}`." in OPERATIONS.read_text()
+    assert f"One logger, `{logger.name}`." in LOG.read_text()
     assert (logger.level, logger.propagate) == (logging.NOTSET, True)
 
 

@@ -86,8 +86,10 @@ class Chart:
     height: Final = _HEIGHT
 
     def __init__(self, first: date, last: date, counts: Mapping[date, Counter[str]], names: Mapping[str, Any]) -> None:
-        self.first, self.last, self.names = first, last, names
-        self.width = (last - first).days + 1
+        self.first: date = first
+        self.last: date = last
+        self.names: Mapping[str, Any] = names
+        self.width: int = (last - first).days + 1
         self._counts = [counts.get(first + timedelta(days=number), Counter[str]()) for number in range(self.width)]
 
     @cached_property

@@ -1,5 +1,5 @@
 """
-The package's one logger. Every record has an `action`; a test checks that `docs/operations.md` lists them all.
+The package's one logger. Every record has an `action`; a test checks that `docs/reference/log.md` lists them all.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 from .._support.log import logger
 from .._support.masking import MASK
 from ..errors import CertificateError, ConfigurationError, NoAnswerError, TransportError
-from ..points import Registration, Usage, check_idempotency_key, new_idempotency_key
+from ..points import Event, Registration, Usage, check_idempotency_key, new_idempotency_key
 from ..settings import DEFAULT_BASE_URL, DEFAULT_TIMEOUT, Idempotency, check_setting
 from .protocol import (
     IDEMPOTENCY_HEADER,
@@ -49,7 +49,7 @@ class EventCall(EventOptions):
     The keywords of `LicensingClient.register_usage_event`.
     """
 
-    event: str
+    event: Event
     host: str | None
     succeeded: bool
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 from .._support.forks import ForkLock
 from ..errors import TransportError
-from ..points import Registration, Usage
+from ..points import Event, Registration, Usage
 from .calls import Call, Caller, EventCall, OneEventCall, OneUsageCall, UsageCall, take_options
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LicensingClient(Caller):
         *,
         license_key: str | None = None,
         api_key: str | None = None,
-        event: str,
+        event: Event,
         host: str | None,
         succeeded: bool,
         is_still: bool = False,

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import ssl
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class Connection:
             base_url, functools.partial(httpx.HTTPTransport, limits=limits)
         )
 
-    sleep = staticmethod(time.sleep)
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
 
     def send(self, request: Request) -> Answer:
         """
@@ -130,7 +130,7 @@ class AsyncConnection:
             base_url, httpx.AsyncHTTPTransport
         )
 
-    sleep = staticmethod(asyncio.sleep)
+    sleep: Callable[[float], Awaitable[None]] = staticmethod(asyncio.sleep)
 
     async def send(self, request: Request) -> Answer:
         """
@@ -166,15 +166,22 @@ class AsyncConnection:
 
 
 def _reach(base_url: str, make: Callable[..., _T]) -> _T:
-    verify, proxy = _ssl_context(), _proxy(base_url)
-    if proxy is None:
-        return make(verify=verify)
+    proxy = _proxy(base_url)
     try:
-        return make(verify=verify, proxy=proxy)
+        verify = _ssl_context()
+        return make(verify=verify) if proxy is None else make(verify=verify, proxy=proxy)
+    except OSError as error:
+        msg = f"{base_url}: SSL_CERT_FILE or SSL_CERT_DIR cannot be read ({error})"
+        raise NotSentError(msg) from error
+    except ImportError as error:
+        # A SOCKS proxy needs a package, which the library's error names
+        # (tests/api/test_http.py::test_proxy_that_needs_a_package).
+        msg = f"{base_url}: {error}"
+        raise NotSentError(msg) from error
     except (httpx.InvalidURL, ValueError) as error:
         # Without the library's error, which quotes a part of the URL: a password that is not percent-encoded looks like
         # a port (tests/api/test_http.py::test_password_of_an_unusable_proxy).
-        msg = f"{base_url}: the proxy {mask_url(proxy)!r} cannot be used ({type(error).__name__})"
+        msg = f"{base_url}: the proxy {mask_url(proxy or '')!r} cannot be used ({type(error).__name__})"
         raise NotSentError(msg) from None
 
 

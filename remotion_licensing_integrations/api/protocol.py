@@ -28,7 +28,7 @@ from ..errors import (
     ThrottledError,
     UnavailableError,
 )
-from ..points import EventCount, Registration, Usage, utc_now
+from ..points import Event, EventCount, Registration, Usage, utc_now
 
 REGISTER_PATH: Final = "/api/track/register-usage-point"
 USAGE_PATH: Final = "/api/track/get-usage"
@@ -87,7 +87,7 @@ class Answer(NamedTuple):
 def register_body(
     *,
     license_key: str | None,
-    event: str,
+    event: Event,
     host: str | None,
     succeeded: bool,
     is_still: bool = False,

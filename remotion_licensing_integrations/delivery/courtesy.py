@@ -40,7 +40,7 @@ class Courtesy:
     ) -> None:
         self._clock = clock
         self._cpu = cpu
-        self.is_busy = False
+        self.is_busy: bool = False
         # Since when the process is watched, and since when the share is kept: moment, CPU of all, CPU of delivery.
         self._watched = self._kept = (clock(), cpu(), 0.0)
 

@@ -71,7 +71,7 @@ class Deliverer:
         self._clock = clock
         self._keys = LicenseKeys(settings, monotonic=monotonic) if keys is None else keys
         self._senders = SenderPool(settings, self._keys, transport, clock=clock)
-        self.teller = Teller(outbox, hooks or {})
+        self.teller: Teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
         self._wanted = False
         self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)

@@ -48,12 +48,12 @@ class Pace:
         #: Why delivery is paused, or `None`.
         self.reason: str | None = None
         #: When a pause is probed, by the monotonic clock.
-        self.until = 0.0
+        self.until: float = 0.0
         #: How many points may be under way.
-        self.window = 1
+        self.window: int = 1
         #: Failures and refusals since the last success.
-        self.failures = 0
-        self.refusals = 0
+        self.failures: int = 0
+        self.refusals: int = 0
 
     @property
     def is_paused(self) -> bool:

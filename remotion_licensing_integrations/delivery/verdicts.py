@@ -64,7 +64,7 @@ class Judge:
         self._clock = clock
         self._uniform = uniform
         #: Whether the API's last answer was that it refuses the licence key.
-        self.is_key_refused = False
+        self.is_key_refused: bool = False
 
     def hold_unsafe(self, claimed: ClaimedPoint) -> Change | None:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -34,13 +34,19 @@ _BATCH: Final = 500  # keys in one statement: databases bound their number
 _ERROR_LENGTH: Final = 80  # characters of an error in the list
 
 
+if TYPE_CHECKING:  # generic for type checkers only
+    _ModelAdmin = admin.ModelAdmin[UsagePointRecord]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+
 @admin.register(UsagePointRecord)
-class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for type checkers only
+class UsagePointAdmin(_ModelAdmin):
     """
     Shows usage points; their fields are read-only, because points are billed.
     """
 
-    list_display = (
+    list_display: tuple[str, ...] = (
         "occurred_at",
         "state_label",
         "event",
@@ -51,15 +57,15 @@ class UsagePointAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for
         "attempts",
         "short_error",
     )
-    list_filter = ("state", "event", "classification", "succeeded")
+    list_filter: ClassVar[tuple[str, ...]] = ("state", "event", "classification", "succeeded")
     # Compared from the start and with case, so that an index serves the search for a key.
-    search_fields = ("idempotency_key__startswith", "host", "label")
-    search_help_text = _("Search by host, label or the beginning of an idempotency key.")
-    date_hierarchy = "occurred_at"
-    ordering = ("-pk",)
-    show_full_result_count = False
-    actions = ("retry_selected", "export_as_csv")
-    fieldsets = (
+    search_fields: ClassVar[tuple[str, ...]] = ("idempotency_key__startswith", "host", "label")
+    search_help_text: ClassVar[Any] = _("Search by host, label or the beginning of an idempotency key.")
+    date_hierarchy: ClassVar[str] = "occurred_at"
+    ordering: ClassVar[tuple[str, ...]] = ("-pk",)
+    show_full_result_count: ClassVar[bool] = False
+    actions: Sequence[str] = ("retry_selected", "export_as_csv")
+    fieldsets: ClassVar[Any] = (
         (
             _("Conversion"),
             {

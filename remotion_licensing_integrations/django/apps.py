@@ -4,6 +4,8 @@ The app config: a fixed label, and the system checks.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -15,10 +17,10 @@ class RemotionLicensingConfig(AppConfig):
     The app `remotion_licensing`.
     """
 
-    name = "remotion_licensing_integrations.django"
-    label = "remotion_licensing"
-    verbose_name = _("Remotion licensing")
-    default_auto_field = "django.db.models.BigAutoField"
+    name: str = "remotion_licensing_integrations.django"
+    label: str = "remotion_licensing"
+    verbose_name: Any = _("Remotion licensing")
+    default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """

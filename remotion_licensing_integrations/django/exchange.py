@@ -25,7 +25,7 @@ class Exchange(Settlement):
 
     def __init__(self, recorder: UsageRecorder, request: HttpRequest) -> None:
         super().__init__(recorder)
-        self.method = request.method or ""
+        self.method: str = request.method or ""
         self.request = request
 
     def find_host(self) -> ResolvedHost:

@@ -41,8 +41,8 @@ class Summary:
     """
 
     def __init__(self, records: QuerySet[UsagePointRecord], today: date | None = None) -> None:
-        self.last = today or _today()
-        self.first = self.last - timedelta(days=DAYS - 1)
+        self.last: date = today or _today()
+        self.first: date = self.last - timedelta(days=DAYS - 1)
         self.kinds = KINDS
         self._records = records
 

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ..api import CLASSIFICATIONS, COUNTED_AS
-from ..outbox import Dimension, State, Total, beginning
+from ..outbox import Dimension, State, StoredPoint, Total, beginning
 from ..points import Usage, utc_now
 from ..recording import UsageRecorder
 from ..settings import LicenseKeys, Settings
 from .account import fetch_usage
-from .differences import CELLS, TEXTS, Cell, Facts, explain
+from .differences import CELLS, TEXTS, Cell, Differences, Facts, explain
 from .output import at
 
 _MAX_HELD: Final = 1_000  # points
@@ -62,26 +62,26 @@ class Comparison:
     """
 
     def __init__(self, recorder: UsageRecorder, since: datetime) -> None:
-        self.since = since
+        self.since: datetime = since
         self._outbox = recorder.outbox
         self._api = _API(recorder.settings)
         self._keys = {None, *LicenseKeys(recorder.settings).fingerprints}
-        self.held = self._outbox.list(State.HELD, limit=_MAX_HELD)
+        self.held: Sequence[StoredPoint] = self._outbox.list(State.HELD, limit=_MAX_HELD)
         began = utc_now()
-        self.first = self._outbox.oldest()
-        self.api = self._api.count(since)
+        self.first: datetime | None = self._outbox.oldest()
+        self.api: Counter[Cell] = self._api.count(since)
         earlier = self._counted_before()
         # In this order, and with what is registered meanwhile: deliverers go on.
         waiting = self._own(self._outbox.totals("event", "state", "unanswered", "key_fingerprint", waiting=True))
         all_keys = self._totals(since=since)
-        self.here = _count_cells(self._own(all_keys))
+        self.here: Counter[Cell] = _count_cells(self._own(all_keys))
         during = self._count(since=began)
-        self.waiting = {
+        self.waiting: dict[str, int] = {
             **{state.value: _number(waiting, state=state) for state in State if state is not State.REGISTERED},
             "spilled": recorder.count_spilled(),
         }
-        self.of_other_keys = _sum(all_keys) - self.here.total()
-        self.older = self._count_older()
+        self.of_other_keys: int = _sum(all_keys) - self.here.total()
+        self.older: int = self._count_older()
         resent = self._count(since=since, until=since + _RESENT_FOR, unanswered=True)
         facts = Facts(
             here=self.here,
@@ -101,8 +101,10 @@ class Comparison:
                 "during": during,
             },
         )
-        self.differences = explain(facts)
-        self.days = self._locate([*self.differences.unexplained])
+        self.differences: Differences = explain(facts)
+        self.days: Sequence[tuple[datetime, datetime, Mapping[Cell, int]]] = self._locate(
+            [*self.differences.unexplained]
+        )
 
     def _totals(self, since: datetime, until: datetime | None = None) -> Sequence[Total]:
         by: tuple[Dimension, ...] = ("event", "classification", "unanswered", "key_fingerprint")

@@ -237,7 +237,7 @@ class Finding:
     One result of an examination.
 
     Attributes:
-        name: What it is, the same in every version; `docs/operations.md` lists them all.
+        name: What it is, the same in every version; `docs/reference/doctor.md` lists them all.
         text: What it means here, and what to do.
     """
 

@@ -9,14 +9,15 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from .._support.masking import mask
 from ..errors import ConfigurationError
 
-#: The events the licensing API counts; `webcodec-conversion` is a deprecated alias of `web-render`.
+#: What the licensing API counts; `webcodec-conversion` is a deprecated alias of `web-render`.
 #: Source: https://www.remotion.dev/docs/licensing/register-usage-event
-EVENTS: Final = ("web-render", "cloud-render", "webcodec-conversion")
+Event: TypeAlias = Literal["web-render", "cloud-render", "webcodec-conversion"]
+EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
 MAX_HOST_LENGTH: Final = 300  # characters
 MAX_KEY_LENGTH: Final = 255  # characters, the documented limit of the API
@@ -43,7 +44,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def check_event(event: object) -> str:
+def check_event(event: object) -> Event:
     """
     Return *event* when the API knows it.
 
@@ -51,7 +52,7 @@ def check_event(event: object) -> str:
         ConfigurationError: The API does not know it.
     """
     if event in EVENTS:
-        return str(event)
+        return EVENTS[EVENTS.index(event)]
     msg = f"event: {mask(repr(event)):.80} is not one of {', '.join(map(repr, EVENTS))}"
     raise ConfigurationError(msg)
 
@@ -120,7 +121,7 @@ class UsagePoint:
         ConfigurationError: A field has a value the licensing API could not take.
     """
 
-    event: str
+    event: Event
     host: str | None
     succeeded: bool | None
     is_still: bool = False

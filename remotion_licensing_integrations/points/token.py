@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from .._support.masking import mask
 from ..errors import ConfigurationError, InvalidTokenError
-from .point import UsagePoint
+from .point import Event, UsagePoint
 
 _PREFIX: Final = "ru1."  # the version; a new layout gets a new prefix
 #: The event of work when neither a request nor its job names one.
-UNKNOWN_EVENT: Final = "cloud-render"
+UNKNOWN_EVENT: Final[Event] = "cloud-render"
 
 # Tokens of earlier releases end with the key.
 _REQUIRED: Final = ("event", "host", "is_still", "is_production", "idempotency_key")

@@ -70,13 +70,13 @@ class UsageRecorder(Remarks):
         keeper: Keeper | None = None,
         **hooks: Unpack[Hooks],
     ) -> None:
-        self.settings = settings or Settings.from_env()
-        self.keys = LicenseKeys(self.settings)
-        self.enabled = self.keys.current is not None
-        self.outbox = open_default(self.settings) if outbox is None else outbox
-        self.spill = open_spill(self.settings, self.outbox)
+        self.settings: Settings = settings or Settings.from_env()
+        self.keys: LicenseKeys = LicenseKeys(self.settings)
+        self.enabled: bool = self.keys.current is not None
+        self.outbox: Outbox = open_default(self.settings) if outbox is None else outbox
+        self.spill: Outbox | None = open_spill(self.settings, self.outbox)
         listed = self.settings.allowed_hosts
-        self.allows_host = allows_host if listed is None else AllowedOrigins(listed)
+        self.allows_host: Callable[[str], bool] | None = allows_host if listed is None else AllowedOrigins(listed)
         super().__init__(warns_of_local_hosts=warns_of_local_hosts and self.settings.is_production)
         options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks}
         self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, self.keys, **options)

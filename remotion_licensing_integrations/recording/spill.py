@@ -40,7 +40,7 @@ class Spill:
         self._outbox = outbox
         self._file = file
         self._on_move = on_move
-        self.is_away = False
+        self.is_away: bool = False
         self._lock = threading.Lock()
         self._failures = 0  # how often the outbox has failed
         self._unreadable = 0  # points of the file that cannot be read; the log has named them

@@ -65,13 +65,14 @@ class Threads:
         on_commit: Callable[[], object],
         hooks: Hooks,
     ) -> None:
-        self.pid = os.getpid()
-        self.deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks)
-        retention = settings.retention * SECONDS_PER_DAY
-        self.worker = Worker(outbox, self.deliverer, retention=retention) if settings.delivery == "worker" else None
+        self.pid: int = os.getpid()
+        self.deliverer: Deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks)
+        self.worker: Worker | None = None
+        if settings.delivery == "worker":
+            self.worker = Worker(outbox, self.deliverer, retention=settings.retention * SECONDS_PER_DAY)
         on_commit = self.worker.wake if self.worker else on_commit
-        self.spill = None if spill_file is None else Spill(outbox, spill_file, on_move=on_commit)
-        self.writer = Writer(outbox, spill=self.spill, on_commit=on_commit)
+        self.spill: Spill | None = None if spill_file is None else Spill(outbox, spill_file, on_move=on_commit)
+        self.writer: Writer = Writer(outbox, spill=self.spill, on_commit=on_commit)
         self.writer.start()
         watch = KeyWatch(keys) if keys.can_change and self.worker is None else None
         self._watch = watch

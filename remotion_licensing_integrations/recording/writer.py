@@ -66,7 +66,7 @@ class Writer:
         self._asked_at = math.inf
         self._thread = self._make_thread()
         #: Points that only the log has, because they could be neither stored nor kept.
-        self.logged = 0
+        self.logged: int = 0
         #: Points that were committed, by event and outcome.
         self.recorded: Counter[tuple[str, str]] = Counter()
 

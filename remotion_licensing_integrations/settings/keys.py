@@ -40,13 +40,15 @@ class LicenseKeys:
 
     current: str | None
     private: str | None
+    is_private: bool
+    fingerprint: str | None
 
     def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._monotonic = monotonic
         self._read_at = monotonic()
         self._lost: set[str] = set()
-        self.can_change = any(
+        self.can_change: bool = any(
             callable(getattr(settings, name)) or getattr(settings, f"{name}_file") is not None for name in _NAMES
         )
         self.fingerprints: tuple[str, ...] = ()

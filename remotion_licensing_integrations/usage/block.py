@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from .._support.log import logger
 from ..errors import ConfigurationError, InvalidTokenError
-from ..points import ResolvedHost, check_event, decode_token, is_known
+from ..points import Event, ResolvedHost, check_event, decode_token, is_known
 from ..recording import UsageRecorder, default_recorder, null_recorder
 from . import queues
 from .pending import PendingUsage
@@ -141,7 +141,7 @@ def _deliver(recorder: UsageRecorder, loop: asyncio.AbstractEventLoop | None) ->
 
 
 def conversion(
-    event: str,
+    event: Event,
     *,
     host: str | None = None,
     is_still: bool = False,

@@ -12,7 +12,7 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from .._support.log import logger
-from ..points import check_event, check_origin
+from ..points import Event, check_event, check_origin
 from ..recording import null_recorder
 from .settlement import Settlement, UsageOptions, find_settlement
 
@@ -27,7 +27,7 @@ _decorated = 0
 
 
 def usage_point(
-    event: str, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
+    event: Event, *, host: str | None = None, is_still: bool = False, is_production: bool | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
     Count each run of the decorated endpoint as one usage point, registered with the outcome of its response.

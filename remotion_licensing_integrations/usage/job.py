@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from ..points import check_event, check_origin
+from ..points import Event, check_event, check_origin
 from ..recording import UsageRecorder
 from . import queues
 from .block import Conversion, begin
@@ -24,7 +24,7 @@ _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIO
 
 
 def conversion_job(
-    event: str,
+    event: Event,
     *,
     host: str | None = None,
     is_still: bool = False,
@@ -36,7 +36,7 @@ def conversion_job(
 
     Put it directly on the function, below the queue's own decorator. Beside its own arguments the job takes
     `usage_token=`, what `defer()` returned, or `usage_host=` and `usage_key=`; the function gets those of them that it
-    declares. A job that runs again (a retry, a redelivery) is one point, see `docs/jobs.md`.
+    declares. A job that runs again (a retry, a redelivery) is one point, see `docs/guides/jobs.md`.
 
     Args:
         event: `"web-render"`, `"cloud-render"` or `"webcodec-conversion"`; a token has its own.

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, ParamSpec, TypedDict, TypeVar, Unpack, c
 
 from .._support.log import logger
 from ..errors import ConfigurationError
-from ..points import check_event, utc_now
+from ..points import Event, check_event, utc_now
 from ..recording import Forget, UsageRecorder
 from .meter import count_events, find_meter
 from .settlement import Settlement, find_settlement
@@ -51,7 +51,7 @@ class LimitReached:
 
     max_billable: int
     per: Period
-    event: str | None
+    event: Event | None
     resets_at: datetime
     retry_after: int
 
@@ -93,7 +93,7 @@ class LimitOptions(TypedDict, total=False):
     """
 
     per: Period
-    event: str | None
+    event: Event | None
     on_limit: Callable[[LimitReached], bool] | None
     clock: Callable[[], datetime]
 
@@ -116,7 +116,7 @@ class UsageLimit:
             msg = f'per: expected "day" or "month", got {self._per!r:.80}'
             raise ConfigurationError(msg)
         event = options.get("event")
-        self._event = None if event is None else check_event(event)
+        self._event: Event | None = None if event is None else check_event(event)
         self._on_limit = options.get("on_limit")
         self._clock = options.get("clock", utc_now)
         self._is_open = False

@@ -106,9 +106,9 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         #: How often the API was asked.
-        self.asked = 0
+        self.asked: int = 0
         self._figures: dict[datetime, Figure] = {}
         self._trouble: tuple[datetime, Exception] | None = None
         self._fetching = threading.Lock()

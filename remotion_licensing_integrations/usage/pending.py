@@ -5,7 +5,7 @@ The part of a settlement that apps see: the usage point of the current request o
 from __future__ import annotations
 
 from ..errors import ConfigurationError
-from ..points import ResolvedHost, check_event, check_idempotency_key, check_label, check_origin, encode_token
+from ..points import Event, ResolvedHost, check_event, check_idempotency_key, check_label, check_origin, encode_token
 from ..recording import null_recorder
 from .mistakes import adopt_flag, logged_mistake
 from .settlement import Settlement, find_settlement
@@ -22,14 +22,14 @@ class PendingUsage:
         self._settlement = settlement
 
     @property
-    def event(self) -> str | None:
+    def event(self) -> Event | None:
         """
         What to count, such as `"cloud-render"`; `None` until a decorated endpoint is entered.
         """
         return self._settlement.event
 
     @event.setter
-    def event(self, value: str) -> None:
+    def event(self, value: Event) -> None:
         with logged_mistake():
             self._settlement.event = check_event(value)
 

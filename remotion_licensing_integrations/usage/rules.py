@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..errors import ConfigurationError
-from ..points import check_event
+from ..points import Event, check_event
 from .settlement import UsageOptions
 
 _RULE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
@@ -27,8 +27,8 @@ class EndpointRules:
         ConfigurationError: A rule is not a method, a space and a path, or its event is unknown.
     """
 
-    def __init__(self, rules: Mapping[str, str]) -> None:
-        self.events = dict(rules)
+    def __init__(self, rules: Mapping[str, Event]) -> None:
+        self.events: dict[str, Event] = dict(rules)
         self._rules = [(*_parse(rule), UsageOptions(check_event(event))) for rule, event in rules.items()]
 
     def __bool__(self) -> bool:

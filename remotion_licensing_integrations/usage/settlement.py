@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..points import UNKNOWN_EVENT, ResolvedHost, UsagePoint, new_idempotency_key
+from ..points import UNKNOWN_EVENT, Event, ResolvedHost, UsagePoint, new_idempotency_key
 from ..recording import Entry, Forget, UsageRecorder
 from .mistakes import adopt_flag, log_crash
 
@@ -33,7 +33,7 @@ class UsageOptions:
     The arguments of a decorator; `None` leaves a value to the settings or the request.
     """
 
-    event: str
+    event: Event
     host: str | None = None
     is_still: bool = False
     is_production: bool | None = None
@@ -47,10 +47,9 @@ class Settlement:
     """
 
     # Class attributes are the defaults, so that a request that does not count costs almost nothing.
-    method = ""
-
+    method: str = ""
     # What the app says, by its decorator or `current_usage()`.
-    event: str | None = None
+    event: Event | None = None
     host: ResolvedHost | None = None
     succeeded: bool | None = None
     is_still: bool | None = None
@@ -58,25 +57,28 @@ class Settlement:
     label: str | None = None
     key: str | None = None
     key_fingerprint: str | None = None
-    skipped = False
+    skipped: bool = False
     deferred: UsagePoint | None = None
     #: The deferred point that stands for this request in a usage limit, until the outcome takes its place.
     reserved: UsagePoint | None = None
-
     #: Whether the decorated code was entered.
-    entered = False
+    entered: bool = False
     #: Whether a synchronous endpoint is running, and whether its request no longer waits for it.
-    running = abandoned = False
+    running: bool = False
+    abandoned: bool = False
     #: Whether the endpoint's stream is under way, and whether it was broken off by an error or by its client.
-    streaming = failed = aborted = False
+    streaming: bool = False
+    failed: bool = False
+    aborted: bool = False
     #: Whether this belongs to a block or job: its own end decides, not the end of a stream inside.
-    is_block = False
+    is_block: bool = False
     #: Whether this completes a deferred point.
-    completes = False
+    completes: bool = False
     #: Whether the outcome is decided, and whether it was a point.
-    settled = recorded = False
+    settled: bool = False
+    recorded: bool = False
     #: Whether blocks within the request have recorded points.
-    recorded_within = False
+    recorded_within: bool = False
 
     def __init__(self, recorder: UsageRecorder) -> None:
         self.recorder = recorder
@@ -148,7 +150,7 @@ class Settlement:
             self.deferred = self._point(succeeded=None)
         return self.deferred
 
-    def reserve(self, event: str | None) -> UsagePoint:
+    def reserve(self, event: Event | None) -> UsagePoint:
         """
         Return this request's point without an outcome, to be stored before its work begins.
 
@@ -268,7 +270,7 @@ class Settlement:
             return False
         return ending != "aborted" or self.recorder.settings.report_aborted
 
-    def _point(self, *, succeeded: bool | None, event: str | None = None) -> UsagePoint:
+    def _point(self, *, succeeded: bool | None, event: Event | None = None) -> UsagePoint:
         is_production = self.recorder.settings.is_production if self.is_production is None else self.is_production
         point = UsagePoint(
             event=self.event or event or UNKNOWN_EVENT,

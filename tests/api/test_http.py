@@ -178,6 +178,30 @@ def test_password_of_an_unusable_proxy(
 
 
 @SENDS
+def test_proxy_that_needs_a_package(post: Post, http: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A SOCKS proxy without the package that speaks SOCKS is an error that names the package.
+    """
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1")
+
+    with pytest.raises(NotSentError, match="socksio"):
+        post(http, "http://api.invalid:8000")
+
+
+@SENDS
+def test_authorities_that_cannot_be_read(post: Post, http: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Certificate authorities that are not where the environment says are an error that names the variable.
+    """
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+    monkeypatch.setattr(http, "_ssl_context", http._ssl_context.__wrapped__)  # the process reads them once
+
+    with pytest.raises(NotSentError, match="SSL_CERT_FILE"):
+        post(http, "http://api.invalid:8000")
+
+
+@SENDS
 def test_key_in_the_variables_of_an_error(post: Post, http: ModuleType) -> None:
     """
     A traceback with the variables of each call, as error trackers make it, has no licence key.

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 import pymysql  # type: ignore[import-untyped] # PyMySQL has no types
 
 from ...errors import OutboxError
-from ..connection import Session
+from ..connection import Database, Session
 from .base import MAX_SILENCE, Driver, refused_url, split_url
 
 _LOCK: Final = "remotion_usage_point"
@@ -50,11 +50,11 @@ class PyMySQLDriver(Driver):
     The database of *url*, whose query has options of PyMySQL.
     """
 
-    database = "mysql"
-    error = pymysql.Error
-    passing: ClassVar = frozenset({1205, 1213})  # lock wait timeout, deadlock
-    done: ClassVar = frozenset({1060, 1061})  # duplicate column name, duplicate name of an index
-    has_table = """
+    database: ClassVar[Database] = "mysql"
+    error: type[Exception] = pymysql.Error
+    passing: ClassVar[frozenset[object]] = frozenset({1205, 1213})  # lock wait timeout, deadlock
+    done: ClassVar[frozenset[object]] = frozenset({1060, 1061})  # duplicate column name, duplicate name of an index
+    has_table: ClassVar[str] = """
         SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %(name)s
     """
 
@@ -75,7 +75,9 @@ class PyMySQLDriver(Driver):
             self._options |= {} if parts.port is None else {"port": parts.port}
         except (KeyError, ValueError) as error:
             raise refused_url(url, f"an option cannot be read: {error}") from None
-        self.secrets = [self._options.get(name) for name in ("password", "passwd", "ssl_key_password")]
+        self.secrets: list[str | None] = [
+            self._options.get(name) for name in ("password", "passwd", "ssl_key_password")
+        ]
 
     def connect(self) -> Any:
         connection = pymysql.connect(**self._options, autocommit=True)

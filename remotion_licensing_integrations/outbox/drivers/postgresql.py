@@ -16,7 +16,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready, Wait
 
-from ..connection import Session
+from ..connection import Database, Session
 from .base import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
 
 _T = TypeVar("_T")
@@ -49,11 +49,13 @@ class PsycopgDriver(Driver):
     The database of *url*, whose query has options of libpq and `prepare_threshold`.
     """
 
-    database = "postgresql"
-    error = psycopg.Error
-    passing: ClassVar = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+    database: ClassVar[Database] = "postgresql"
+    error: type[Exception] = psycopg.Error
+    passing: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})  # serialization failure, deadlock
     # From the table: `to_regclass` remembers until the transaction ends that a table was missing.
-    has_table = "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
+    has_table: ClassVar[str] = (
+        "SELECT COUNT(*) FROM pg_class WHERE relname = %(name)s::text AND pg_table_is_visible(oid)"
+    )
 
     def __init__(self, url: str) -> None:
         parts = split_url(url)
@@ -67,7 +69,7 @@ class PsycopgDriver(Driver):
         if not str(server.get("port", "0")).replace(",", "").isdigit():
             raise refused_url(url, "the port is not a number")
         self._options: dict[str, Any] = {**_OPTIONS, **server, **options}
-        self.secrets = [str(server[name]) for name in ("password", "sslpassword") if name in server]
+        self.secrets: list[str | None] = [str(server[name]) for name in ("password", "sslpassword") if name in server]
 
     def connect(self) -> BoundedConnection:
         connection = BoundedConnection.connect(**self._options, autocommit=True)

@@ -107,8 +107,8 @@ class Statements(ABC):
             "unindexed": self.unindexed,
         }
         pending = f"FROM {{points}}{self.by_due} WHERE state = 'pending' AND key_fingerprint = %(fingerprint)s::text"
-        self.next_due = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
-        self.counts = self._text("""
+        self.next_due: str = self._text(f"SELECT (SELECT MIN(due) {pending}), (SELECT MAX(due) {pending}), {{now}}")
+        self.counts: str = self._text("""
             SELECT state, COUNT(*), COUNT(CASE WHEN due > {now} THEN token END), MIN(occurred_at)
             FROM {points} GROUP BY state
         """)
@@ -121,24 +121,24 @@ class Statements(ABC):
         # With the latest row; one statement sees one state of the table.
         latest = "SELECT '', '', 0, '', COALESCE(MAX(id), 0) FROM {points}"
         by_state = f"GROUP BY event, key_fingerprint, state UNION ALL {latest}"
-        self.expected = self._text(f"{expected} {by_state}")
-        self.expected_until = self._text(f"{expected} AND {up_to} {by_state}")
+        self.expected: str = self._text(f"{expected} {by_state}")
+        self.expected_until: str = self._text(f"{expected} AND {up_to} {by_state}")
         added = "SELECT event, key_fingerprint, COUNT(*) FROM {points} WHERE id > %(row)s::bigint"
         added = f"{added} AND state <> 'rejected' AND {BILLABLE}"
         grouped = "GROUP BY event, key_fingerprint"
-        self.added_after = self._text(f"{added} {grouped}")
-        self.added_until = self._text(f"{added} AND {up_to} {grouped}")
-        self.reject = self._text("""
+        self.added_after: str = self._text(f"{added} {grouped}")
+        self.added_until: str = self._text(f"{added} AND {up_to} {grouped}")
+        self.reject: str = self._text("""
             UPDATE {points} SET state = 'rejected', due = {now}, token = NULL, last_error = %(reason)s::text
             WHERE id = %(row)s::bigint AND token = %(token)s::text
         """)
-        self.retry = self._text("""
+        self.retry: str = self._text("""
             UPDATE {points} SET state = 'pending', due = {now}, attempts = 0, unanswered_since = NULL
             WHERE state IN ('rejected', 'held')
         """)
         # The order of assignments matters to MySQL, which assigns from left to right.
         doubt = "unanswered_since IS NOT NULL OR token IS NOT NULL"
-        self.adopt = self._text(f"""
+        self.adopt: str = self._text(f"""
             UPDATE {{points}} SET key_fingerprint = %(new)s::text,
                 last_error = CASE WHEN {doubt} THEN %(reason)s::text ELSE last_error END,
                 state = CASE WHEN {doubt} THEN 'held' ELSE state END,
@@ -146,19 +146,19 @@ class Statements(ABC):
                 due = {{now}}, token = NULL
             WHERE state = 'pending' AND key_fingerprint = %(old)s::text AND (token IS NULL OR due <= {{now}})
         """)
-        self.confirm = self._text("""
+        self.confirm: str = self._text("""
             UPDATE {points} SET state = 'registered', due = COALESCE(unanswered_since, {now}), last_error = NULL
             WHERE state = 'held'
         """)
-        self.oldest = self._text("SELECT (SELECT MIN(occurred_at) FROM {points}), (SELECT MIN(day) FROM {totals})")
-        self.count_old = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
-        self.pauses = self._text(f"""
+        self.oldest: str = self._text("SELECT (SELECT MIN(occurred_at) FROM {points}), (SELECT MIN(day) FROM {totals})")
+        self.count_old: str = self._text(f"SELECT COUNT(*) FROM {{points}} WHERE {OLD}")
+        self.pauses: str = self._text(f"""
             SELECT deliverer, reason, since, until FROM {{pauses}} WHERE until > {{now}} - {PAUSE_GRACE}
             ORDER BY since, deliverer
         """)
-        self.forget_pauses = self._text(f"DELETE FROM {{pauses}} WHERE until <= {{now}} - {PAUSE_GRACE}")
-        self.resume = self._text("DELETE FROM {pauses} WHERE deliverer = %(deliverer)s::text")
-        self.pause = self._text("""
+        self.forget_pauses: str = self._text(f"DELETE FROM {{pauses}} WHERE until <= {{now}} - {PAUSE_GRACE}")
+        self.resume: str = self._text("DELETE FROM {pauses} WHERE deliverer = %(deliverer)s::text")
+        self.pause: str = self._text("""
             INSERT INTO {pauses} (deliverer, reason, since, until)
             VALUES (%(deliverer)s::text, %(reason)s::text, {now}, {now} + %(seconds)s::float8)
             ON CONFLICT (deliverer) DO UPDATE SET reason = excluded.reason, until = excluded.until

@@ -5,7 +5,7 @@ MySQL and MariaDB, by the server's own driver and through Django.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
@@ -38,9 +38,9 @@ class MySQL(Statements):
     Rows are sent as parameters of a derived table; claiming takes a transaction, because an UPDATE returns no rows.
     """
 
-    clock = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
-    one_of = "IN %(keys)s"
-    days = ("FLOOR({} / 86400)", "DATEDIFF({}, '1970-01-01')")
+    clock: ClassVar[str | None] = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
+    one_of: ClassVar[str] = "IN %(keys)s"
+    days: ClassVar[tuple[str, str]] = ("FLOOR({} / 86400)", "DATEDIFF({}, '1970-01-01')")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -50,10 +50,10 @@ class MySQL(Statements):
         fresh = f"SELECT * FROM (SELECT {columns}, 0 AS attempts, {{now}} AS due FROM ({{given}}) AS new) AS fresh"
         gives_way = "{points}.state = 'deferred' AND fresh.state = 'pending'"
         outcome = ", ".join(f"{name} = IF({gives_way}, fresh.{name}, {{points}}.{name})" for name in OUTCOME)
-        self.add = self._text(f"{INSERT} {fresh} ON DUPLICATE KEY UPDATE {outcome}")
+        self.add: str = self._text(f"{INSERT} {fresh} ON DUPLICATE KEY UPDATE {outcome}")
         updated = self._updated("new.{}", prefix="{points}.")
         # As bytes, because the table's collation need not be that of the session.
-        self.update = self._text(f"""
+        self.update: str = self._text(f"""
             UPDATE {{points}} JOIN ({{given}}) AS new
                 ON {{points}}.id = new.id AND {{points}}.token = CAST(new.token AS BINARY)
             SET {updated}
@@ -83,7 +83,7 @@ class MySQL(Statements):
         """)
         self._delete = self._text("DELETE FROM {points} WHERE id IN %(rows)s")
         pause = "SELECT %(deliverer)s AS deliverer, %(reason)s AS reason, {now} AS since, {now} + %(seconds)s AS until"
-        self.pause = self._text(f"""
+        self.pause: str = self._text(f"""
             INSERT INTO {{pauses}} (deliverer, reason, since, until) SELECT * FROM ({pause}) AS fresh
             ON DUPLICATE KEY UPDATE reason = fresh.reason, until = fresh.until
         """)

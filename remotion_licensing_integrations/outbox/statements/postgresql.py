@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import ClassVar
 
 from ..connection import Connection, Row, Tables, Values
 from ..rows import POINT
@@ -20,11 +21,11 @@ class PostgreSQL(Statements):
     """
 
     # A subquery, evaluated once: the function alone may change from row to row, so that no index can be used.
-    clock = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
-    moments = ("float8", "timestamptz")
-    one_of = "= ANY(%(keys)s::text[])"
+    clock: ClassVar[str | None] = "(SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8)"
+    moments: ClassVar[tuple[str, str]] = ("float8", "timestamptz")
+    one_of: ClassVar[str] = "= ANY(%(keys)s::text[])"
     # Django's session has the time zone of its datetimes.
-    days = ("FLOOR({} / 86400)::int", "({}::date - DATE '1970-01-01')")
+    days: ClassVar[tuple[str, str]] = ("FLOOR({} / 86400)::int", "({}::date - DATE '1970-01-01')")
 
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
@@ -32,10 +33,10 @@ class PostgreSQL(Statements):
             f"json_to_recordset(%(rows)s::json) AS new({', '.join(map(' '.join, types.items()))})"
             for types in (NEW, CHANGE)
         )
-        self.add = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
+        self.add: str = self._text(f"{INSERT} SELECT {', '.join(NEW)}, 0, {{now}} FROM {new} {ON_CONFLICT}")
         updated = self._updated("new.{}")
         # Only pending points have a token; a condition for it would read the index of all pending points.
-        self.update = self._text(f"""
+        self.update: str = self._text(f"""
             UPDATE {{points}} SET {updated} FROM {change} WHERE {{points}}.id = new.id AND {{points}}.token = new.token
         """)
         # An array, because a subquery with a limit may run more than once.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ..connection import Connection, Row, Session, Tables, Values
 from ..rows import POINT
@@ -40,10 +40,10 @@ class SQLite(Statements):
     Rows are sent as parameters; the clock is this machine's.
     """
 
-    unindexed = "+"
+    unindexed: ClassVar[str] = "+"
     # Without statistics SQLite takes the index of states, and reads all pending points when none is for a key.
-    by_due = " INDEXED BY {due_index}"
-    days = (
+    by_due: ClassVar[str] = " INDEXED BY {due_index}"
+    days: ClassVar[tuple[str, str]] = (
         "CAST({} / 86400 AS INTEGER)",
         "COALESCE(CAST(julianday(SUBSTR({}, 1, 10)) - 2440587.5 AS INTEGER), 0)",
     )
@@ -51,7 +51,9 @@ class SQLite(Statements):
     def __init__(self, tables: Tables, *, clocked: bool) -> None:
         super().__init__(tables, clocked=clocked)
         self._insert, self._on_conflict = self._text(f"{INSERT} VALUES "), self._text(ON_CONFLICT)
-        self.update = self._text(f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN ")
+        self.update: str = self._text(
+            f"UPDATE {{points}} SET {self._updated('%({})s')} WHERE token = %(token)s AND id IN "
+        )
         # A row that another deliverer has claimed in between is due later now. The plus makes SQLite look rows up by
         # their ids only.
         self._take = self._text(f"""

@@ -58,7 +58,9 @@ class Sandbox:
     @property
     def url(self) -> str:
         """
-        Where the sandbox listens, such as `http://127.0.0.1:8484`; known once it has started.
+        Where the sandbox listens; known once it has started.
+
+        It is an address such as `http://127.0.0.1:8484`.
         """
         host = WILDCARDS.get(self._host, self._host)
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"

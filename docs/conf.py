@@ -1,0 +1,112 @@
+"""
+How Sphinx builds the site; `scripts/docs` runs it.
+
+The pages are plain Markdown that also reads well in the repository. What they cannot say themselves stands here: the
+navigation, and what is generated from the code (`_reference.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HERE: Final = Path(__file__).parent
+PROJECT: Final = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+REPOSITORY: Final = PROJECT.get("urls", {}).get("Repository", "https://example.com")
+
+#: Each part of the site with its pages in order; the other pages of its folders follow by name.
+NAVIGATION: Final = {
+    "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask",
+    "How to": "guides/jobs guides/keys guides/proxies-and-hosts guides/testing guides/limits guides/deployment "
+    "guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron guides/serverless "
+    "guides/corporate-proxies guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
+    "guides/rejected-points guides/backups guides/upgrading",
+    "Why and how": "explanation/promises explanation/what-counts explanation/how-it-works explanation/honest-limits "
+    "explanation/privacy explanation/reliability explanation/performance explanation/decisions/index",
+    "Reference": "reference/functions reference/settings reference/adapters reference/recorder reference/client "
+    "reference/errors reference/outbox reference/testing reference/operations reference/command-line",
+    "More": "troubleshooting glossary",
+}
+FOLDERS: Final = {
+    "Start here": ["start"],
+    "How to": ["guides"],
+    "Why and how": ["explanation", "explanation/decisions"],
+    "Reference": ["reference"],
+    "More": ["contributing"],
+}
+
+sys.path.insert(0, str(HERE))
+# The reference imports the adapter for Django, and what a page shows comes from the code alone, never from this shell.
+for name in [name for name in os.environ if name.startswith("REMOTION_")]:
+    del os.environ[name]
+
+project = PROJECT["name"]
+author = project_copyright = "remotion-licensing-integrations contributors"
+root_doc = "index"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "_reference"]
+myst_heading_anchors = 3
+smartquotes = False
+default_role = "py:obj"  # in docstrings, single backticks are code, and a link where the name is known
+
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "all"
+autodoc_class_signature = "mixed"
+maximum_signature_line_length = 60
+python_use_unqualified_type_names = True
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = "remotion-licensing-integrations"
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+
+def _navigation() -> str:
+    """
+    Return the navigation as directives for the first page.
+    """
+    found = {str(path.relative_to(HERE).with_suffix("")) for path in HERE.rglob("*.md")}
+    parts = []
+    for caption, names in NAVIGATION.items():
+        first = [page for page in names.split() if page in found]
+        others = sorted(page for page in found.difference(first) if page.rpartition("/")[0] in FOLDERS[caption])
+        pages = "\n".join(first + others)
+        parts.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n")
+    return "\n".join(parts)
+
+
+def _complete(_: Sphinx, page: str, source: list[str]) -> None:
+    """
+    Put the navigation on the first page, and let links out of this folder lead to the repository.
+    """
+    folder = (HERE / page).parent
+
+    def link(match: re.Match[str]) -> str:
+        target = (folder / match[1]).resolve()
+        if target.is_relative_to(HERE) or not target.exists():
+            return match[0]  # Sphinx resolves it, or warns
+        return f"]({REPOSITORY}/blob/main/{target.relative_to(HERE.parent)}"
+
+    source[0] = re.sub(r"\]\((\.\./[^)#\s]+)", link, source[0])
+    if page == root_doc:
+        source[0] += f"\n{_navigation()}"
+
+
+def setup(app: Sphinx) -> None:
+    """
+    Complete each page when it is read.
+    """
+    app.connect("source-read", _complete)
