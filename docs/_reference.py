@@ -16,7 +16,7 @@ import inspect
 import re
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final, Unpack, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from sphinx.util import logging
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 #: The modules whose `__all__` is public, beside the root's.
-MODULES: Final = ("asgi", "starlette", "fastapi", "django", "testing", "dashboard")
+MODULES: Final = ("asgi", "starlette", "fastapi", "wsgi", "flask", "django", "testing", "dashboard")
 _COMMENT: Final = re.compile(
     r"^<!-- (api|settings|usage|options|command)(?:: ([\w.]+))?(?:: ([\w ]+))? -->$", re.MULTILINE
 )
@@ -62,6 +62,9 @@ def _api(module: str, names: str | None) -> str:
         where = _described.setdefault(id(thing), where)
         if where != f"{module}.{name}":
             shared.append(f"{{py:obj}}`{name} <{where}>`")
+        elif get_origin(thing) is Literal:
+            words = ", ".join(f'``"{word}"``' for word in get_args(thing))
+            text += f"```{{eval-rst}}\n.. py:data:: {module}.{name}\n\n   One of {words}.\n```\n\n"
         elif not inspect.isclass(thing):
             _spell_out(thing)
             text += f"```{{eval-rst}}\n.. autofunction:: {module}.{name}\n```\n\n"
@@ -81,12 +84,10 @@ def _spell_out(function: Any) -> None:
     """
     signature = inspect.signature(function)
     last = next(reversed(signature.parameters.values()), None)
-    if last is None or last.kind is not last.VAR_KEYWORD or "Unpack" not in str(last.annotation):
+    packed = re.fullmatch(r"Unpack\[(\w+)\]", str(last.annotation)) if last else None
+    if packed is None or packed[1] == SettingsFields.__name__:
         return
-    packed = get_type_hints(function, localns=_LATER)[last.name]
-    [keywords] = get_args(packed)
-    if get_origin(packed) is not Unpack or keywords is SettingsFields:
-        return
+    keywords = {**_LATER, **function.__globals__}[packed[1]]
     client = package.LicensingClient
     known = {**inspect.signature(client).parameters, **inspect.signature(client.register_usage_event).parameters}
     added = []

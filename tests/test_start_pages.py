@@ -36,7 +36,7 @@ def test_page_works(path: Path, tmp_path: Path) -> None:
             call, listing = convert.splitlines()
             answer = page.run(call)
             eventually(lambda: "registered" in page.run(listing))
-            shown = f"{answer}\n{page.run(listing)}"
+            shown = f"{answer.rstrip()}\n{page.run(listing)}"
 
     assert same(shown) == same(page.shown[0])
 
