@@ -8,6 +8,8 @@ import asyncio
 import sys
 from typing import Final
 
+from benchmarks.protocol import Requests
+
 _BODY: Final = b'{"success":true,"billable":true,"classification":"billable"}'
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
     len(_BODY),
@@ -15,37 +17,24 @@ _ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-
 )
 
 
-class Api(asyncio.Protocol):
+class Api(Requests):
     """
     Answers each request on a kept-alive connection after *delay* seconds; `None` never answers.
     """
 
     def __init__(self, delay: float | None) -> None:
+        super().__init__()
         self._delay = delay
-        self._received = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def answer(self, path: bytes, body: bytes) -> None:
         """
-        Keep the connection.
+        Count any point as billable.
         """
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment] # TCP's is one
-
-    def data_received(self, data: bytes) -> None:
-        """
-        Answer when a request is whole.
-        """
-        self._received += data
-        head, mark, body = self._received.partition(b"\r\n\r\n")
-        length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        if not mark or len(body) < length or self._delay is None:
-            return
-        self._received = b""
+        del path, body
         if self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._transport.write, _ANSWER)
-        else:
-            self._transport.write(_ANSWER)
+            asyncio.get_running_loop().call_later(self._delay, self.transport.write, _ANSWER)
+        elif self._delay is not None:
+            self.transport.write(_ANSWER)
 
 
 async def main() -> None:

@@ -23,9 +23,10 @@ REPOSITORY: Final = PROJECT.get("urls", {}).get("Repository", "https://example.c
 
 #: Each part of the site with its pages in order; the other pages of its folders follow by name.
 NAVIGATION: Final = {
-    "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask",
-    "How to": "guides/jobs guides/keys guides/proxies-and-hosts guides/testing guides/limits guides/deployment "
-    "guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron guides/serverless "
+    "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask "
+    "start/litestar start/quart",
+    "How to": "guides/jobs guides/webhooks guides/keys guides/proxies-and-hosts guides/testing guides/limits "
+    "guides/deployment guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron guides/serverless "
     "guides/corporate-proxies guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
     "guides/rejected-points guides/backups guides/upgrading",
     "Why and how": "explanation/promises explanation/what-counts explanation/how-it-works explanation/honest-limits "

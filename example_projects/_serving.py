@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from threading import Thread
 from tests._environment import clean_environment
 
 DEADLINE = 20.0  # seconds for whatever must happen sooner or later
-LISTENING = re.compile(r"running on (http://\S+)")
+LISTENING = re.compile(r"(?:running on|Listening at:) (http://\S+)")  # uvicorn, gunicorn
 
 
 @dataclass
@@ -63,17 +63,23 @@ def make_environment(licensing_url: str, place: Path) -> dict[str, str]:
 
 @contextmanager
 def running_app(
-    folder: Path, target: str, *, licensing_url: str, place: Path, environment: Mapping[str, str] | None = None
+    folder: Path,
+    target: str,
+    *,
+    licensing_url: str,
+    place: Path,
+    environment: Mapping[str, str] | None = None,
+    server: Sequence[str] = ("uvicorn", "--port=0", "--app-dir={}"),
 ) -> Iterator[App]:
     """
     Run the app *target*, such as `main:app`, of *folder* on a free port, and check at the end that nothing crashed.
 
-    *environment* goes before what `make_environment` returns.
+    *environment* goes before what `make_environment` returns; `{}` in *server*'s command line is the folder.
     """
     variables = make_environment(licensing_url, place) | (environment or {})
-    command = [sys.executable, "-W", "error", "-m", "uvicorn", "--app-dir", str(folder), target, "--port", "0"]
+    command = [sys.executable, "-W", "error", "-m", *(word.format(folder) for word in server)]
     process = subprocess.Popen(
-        command, cwd=place, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, target], cwd=place, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     with process:
         log: list[str] = []

@@ -21,7 +21,8 @@ Beside the way: points/ (values, origins, tokens), settings/, errors.py, webhook
     a reason to pause      delivery/verdicts.py; a new kind of answer: api/protocol.py and errors.py
 
 This root imports no framework, opens nothing and starts nothing. Adapters are modules of their own: `.asgi`,
-`.starlette`, `.fastapi`, `.wsgi`, `.flask`, `.django`.
+`.starlette`, `.fastapi`, `.wsgi`, `.flask`, `.django`. Public are this root, the adapters, and what
+docs/reference/import-paths.md lists beside them; everything else is private, with or without an underscore.
 """
 
 from ._support.version import VERSION

@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
 from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash
+from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash, marked_options
 
 __all__ = ["UsageMiddleware"]
 
@@ -132,6 +132,7 @@ class UsageMiddleware:
         async def send_lifespan(message: Message) -> None:
             try:
                 if message["type"] == "lifespan.startup.complete":
+                    self._warn_of_misplaced()
                     await asyncio.to_thread(self.recorder.start)
                 elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
                     await asyncio.to_thread(self.recorder.stop)
@@ -140,6 +141,17 @@ class UsageMiddleware:
             await send(message)
 
         return send_lifespan
+
+    def _warn_of_misplaced(self) -> None:
+        # Quart's scope does not name the view, so what a request would show has to be found here
+        # (tests/test_quart.py::test_decorator_above_the_route).
+        views: Mapping[str, object] = getattr(getattr(self.app, "__self__", None), "view_functions", {})
+        for view in filter(marked_options, views.values()):
+            self.recorder.warn_once(
+                f"decorator_misplaced {view!r}",
+                f"@usage_point is above the route decorator of {view!r}, so it does not count. Put it directly on the "
+                "function, below the route decorator.",
+            )
 
     def _match_rules(self, exchange: Settlement, scope: Scope) -> None:
         if not self.rules:
@@ -197,7 +209,11 @@ class _Exchange(Settlement):
         """
         if not self.settled:
             self._find_misplaced()
-            await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
+            # Quart lets go of a synchronous view when the client leaves; it goes on in its thread, and settles there
+            # (tests/test_quart.py::test_client_leaves_threaded_view).
+            self.abandoned = True
+            if not self.running:
+                await self.arecord("aborted" if gone or self.aborted else "failed", self._status)
         # Not in `send`: there, Starlette cancels a stream that uvicorn reports as disconnected after its last byte.
         # And not earlier: the server sends the 500 of an unhandled error after this middleware.
         if (self._sent or self.recorded_within) and self.recorder.settings.delivery == "inline":

@@ -17,6 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.protocol import Requests
+
 #: How often a request fails, by kind; of half of them the point is counted nevertheless.
 FAILURES: Final = {"500": 0.03, "reset": 0.02, "hang": 0.005}
 KEY_BYTES: Final = 16
@@ -99,36 +101,20 @@ class Ledger:
                 keys.write(key.to_bytes(KEY_BYTES, "big"))
 
 
-class Exchange(asyncio.Protocol):
+class Exchange(Requests):
     """
     The requests of one connection.
     """
 
     def __init__(self, ledger: Ledger, keys: Path) -> None:
+        super().__init__()
         self._ledger = ledger
         self._file = keys
-        self._received = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def answer(self, path: bytes, body: bytes) -> None:
         """
-        Keep the connection.
+        Register a point, or do what the soak asks for.
         """
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment] # TCP's is one
-
-    def data_received(self, data: bytes) -> None:
-        """
-        Answer when a request is whole.
-        """
-        self._received += data
-        head, mark, body = self._received.partition(b"\r\n\r\n")
-        length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        if mark and len(body) >= length:
-            self._received = b""
-            self._answer(head.split(b" ", 2)[1], body)
-
-    def _answer(self, path: bytes, body: bytes) -> None:
         if path.startswith(b"/api/"):
             self._register(body)
             return
@@ -147,14 +133,14 @@ class Exchange(asyncio.Protocol):
             case "reset":
                 # Lingering for zero seconds makes the kernel send RST, where a plain close sends FIN.
                 linger = struct.pack("ii", 1, 0)
-                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                self._transport.abort()
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.transport.abort()
             case _:
                 pass  # until the client has enough
 
     def _send(self, body: bytes, status: str = "200 OK") -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + body)
+        self.transport.write(head.encode() + body)
 
 
 async def main() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import remotion_licensing_integrations
+from tests._systems import IS_POSIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -86,6 +87,8 @@ class RawServer:
                 for connection in self._accepted:
                     with suppress(OSError):
                         connection.shutdown(socket.SHUT_RD)
+                    if not IS_POSIX:
+                        connection.close()
                 for thread in [accepting, *self._threads]:
                     thread.join(10)
                     assert not thread.is_alive()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,16 @@ needs_open_files_replaced = pytest.mark.skipif(
 )
 needs_queues = pytest.mark.skipif(not IS_POSIX, reason=f"the workers of this queue fork: {_PLACES}")
 needs_linux = pytest.mark.skipif(not IS_LINUX, reason="needs /proc and /dev of Linux: run it in a Linux container")
+
+
+def make_link(path: Path, target: Path | str) -> None:
+    """
+    Make *path* a link to *target*, or skip the test where this user may not.
+    """
+    try:
+        path.symlink_to(target)
+    except OSError as error:
+        pytest.skip(f"links cannot be made ({error}): switch on the developer mode of Windows")
 
 
 def skip_without_posix(server: str) -> None:

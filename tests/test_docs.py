@@ -80,6 +80,34 @@ def execute(source: str, **names: Any) -> dict[str, Any]:
     return names
 
 
+def imported_modules(source: str) -> set[str]:
+    """
+    Return the modules of this package from which *source* takes names.
+    """
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and not node.level]
+    taken = {(node.module or "", alias.name) for node in nodes for alias in node.names}
+    modules = {f"{module}.{name}" if find_module(f"{module}.{name}") else module for module, name in taken}
+    return {module for module in modules if module.partition(".")[0] == package.__name__}
+
+
+def find_module(name: str) -> bool:
+    path = Path(package.__path__[0], *name.split(".")[1:])
+    return name.startswith(f"{package.__name__}.") and (path.with_suffix(".py").is_file() or path.is_dir())
+
+
+def test_public_paths() -> None:
+    """
+    Pages, example projects and users' code in tests import from public paths only, and each of these is there.
+    """
+    sources = [block for path in PAGES for block in blocks(path)]
+    sources += [path.read_text() for path in (ROOT / "tests" / "typing").glob("*.py")]
+    sources += [path.read_text() for path in (ROOT / "example_projects").glob("*/**/*.py")]
+    paths = {path for row in table(ROOT / "docs" / "reference" / "import-paths.md", "Path") for path in code(row[0])}
+
+    assert {path for path in paths if path != package.__name__ and not find_module(path)} == set()
+    assert set().union(*map(imported_modules, sources)) <= paths
+
+
 def test_first_example(remotion_usage) -> None:
     """
     The first example of the README answers, and counts the conversion.
@@ -276,7 +304,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         return RenderMediaResponse(bucket_name="bucket", render_id="render-1")
 
     monkeypatch.setattr(RemotionClient, "render_media_on_lambda", start)
-    [source] = [block for block in blocks(GUIDES / "jobs.md") if "render_media_on_lambda" in block]
+    [source] = [block for block in blocks(GUIDES / "webhooks.md") if "render_media_on_lambda" in block]
     app = execute(source)["app"]
     with TestClient(app) as client:
         client.post("/render?title=a", headers={"Origin": ORIGIN})

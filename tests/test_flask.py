@@ -26,7 +26,6 @@ from remotion_licensing_integrations.flask import (
     usage_point,
 )
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
-from remotion_licensing_integrations.testing import Sandbox
 
 from ._webhooks import PATH, SECRET, payload, sign, signed
 from ._wsgi import QUIET
@@ -257,17 +256,16 @@ def test_twice():
 
 
 @pytest.mark.parametrize("view", [convert, aconvert])
-def test_usage_limit(view):
+def test_usage_limit(view, sandbox):
     """
     Beyond a limit the view does not run: the answer says when to come back, and no point is recorded.
     """
     keys = {"license_key": "rm_pub_limits", "private_license_key": "rm_sec_limits", "delivery": "external"}
     clock = datetime(2026, 11, 26, 12, tzinfo=UTC)
-    with Sandbox() as sandbox:
-        recorder = UsageRecorder(Settings(**keys, base_url=sandbox.url), outbox=MemoryOutbox())
-        app = make(usage_limit(1, clock=lambda: clock)(view), recorder=recorder)
-        responses = [post(app) for _ in range(3)]
-        recorder.stop()
+    recorder = UsageRecorder(Settings(**keys, base_url=sandbox.url), outbox=MemoryOutbox())
+    app = make(usage_limit(1, clock=lambda: clock)(view), recorder=recorder)
+    responses = [post(app) for _ in range(3)]
+    recorder.stop()
 
     assert [response.status_code for response in responses] == [200, 429, 429]
     assert responses[1].headers["Retry-After"] == str(4 * 86_400 + 43_200)

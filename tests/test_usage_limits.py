@@ -72,19 +72,6 @@ class Store(MemoryOutbox):
         return super().added_after(*arguments, **options)
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running) -> Sandbox:
-    running.clear()
-    running.set_failure()
-    return running
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -194,16 +194,21 @@ class _Walk:
         running = (
             layer for layer in _chain(getattr(app, "middleware_stack", None)) if isinstance(layer, asgi.UsageMiddleware)
         )
-        for middleware in getattr(app, "user_middleware", ()):
-            layer = middleware.cls
+        # Litestar's second is a list, FastAPI's a method.
+        declared: Iterable[Any] = getattr(app, "user_middleware", ()) or getattr(app, "middleware", ())
+        for middleware in () if callable(declared) else declared:
+            layer = getattr(middleware, "cls", None) or getattr(middleware, "middleware", middleware)
             if inspect.isclass(layer) and issubclass(layer, asgi.UsageMiddleware):
-                layer = next(running, None) or layer(_no_app, *middleware.args, **middleware.kwargs)
+                args, keywords = getattr(middleware, "args", ()), getattr(middleware, "kwargs", {})
+                layer = next(running, None) or layer(_no_app, *args, **keywords)
                 self.middlewares.append(layer)
             yield layer
 
     def _find_endpoints(self, routes: Iterable[Any], prefix: str, layers: Sequence[object]) -> None:
         for route in routes:
             path = prefix + getattr(route, "path", "")
+            for handler in getattr(route, "route_handlers", ()):  # Litestar's, one for each method
+                self.endpoints += describe_endpoint(handler.fn, path, handler.http_methods, status=handler.status_code)
             if hasattr(route, "original_router"):  # newer FastAPI keeps included routers whole
                 self._find_endpoints(route.original_router.routes, path + route.include_context.prefix, layers)
             elif (endpoint := getattr(route, "endpoint", None)) is None:

@@ -33,7 +33,9 @@ def refuse_stranger(file: Path) -> None:
     Raises:
         OutboxError: It is such a file.
     """
-    with suppress(FileNotFoundError, IsADirectoryError), file.open("rb") as opened:
+    if not file.is_file():
+        return
+    with file.open("rb") as opened:
         if opened.read(len(_MAGIC)) not in (_MAGIC, b""):
             msg = f"outbox {file}: there is another file, which is no SQLite database; name another path"
             raise OutboxError(msg)

@@ -94,7 +94,7 @@ class SQLiteOutbox(SQLOutbox):
         super().__init__(self._file, clock)
 
     def __repr__(self) -> str:
-        return f"SQLiteOutbox({str(self.path)!r})"
+        return f"SQLiteOutbox({self.path.as_posix()!r})"
 
     @property
     def path(self) -> Path:

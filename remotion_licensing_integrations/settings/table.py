@@ -97,7 +97,7 @@ class Settings:
     base_url: str = _setting(takes.DEFAULT_BASE_URL, "Where the licensing API is.", takes.BASE_URL)
     outbox: str = _setting(
         takes.DEFAULT_OUTBOX,
-        "Where points are kept: `sqlite:///relative`, `sqlite:////absolute`, "
+        "Where points are kept: `sqlite:///relative`, `sqlite:////absolute`, on Windows `sqlite:///C:/absolute`, "
         "`postgresql+psycopg://user:password@host/database`, `mysql+pymysql://user:password@host/database`, "
         "`memory://`.",
         takes.OUTBOX,

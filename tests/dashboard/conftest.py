@@ -15,26 +15,12 @@ from starlette.testclient import TestClient
 from remotion_licensing_integrations import Settings, UsageRecorder
 from remotion_licensing_integrations.dashboard import overview, usage_dashboard
 from remotion_licensing_integrations.outbox import SQLiteOutbox
-from remotion_licensing_integrations.testing import Sandbox
 from tests.dashboard._points import KEY, PRIVATE_KEY
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch) -> None:
     monkeypatch.setattr(overview, "PATIENCE", 10)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running) -> Sandbox:
-    running.clear()
-    running.set_failure()
-    return running
 
 
 @pytest.fixture

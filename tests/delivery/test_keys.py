@@ -190,7 +190,7 @@ def test_file_that_vanishes(rig, file, caplog) -> None:
     assert sent(it.api) == [OLD, OLD]
     assert actions(caplog) == ["license_key_lost"] * 2
     assert caplog.messages[0] == (
-        f"license_key_file: '{file}' cannot be read: No such file or directory; the last key stays in use."
+        f"license_key_file: {str(file)!r} cannot be read: No such file or directory; the last key stays in use."
     )
 
 

@@ -110,6 +110,54 @@ def test_app_variable(module, run, outbox, monkeypatch) -> None:
     assert " ours " in run("--outbox", f"sqlite:///{outbox.path}", "list").out
 
 
+LITESTAR = """
+    from litestar import Controller, Litestar, get, post
+    from litestar.middleware import DefineMiddleware
+
+    from remotion_licensing_integrations import usage_point
+    from remotion_licensing_integrations.asgi import UsageMiddleware
+
+    SETTINGS = {"license_key": "rm_pub_app", "outbox": "memory://"}
+
+
+    @post("/convert", status_code=202)
+    @usage_point("cloud-render")
+    async def convert() -> None: ...
+
+
+    class Videos(Controller):
+        @post("/videos")
+        @usage_point("web-render")
+        async def convert(self) -> None: ...
+
+
+    @get("/other")
+    async def other() -> None: ...
+
+
+    handlers = [convert, Videos, other]
+    wrapped = UsageMiddleware(Litestar(handlers), **SETTINGS)
+    declared = Litestar(handlers, middleware=[DefineMiddleware(UsageMiddleware, **SETTINGS)])
+    listed = Litestar(handlers, middleware=[UsageMiddleware])
+    bare = Litestar(handlers)
+"""
+
+
+@pytest.mark.parametrize("name", ["wrapped", "declared", "listed", "bare"])
+def test_litestar(name: str, module) -> None:
+    """
+    The middleware is found around a Litestar app or within it, and so are the handlers that count.
+    """
+    module(LITESTAR)
+    found = find_app(f"main:{name}")
+
+    assert (len(found.middlewares), found.oddities) == ((0, ["missing"]) if name == "bare" else (1, []))
+    assert [(each.path, each.methods, each.name, each.event, each.accepts) for each in found.endpoints] == [
+        ("/convert", ["POST"], "main.convert", "cloud-render", True),
+        ("/videos", ["POST"], "main.Videos.convert", "web-render", False),
+    ]
+
+
 FLASK = """
     from flask import Flask
     from flask.views import MethodView

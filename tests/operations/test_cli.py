@@ -4,15 +4,19 @@ The command line as a whole: what it reads, how it fails, what it never shows; a
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from remotion_licensing_integrations import __version__
+from remotion_licensing_integrations.operations import cli, output
 from tests._systems import needs_signals
 from tests.operations._keys import KEY, SECRETS
 from tests.outbox._values import point
@@ -134,7 +138,7 @@ def test_no_such_outbox(words, run, file) -> None:
 
     assert ran.status == 2
     assert ran.err == (
-        f"error: outbox: SQLiteOutbox('{file}') does not exist or has no tables; "
+        f"error: outbox: SQLiteOutbox('{file.as_posix()}') does not exist or has no tables; "
         "point --app, --outbox or REMOTION_LICENSING_OUTBOX at the app's outbox\n"
     )
     assert not file.exists()
@@ -183,6 +187,46 @@ def test_closed_pipe(run, outbox, unread, monkeypatch) -> None:
         monkeypatch.setattr(sys, "stdout", standard_output)
 
         assert run("list").status == 1
+
+
+def test_closed_pipe_of_windows(run, outbox, monkeypatch) -> None:
+    """
+    Where a closed pipe is an "invalid argument", it ends the command in the same way.
+    """
+    monkeypatch.setattr(cli, "_CLOSED_PIPE", {errno.EINVAL})
+    monkeypatch.setattr(output, "to_line", raising(OSError(errno.EINVAL, "Invalid argument")))
+    with Path(os.devnull).open("w", encoding="utf-8") as standard_output:
+        monkeypatch.setattr(sys, "stdout", standard_output)
+
+        assert run("status").status == 1
+
+
+def test_other_errors_of_the_system(run, outbox, monkeypatch) -> None:
+    """
+    An error that nobody has foreseen is shown with its place.
+    """
+    monkeypatch.setattr(output, "to_line", raising(OSError(errno.EIO, "Input/output error")))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        run("status")
+
+
+def raising(error: Exception) -> Callable[[str], str]:
+    def raise_error(_: str) -> str:
+        raise error
+
+    return raise_error
+
+
+def test_letters_that_the_output_cannot_have(run, outbox) -> None:
+    """
+    Where the encoding of the output lacks a letter, as that of a file on Windows does, its number is printed.
+    """
+    outbox.add([point("a", label="Łódź 日本")])
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1250", "PYTHONUTF8": "0"}
+    done = subprocess.run([*PROGRAM, "show", "a"], check=True, capture_output=True, env=environment)
+
+    assert "Łódź \\u65e5\\u672c" in done.stdout.decode("cp1250")
 
 
 def test_closed_pipe_of_the_program(run, outbox, unread) -> None:

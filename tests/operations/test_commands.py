@@ -64,7 +64,7 @@ def test_status_names_outbox_and_api(run, outbox, file, refused) -> None:
     The first lines say which outbox was looked at and where its points go.
     """
     assert run("status").out.splitlines()[:2] == [
-        f"Outbox    SQLiteOutbox('{file}')",
+        f"Outbox    SQLiteOutbox('{file.as_posix()}')",
         f"Delivery  worker to {refused}",
     ]
 

@@ -12,6 +12,7 @@ import pytest
 
 from remotion_licensing_integrations.operations.doctor import code
 from remotion_licensing_integrations.operations.doctor.code import examine_code
+from tests._systems import make_link
 
 Write = Callable[..., None]
 
@@ -156,7 +157,7 @@ def test_broken_link(write, found, tmp_path) -> None:
     """
     A link to nowhere is left out.
     """
-    (tmp_path / "render.ts").symlink_to(tmp_path / "gone.ts")
+    make_link(tmp_path / "render.ts", tmp_path / "gone.ts")
     write("more.ts", "licenseKey")
 
     assert found() == ["more.ts:1: with licenseKey"]

@@ -17,7 +17,7 @@ from remotion_licensing_integrations.errors import ConfigurationError, OutboxErr
 from remotion_licensing_integrations.outbox import SQLiteOutbox, file
 from remotion_licensing_integrations.outbox.sqlite import WAL_LIMIT
 from remotion_licensing_integrations.outbox.statements import MIGRATIONS
-from tests._systems import needs_forks, needs_modes
+from tests._systems import make_link, needs_forks, needs_modes
 from tests.outbox import _programs
 from tests.outbox._values import claim, keys, point, points, spoil
 
@@ -112,7 +112,7 @@ def test_every_connection_is_set_up(connections, outbox):
     Whichever connection it is: durable commits, no mapped memory, no checkpoint by itself.
     """
     grow_wal(outbox)
-    expected = {"journal_mode": "wal", "synchronous": 2, "mmap_size": 0, "wal_autocheckpoint": 0}
+    expected = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "mmap_size": 0, "wal_autocheckpoint": 0}
     found = [{name: one.execute(f"PRAGMA {name}").fetchone()[0] for name in expected} for one in connections]
 
     assert [expected] * 2 == found
@@ -299,7 +299,7 @@ def test_link_to_the_file(outbox, path):
     A symbolic link names the file it leads to, for those who know the file by its own name, too.
     """
     link = path.with_name("link.sqlite3")
-    link.symlink_to(path)
+    make_link(link, path)
     linked = SQLiteOutbox(link)
     outbox.add([point("one")])
     linked.add([point("two")])
@@ -314,7 +314,7 @@ def test_link_in_the_place_of_the_lock(outbox, path):
     A link that another user has put beside the file creates nothing elsewhere.
     """
     elsewhere = path.with_name("elsewhere")
-    Path(f"{path}-lock").symlink_to(elsewhere)
+    make_link(Path(f"{path}-lock"), elsewhere)
 
     with pytest.raises(OutboxError, match="cannot be created: Too many levels of symbolic links"):
         outbox.add([point()])

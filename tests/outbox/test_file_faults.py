@@ -4,11 +4,13 @@ The SQLite store when things go wrong: what was acknowledged is still there, or 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -275,6 +277,30 @@ def test_damaged_file(path, outbox, damage, caplog):
     assert aside.stat().st_size >= len(spoiled)
     assert actions(caplog) == ["outbox_damaged", "outbox_restored"]
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
+
+
+def test_damaged_file_that_another_program_has_open(path, outbox, monkeypatch):
+    """
+    Row 24: where an open file cannot be renamed, as on Windows, a damaged one is set aside when the others close it.
+    """
+    path.with_name(f"{path.name}-lock").touch()
+    path.write_text("no database\n" * 1000)
+    tries = []
+    replace = Path.replace
+
+    def replace_later(file, aside):
+        tries.append(file)
+        if len(tries) <= 3:
+            error = PermissionError(errno.EACCES, "The process cannot access the file")
+            error.winerror = 32
+            raise error
+        return replace(file, aside)
+
+    monkeypatch.setattr(Path, "replace", replace_later)
+    outbox.add([point("after")])
+
+    assert stored(outbox) == {"after"}
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
 
 
 def test_daily_totals_of_a_damaged_file(path, outbox):

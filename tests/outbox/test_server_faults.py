@@ -202,10 +202,13 @@ def test_server_that_is_away(server, outbox):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_frozen_server(server, outbox):
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_frozen_server(server, outbox, monkeypatch, has_poll):
     """
     Row 34: a server that is frozen is an error in time; when it wakes, what it had received is there once.
     """
+    if not has_poll:
+        monkeypatch.delattr(postgresql.select, "poll")  # as on Windows
     outbox.add([point("before")])
     server.freeze()
     with ends_soon(), pytest.raises(OutboxError, match="no answer for 1 s"):
@@ -238,6 +241,16 @@ def test_silent_listener(scheme):
             outbox.add([point()])
 
     assert "secret" not in str(caught.value)
+
+
+def test_system_without_poll(monkeypatch, outbox):
+    """
+    Where there is no `poll`, as on Windows, a store in PostgreSQL works the same, and gives up the same.
+    """
+    monkeypatch.delattr(postgresql.select, "poll")
+    outbox.add([point()])
+
+    assert keys(outbox.list()) == ["key"]
 
 
 def test_frozen_mariadb(request):

@@ -12,6 +12,7 @@ import remotion_licensing_integrations
 import remotion_licensing_integrations.outbox as outbox_package
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, ServerOutbox, SQLiteOutbox, open_outbox
+from tests._environment import clean_environment
 from tests.outbox._values import point
 
 PACKAGE = remotion_licensing_integrations.__name__
@@ -53,6 +54,13 @@ def test_absolute_file(place):
     outbox.close()
 
     assert (place / "usage.sqlite3").is_file()
+
+
+def test_file_on_a_drive(tmp_path):
+    """
+    Three slashes and a drive name an absolute path of Windows; elsewhere, where there are no drives, a relative one.
+    """
+    assert open_outbox("sqlite:///C:/data/usage.sqlite3").path == Path("C:/data/usage.sqlite3").absolute()
 
 
 def test_relative_file_stays_where_it_was(tmp_path, monkeypatch, place):
@@ -204,7 +212,9 @@ def test_missing_package(scheme, missing):
     start = f"from {PACKAGE} import Settings, UsageRecorder; UsageRecorder(Settings(outbox='{scheme}://u:secret@h/d'))"
     # Without the packages that are installed here.
     command = [sys.executable, "-S", "-c", start]
-    ended = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, env=clean_environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=False
+    )
 
     assert ended.returncode == 1
     assert ended.stderr.endswith(
@@ -236,7 +246,7 @@ def test_names_itself(tmp_path):
     """
     The `repr` tells the stores apart.
     """
-    assert [f"SQLiteOutbox('{tmp_path}/a.sqlite3')", "MemoryOutbox()"] == [
+    assert [f"SQLiteOutbox('{tmp_path.as_posix()}/a.sqlite3')", "MemoryOutbox()"] == [
         repr(SQLiteOutbox("a.sqlite3")),
         repr(MemoryOutbox()),
     ]

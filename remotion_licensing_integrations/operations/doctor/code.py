@@ -72,7 +72,7 @@ def _find(folder: Path) -> Iterator[tuple[str, str]]:
                 _find_in_python if path.suffix == ".py" else partial(_find_in_lines, is_script=path.suffix in _SCRIPTS)
             )
             for line, words in sorted({*find(text)}):
-                yield f"{path.relative_to(folder)}:{line}", words
+                yield f"{path.relative_to(folder).as_posix()}:{line}", words
 
 
 def _find_in_python(text: str) -> Iterator[tuple[int, str]]:

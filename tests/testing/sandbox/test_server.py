@@ -17,6 +17,7 @@ import pytest
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.testing import Sandbox
+from remotion_licensing_integrations.testing.sandbox import server
 from tests._systems import needs_signals
 
 REGISTER = "/api/track/register-usage-point"
@@ -79,6 +80,15 @@ def test_stop_gives_the_port_back():
         httpx2.get(url)
 
 
+@pytest.fixture(params=[server.SHUTDOWN_ENDS_READS, False])
+def stopping(request, monkeypatch):
+    """
+    Have the sandbox stop as it does here, and as it does where only closing a connection ends a read that waits.
+    """
+    monkeypatch.setattr(server, "SHUTDOWN_ENDS_READS", request.param)
+
+
+@pytest.mark.usefixtures("stopping")
 def test_an_idle_connection_does_not_delay_the_stop():
     """
     A keep-alive client and a silent one do not hold the server.
@@ -92,7 +102,8 @@ def test_an_idle_connection_does_not_delay_the_stop():
     assert time.monotonic() - began < 5
 
 
-def test_a_stalling_client_does_not_delay_the_stop(caplog):
+@pytest.mark.usefixtures("stopping")
+def test_a_stalling_client_does_not_delay_the_stop(caplog, capfd):
     """
     A client that stops in the middle of its request loses its connection at once, and nothing is logged.
     """
@@ -101,7 +112,23 @@ def test_a_stalling_client_does_not_delay_the_stop(caplog):
         httpx2.get(sandbox.url)
         sandbox.stop()
 
-        assert (connection.recv(1), caplog.messages) == (b"", [])
+        assert (connection.recv(1), caplog.messages, capfd.readouterr().err) == (b"", [], "")
+
+
+def test_a_fault_of_the_sandbox_is_shown(monkeypatch, capfd):
+    """
+    An error that nobody has foreseen is printed with its traceback, and ends the connection.
+    """
+
+    def fail(*_):
+        msg = "unforeseen"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(server.Api, "answer", fail)
+    with Sandbox() as sandbox, pytest.raises(httpx2.RemoteProtocolError):
+        httpx2.get(sandbox.url)
+
+    assert "RuntimeError: unforeseen" in capfd.readouterr().err
 
 
 def test_a_stopped_sandbox_can_be_stopped_again():
@@ -252,6 +279,7 @@ def test_hang_times_out(sandbox, register, client):
 
 
 @pytest.mark.parametrize("failure", [{"mode": "hang"}, {"latency_ms": 600_000}], ids=["hang", "latency"])
+@pytest.mark.usefixtures("stopping")
 def test_a_waiting_request_does_not_delay_the_stop(failure, caplog):
     """
     The stop lets go of requests that hang or are held back, without a word in the log.
