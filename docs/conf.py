@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 PROJECT: Final = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
-REPOSITORY: Final = PROJECT.get("urls", {}).get("Repository", "https://example.com")
+REPOSITORY: Final = PROJECT.get("urls", {}).get(
+    "Source", "https://github.com/remotion-licensing-integrations/remotion-licensing-integrations"
+)
 
 #: Each part of the site with its pages in order; the other pages of its folders follow by name.
 NAVIGATION: Final = {
