@@ -59,6 +59,7 @@ smartquotes = False
 default_role = "py:obj"  # in docstrings, single backticks are code, and a link where the name is known
 
 add_module_names = False
+autodoc_inherit_docstrings = False  # a store does not repeat the contract
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "all"
