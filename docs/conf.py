@@ -28,7 +28,8 @@ NAVIGATION: Final = {
     "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask "
     "start/litestar start/quart",
     "How to": "guides/jobs guides/webhooks guides/keys guides/proxies-and-hosts guides/testing guides/limits "
-    "guides/deployment guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron guides/serverless "
+    "guides/deployment guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron "
+    "guides/serverless "
     "guides/corporate-proxies guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
     "guides/rejected-points guides/backups guides/upgrading",
     "Why and how": "explanation/promises explanation/what-counts explanation/how-it-works explanation/honest-limits "
