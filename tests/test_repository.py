@@ -185,11 +185,11 @@ def test_script_is_valid(path: Path) -> None:
 
 def test_ci_runs_everything() -> None:
     """
-    What must hold before a change lands: the check, the tests, those of Django on each version, and their coverage.
+    What must hold before a change lands: the check, the site, the tests, those of Django on each version, coverage.
     """
     commands = re.findall(r"^part scripts/(\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
-    assert commands == ["check", "test", "test-django", "coverage"]
+    assert commands == ["check", "docs", "test", "test-django", "coverage"]
 
 
 def test_supported_djangos() -> None:
