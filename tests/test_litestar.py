@@ -394,7 +394,7 @@ def test_decorator_above_the_route() -> None:
     misplaced = usage_point("cloud-render")(post("/misplaced")(undecorated.fn))
 
     with pytest.raises(ImproperlyConfiguredException, match="Unsupported value"):
-        Litestar([misplaced])
+        Litestar([misplaced], logging_config=None)
 
 
 class NotingRecorder(UsageRecorder):
