@@ -78,8 +78,8 @@ class UsageRecorder(Remarks):
         listed = self.settings.allowed_hosts
         self.allows_host: Callable[[str], bool] | None = allows_host if listed is None else AllowedOrigins(listed)
         super().__init__(warns_of_local_hosts=warns_of_local_hosts and self.settings.is_production)
-        # The pace outlives a stop. Fault: where each request starts and stops the app (by Mangum's lifespan), each
-        # response would wait for an API that is away (tests/recording/test_recorder_life.py::test_pause_outlives_a_stop).
+        # It outlives a stop. Fault: where each request starts and stops the app (by Mangum's lifespan), each response
+        # would wait for an API that is away (test_recorder_life.py::test_pause_outlives_a_stop).
         pace = Pace(self.settings.concurrency)
         options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks, "pace": pace}
         self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, self.keys, **options)
