@@ -15,7 +15,7 @@ import importlib
 import inspect
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from sphinx.util import logging
@@ -33,12 +33,13 @@ MODULES: Final = ("asgi", "starlette", "fastapi", "wsgi", "flask", "django", "te
 _COMMENT: Final = re.compile(
     r"^<!-- (api|settings|usage|options|command)(?:: ([\w.]+))?(?:: ([\w ]+))? -->$", re.MULTILINE
 )
-_SECTION: Final = re.compile(r"(?:Args|Attributes|Raises):")
 #: For annotations with names that their modules import for type checkers only.
 _LATER: Final = {**{name: getattr(usage, name) for name in usage.__all__}, **vars(webhooks)}
 _shown: Final = set[str]()
 #: The default of a keyword whose docstring says what leaving it out means.
 _LEFT_OUT: Final = type("LeftOut", (), {"__repr__": lambda _: "..."})()
+#: The dict of keywords that a function takes, where it does.
+_packed: Final = dict[Any, Any]()
 #: Where the reference describes an object that has several names, by its identity.
 _described: Final = dict[int, str]()
 _log = logging.getLogger(__name__)
@@ -68,13 +69,11 @@ def _api(module: str, names: str | None) -> str:
         elif not inspect.isclass(thing):
             _spell_out(thing)
             text += f"```{{eval-rst}}\n.. autofunction:: {module}.{name}\n```\n\n"
-        elif issubclass(thing, BaseException):
-            text += f"```{{eval-rst}}\n.. autoexception:: {module}.{name}\n   :members:\n```\n\n"
         else:
-            for member in (member for each in thing.__mro__ for member in vars(each).values()):
-                if inspect.isfunction(member) and member.__module__.startswith(package.__name__):
-                    _spell_out(member)
-            text += f"```{{eval-rst}}\n.. autoclass:: {module}.{name}\n   :members:\n   :inherited-members:\n```\n\n"
+            for member in filter(inspect.isfunction, vars(thing).values()):
+                _spell_out(member)
+            what = "exception" if issubclass(thing, BaseException) else "class"
+            text += f"```{{eval-rst}}\n.. auto{what}:: {module}.{name}\n   :members:\n```\n\n"
     return f"{text}The same as elsewhere: {', '.join(shared)}.\n" if shared else text
 
 
@@ -82,54 +81,108 @@ def _spell_out(function: Any) -> None:
     """
     Give *function* a signature with the keywords that its `**name: Unpack[…]` stands for; those of settings stay.
     """
+    if function.__annotations__.get("return") == "None":
+        del function.__annotations__["return"]  # it says nothing
     signature = inspect.signature(function)
-    last = next(reversed(signature.parameters.values()), None)
+    *parameters, last = signature.parameters.values() or [None]
     packed = re.fullmatch(r"Unpack\[(\w+)\]", str(last.annotation)) if last else None
-    if packed is None or packed[1] == SettingsFields.__name__:
-        return
-    keywords = {**_LATER, **function.__globals__}[packed[1]]
+    if packed and packed[1] != SettingsFields.__name__:
+        keywords = {**_LATER, **function.__globals__}[packed[1]]
+        _packed[function] = keywords
+        added = [_parameter(name, annotation, keywords) for name, annotation in get_type_hints(keywords).items()]
+        added.sort(key=lambda parameter: parameter.default is not parameter.empty)
+        function.__signature__ = signature.replace(parameters=[*parameters, *added])
+
+
+def _parameter(name: str, annotation: Any, keywords: Any) -> inspect.Parameter:
     client = package.LicensingClient
     known = {**inspect.signature(client).parameters, **inspect.signature(client.register_usage_event).parameters}
-    added = []
-    for name, annotation in get_type_hints(keywords).items():
-        default = inspect.Parameter.empty
-        if name in keywords.__optional_keys__:
-            default = known[name].default if name in known else default
-            default = _LEFT_OUT if default is inspect.Parameter.empty else default
-        added.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default))
-    added.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
-    function.__signature__ = signature.replace(parameters=[*list(signature.parameters.values())[:-1], *added])
+    default = inspect.Parameter.empty
+    if name in keywords.__optional_keys__:
+        default = known[name].default if name in known else default
+        default = _LEFT_OUT if default is inspect.Parameter.empty else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _sections(thing: object) -> dict[str, list[str]]:
-    title, sections = "", dict[str, list[str]]()
-    for line in (inspect.getdoc(thing) or "").splitlines():
-        title = line if _SECTION.fullmatch(line) else title
-        sections.setdefault(title, []).append(line)
-    return sections
-
-
-def _refer(*event: Any) -> None:
+class _Docstring:
     """
-    Where a docstring says "Same as `X`", add what that says of itself, of arguments and of errors.
+    A docstring as its text, and its sections with their entries by name.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text: list[str] = []
+        self.sections: dict[str, dict[str, list[str]]] = {}
+        entries: dict[str, list[str]] | None = None
+        for line in text.splitlines():
+            if heading := re.fullmatch(r"(Args|Attributes|Raises):", line):
+                entries = self.sections.setdefault(heading[1], {})
+            elif entries is not None and (start := re.match(r" {4}(\*{0,2}\w+):", line)):
+                entries[start[1]] = [line]
+            elif entries and line.startswith(" "):
+                entries[next(reversed(entries))].append(line)
+            else:
+                self.text.append(line)
+
+    def lines(self) -> list[str]:
+        """
+        Return it as lines again.
+        """
+        lines = list(self.text)
+        for heading, entries in self.sections.items():
+            lines += ["", f"{heading}:", *(line for entry in entries.values() for line in entry)]
+        return lines
+
+
+def _read(thing: object) -> _Docstring:
+    return _Docstring(inspect.getdoc(thing) or "")
+
+
+def _meanings(keywords: Any) -> dict[str, list[str]]:
+    """
+    Return what a dict of keywords says about each, or the class whose keywords they are, or else the client.
+    """
+    owner = re.search(r"eywords of `(\w+)`", inspect.getdoc(keywords) or "")
+    holder = getattr(package, owner[1], None) or _LATER.get(owner[1]) if owner else None
+    meanings = [_read(package.LicensingClient), _read(holder), _read(keywords)]
+    return {name: entry for each in meanings for section in each.sections.values() for name, entry in section.items()}
+
+
+def _complete(*event: Any) -> None:
+    """
+    Add to a docstring what it takes from elsewhere: "Same as `X`", keywords in a dict, and the fields of a dataclass.
     """
     _, what, name, thing, _, lines = event
-    arguments, errors = list[str](), list[str]()
-    text, holder = "\n".join(lines), name.split(".")[-2] if what == "method" else ""
-    while match := re.match(r"Same as `(?:(\w+)\.)?(\w+)`(?s:.*(client's options))?", text):
-        module = sys.modules[thing.__module__]
-        target = getattr(getattr(package, match[1] or holder, module), match[2])
-        text, holder = inspect.getdoc(target) or "", match[1] or holder
-        sections = _sections(target)
-        arguments = sections.get("Args:", []) + arguments
-        errors = sections.get("Raises:", errors)
-        if match[3]:
-            own = inspect.signature(target).parameters
-            entries = re.split(r"\n(?=    \w)", "\n".join(_sections(package.LicensingClient)["Args:"]))[1:]
-            arguments += [entry.rstrip() for entry in entries if entry.strip().partition(":")[0] not in own]
-    if text != "\n".join(lines):
-        lines[:0] = [text.splitlines()[0], ""]
-    lines += ["", *(line for entry in arguments for line in entry.splitlines() if line), "", *errors]
+    docstring = target = _Docstring("\n".join(lines))
+    holder = name.split(".")[-2] if what == "method" else ""
+    while same := re.match(r"Same as `(?:(\w+)\.)?(\w+)`", "\n".join(target.text)):
+        holder = same[1] or holder
+        target = _read(getattr(getattr(package, holder, sys.modules[thing.__module__]), same[2]))
+        for heading, entries in target.sections.items():
+            docstring.sections[heading] = {**entries, **docstring.sections.get(heading, {})}
+    if target is not docstring:
+        docstring.text[:0] = [target.text[0], ""]
+    function = thing.__init__ if inspect.isclass(thing) else thing
+    if function in _packed:
+        keywords = _packed[function]
+        arguments, meanings = docstring.sections.setdefault("Args", {}), _meanings(keywords)
+        for keyword in get_type_hints(keywords):
+            if keyword in meanings:
+                arguments.setdefault(keyword, meanings[keyword])
+        for packed in [argument for argument in arguments if argument.startswith("*")]:
+            del arguments[packed]
+    if inspect.isclass(thing) and is_dataclass(thing):
+        bases = [_read(base).sections.get("Attributes", {}) for base in reversed(thing.__mro__) if is_dataclass(base)]
+        docstring.sections.pop("Attributes", None)
+        docstring.sections["Args"] = {name: entry for entries in bases for name, entry in entries.items()}
+    lines[:] = docstring.lines()
+
+
+def _shorten(*event: Any) -> tuple[str, str] | None:
+    """
+    Show `...` for a default that has no text of its own.
+    """
+    signature, result = event[-2:]
+    return (re.sub(r"<(?:[^<>]|<\w+>)*>", "...", signature), result) if signature else None
 
 
 # --- Tables ---
@@ -146,12 +199,14 @@ def _settings() -> str:
 
 
 def _usage() -> str:
+    _shown.add(f"{package.__name__}.PendingUsage")
     rows = []
     for name, member in vars(package.PendingUsage).items():
         if not name.startswith("_"):
             text = " ".join((inspect.getdoc(member) or "").split())
             rows.append((f"`{name}`" if isinstance(member, property) else f"`{name}()`", text))
-    return _table(("Member", "Meaning"), rows)
+    name = f"```{{eval-rst}}\n.. py:class:: {package.__name__}.PendingUsage\n```\n"
+    return f"{name}\n{_table(('Member', 'Meaning'), rows)}"
 
 
 def _options(parser: argparse.ArgumentParser) -> str:
@@ -208,5 +263,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """
     app.connect("source-read", _fill)
     app.connect("env-updated", _check)
-    app.connect("autodoc-process-docstring", _refer, priority=400)  # before Napoleon reads the sections
+    app.connect("autodoc-process-docstring", _complete, priority=400)  # before Napoleon reads the sections
+    app.connect("autodoc-process-signature", _shorten)
     return {"parallel_read_safe": False}

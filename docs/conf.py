@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 PROJECT: Final = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
-REPOSITORY: Final = PROJECT.get("urls", {}).get("Repository", "https://example.com")
+REPOSITORY: Final = PROJECT.get("urls", {}).get(
+    "Source", "https://github.com/remotion-licensing-integrations/remotion-licensing-integrations"
+)
 
 #: Each part of the site with its pages in order; the other pages of its folders follow by name.
 NAVIGATION: Final = {
@@ -59,11 +61,11 @@ smartquotes = False
 default_role = "py:obj"  # in docstrings, single backticks are code, and a link where the name is known
 
 add_module_names = False
+autodoc_inherit_docstrings = False  # a store does not repeat the contract
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "all"
 autodoc_class_signature = "mixed"
-maximum_signature_line_length = 60
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -73,8 +75,6 @@ html_title = "remotion-licensing-integrations"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
-html_static_path = ["_static"]
-html_css_files = ["site.css"]
 
 
 def _navigation() -> str:
@@ -108,8 +108,20 @@ def _complete(_: Sphinx, page: str, source: list[str]) -> None:
         source[0] += f"\n{_navigation()}"
 
 
+def _make_accessible(_app: Sphinx, _page: str, _template: str, context: dict[str, str], _tree: object) -> None:
+    """
+    Let the keyboard reach what scrolls, and say the level of the navigation's headings.
+    """
+    if "body" in context:
+        body = context["body"].replace(") -- ", ") – ").replace("<pre>", '<pre tabindex="0">')
+        context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+    tree = context["furo_navigation_tree"]
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Sphinx) -> None:
     """
-    Complete each page when it is read.
+    Complete each page when it is read, and again when it is written.
     """
+    app.connect("html-page-context", _make_accessible, priority=900)  # after the theme
     app.connect("source-read", _complete)

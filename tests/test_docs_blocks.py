@@ -16,6 +16,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -31,8 +32,8 @@ BLOCKS = [
     for path in sorted(PAGES)
     for match in BLOCK.finditer(path.read_text())
 ]
-#: Their blocks call an API; `test_docs.py` has one for them.
-CALLING = ("docs/guides/client.md", "docs/guides/testing.md")
+#: Other tests follow these pages to the letter, or have an API for their calls.
+FOLLOWED = ("docs/start/", "docs/tutorial.md", "docs/guides/client.md", "docs/guides/testing.md")
 NOT_INSTALLED = ("mangum",)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -54,13 +55,14 @@ class Names(dict[str, Any]):
         return FastAPI() if name == "app" else MagicMock(name=name, __name__=name)
 
 
-@of("python", but=CALLING)
+@of("python", but=FOLLOWED)
 def test_python(text: str, remotion_usage, tmp_path, monkeypatch) -> None:
     """
     A block of Python runs: what it imports and calls is there and takes these arguments.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REMOTION_WEBHOOK_SECRET", "docs")
+    monkeypatch.setitem(sys.modules, "docs", ModuleType("docs"))  # Litestar looks for the annotations' names there
     for module in NOT_INSTALLED:
         monkeypatch.setitem(sys.modules, module, MagicMock())
     exec(compile(text.replace("_…", "_docs"), "<docs>", "exec"), {"__name__": "docs"}, Names())
