@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 def test_page_works(path: Path, tmp_path: Path) -> None:
     """
-    Whoever follows the page sees the answer and the registered point that it shows.
+    A reader who follows the page sees the answer and the registered point that it shows.
     """
     with Sandbox() as sandbox:
         page = Page(path, tmp_path, {"8484": int(sandbox.url.rpartition(":")[2]), "8000": free_port()})

@@ -18,7 +18,7 @@ PATH = Path(__file__).parent.parent / "docs" / "tutorial.md"
 
 def test_tutorial(tmp_path, request) -> None:
     """
-    Whoever follows the tutorial sees what it shows: two conversions, a job, and an outage that loses nothing.
+    A reader who follows the tutorial sees what it shows: two conversions, a job, and an outage that loses nothing.
     """
     ports = {"8484": free_port(), "8000": free_port()}
     page = Page(PATH, tmp_path, ports)
