@@ -19,6 +19,7 @@ from .backlog import bench_backlog
 from .common import MAX_BUSY, share_of_others
 from .delivery import bench_delivery
 from .django import bench_django
+from .extras import bench_extras
 from .imports import bench_imports
 from .server import bench_server
 from .store import bench_store
@@ -31,6 +32,7 @@ SECTIONS = {
     "delivery": bench_delivery,
     "backlog": bench_backlog,
     "imports": bench_imports,
+    "extras": bench_extras,
     "server": bench_server,
 }
 

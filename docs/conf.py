@@ -36,7 +36,8 @@ NAVIGATION: Final = {
     "explanation/privacy explanation/reliability explanation/performance explanation/decisions/index",
     "Reference": "reference/functions reference/settings reference/adapters reference/recorder reference/client "
     "reference/errors reference/outbox reference/testing reference/operations reference/command-line",
-    "More": "troubleshooting glossary",
+    "More": "troubleshooting glossary contributing/architecture contributing/new-adapter contributing/new-store "
+    "contributing/versions contributing/release",
 }
 FOLDERS: Final = {
     "Start here": ["start"],

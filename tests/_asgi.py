@@ -12,14 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
 import uvicorn
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.routing import BaseRoute
 
-from remotion_licensing_integrations.asgi import UsageMiddleware
+from tests._http import httpx
 
 KEY = "rm_pub_4bZ0kQ"
 ORIGIN = "https://myapp.com"
@@ -119,36 +114,17 @@ def exchange(app: App, method: str = "POST", path: str = "/convert", **options: 
     return asyncio.run(aexchange(app, method, path, **options))
 
 
-def request(app: App, method: str, path: str, **options: Any) -> httpx2.Response:
+def request(app: App, method: str, path: str, **options: Any) -> httpx.Response:
     """
-    Send a request to *app* with httpx2; an error of the app becomes a 500.
+    Send a request to *app* with the HTTP library; an error of the app becomes a 500.
     """
 
-    async def send() -> httpx2.Response:
-        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://app.test") as client:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as client:
             return await client.request(method, path, **options)
 
     return asyncio.run(send())
-
-
-def starlette_app(
-    *routes: BaseRoute, outside: Sequence[Middleware] = (), inside: Sequence[Middleware] = (), **options: Any
-) -> Starlette:
-    """
-    Return a Starlette app with our middleware between others.
-    """
-    exception_handlers = options.pop("exception_handlers", None)
-    ours = Middleware(UsageMiddleware, **(options if "recorder" in options else {**QUIET, **options}))
-    return Starlette(routes=routes, middleware=[*outside, ours, *inside], exception_handlers=exception_handlers or {})
-
-
-async def _pass_on(http_request: Any, call_next: Any) -> Any:
-    return await call_next(http_request)
-
-
-#: A middleware that does nothing but what Starlette's base class does to each response.
-BASE_HTTP = Middleware(BaseHTTPMiddleware, dispatch=_pass_on)
 
 
 class Server:

@@ -9,7 +9,7 @@ import pytest
 from remotion_licensing_integrations import UsageRecorder, set_default_recorder
 from remotion_licensing_integrations.recording import default
 
-pytest_plugins = ["pytester", "tests._django", "tests._recorders", "tests._sandbox"]
+pytest_plugins = ["pytester", "tests._django", "tests._recorders", "tests._sandbox", "tests._selection"]
 
 
 @pytest.fixture(autouse=True)

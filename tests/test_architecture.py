@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import remotion_licensing_integrations as root
+from tests._selection import needs
 
 PACKAGE = root.__name__
 FOLDER = Path(root.__path__[0])
@@ -203,7 +204,9 @@ def test_all_is_everything() -> None:
     assert sorted(imported) == sorted([*root.__all__, "VERSION"])
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs(*ALLOWED_FRAMEWORK.get(name, ()))) for name in ADAPTERS]
+)
 def test_adapter_exports(name: str) -> None:
     """
     An adapter's `__all__` is sorted, and all of it is there.
@@ -214,6 +217,7 @@ def test_adapter_exports(name: str) -> None:
     assert all(hasattr(adapter, exported) for exported in adapter.__all__)
 
 
+@needs("starlette", "fastapi", "flask")
 def test_same_names() -> None:
     """
     Every adapter offers the same objects under the same names; only a limit is a dependency in FastAPI.
@@ -301,8 +305,12 @@ recorder.stop()
 
 @pytest.mark.parametrize(
     "code",
-    [f"import {PACKAGE}.starlette", f"import {PACKAGE}.fastapi", DJANGO, FIRST_POINT],
-    ids=["starlette", "fastapi", "django", "first point"],
+    [
+        pytest.param(f"import {PACKAGE}.starlette", id="starlette", marks=needs("starlette")),
+        pytest.param(f"import {PACKAGE}.fastapi", id="fastapi", marks=needs("fastapi")),
+        pytest.param(DJANGO, id="django", marks=needs("django")),
+        pytest.param(FIRST_POINT, id="first point"),
+    ],
 )
 def test_no_http_library_before_the_first_delivery(code: str, tmp_path) -> None:
     """

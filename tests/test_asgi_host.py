@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 from remotion_licensing_integrations import ConfigurationError, Settings, UsageRecorder
 from remotion_licensing_integrations.starlette import UsageMiddleware, usage_point
 
-from ._asgi import KEY, ORIGIN, QUIET, exchange, starlette_app
+from ._asgi import KEY, ORIGIN, QUIET, exchange
+from ._starlette import starlette_app
 
 OTHER = "https://other.com"
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin", "Host": "app.test"}

@@ -20,7 +20,6 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, get_args
 
-import httpx2
 import pytest
 from fastapi import FastAPI, Request, UploadFile
 from remotion_lambda import RemotionClient, RenderMediaResponse
@@ -40,6 +39,7 @@ from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox.failures import MODES
 from remotion_licensing_integrations.webhooks import SECRET_VARIABLE
+from tests._http import httpx
 
 ROOT = Path(__file__).parent.parent
 README, GUIDES = ROOT / "README.md", ROOT / "docs" / "guides"
@@ -176,7 +176,7 @@ def test_example_by_hand() -> None:
         return "/done.mp4"
 
     app = FastAPI()
-    names = {"UploadFile": UploadFile, "Request": Request, "httpx": httpx2, "log": logging}
+    names = {"UploadFile": UploadFile, "Request": Request, "httpx": httpx, "log": logging}
     execute(example("client.post("), app=app, client=Client(), render=render, KEY="rm_pub_docs", REGISTER="", **names)
     with TestClient(app) as client:
         client.post("/convert", files={"file": b"a video"}, headers={"Origin": ORIGIN})
@@ -310,7 +310,7 @@ def test_webhook_examples(remotion_usage, monkeypatch) -> None:
         client.post("/render?title=a", headers={"Origin": ORIGIN})
         body = json.dumps({"type": "success", "renderId": "render-1", "customData": started[0].customData}).encode()
         signature = hmac.new(started[0].secret.encode(), body, "sha512").hexdigest()
-        url = httpx2.URL(started[0].url).path
+        url = httpx.URL(started[0].url).path
         response = client.post(url, content=body, headers={"X-Remotion-Signature": f"sha512={signature}"})
 
     assert response.json() == {"success": True}

@@ -14,13 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from starlette.testclient import TestClient
 
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
 from remotion_licensing_integrations.outbox import State
 from remotion_licensing_integrations.testing import MemoryOutbox, Sandbox
+from tests._http import httpx
 from tests.test_docs import GUIDES, ORIGIN, PAGES, ROOT, actions, blocks, code, execute, table
 
 DOCS = ROOT / "docs"
@@ -69,15 +69,15 @@ def test_sent_body(tmp_path) -> None:
     """
     [block] = blocks(DOCS / "explanation" / "privacy.md", "json")
     wanted = json.loads(block)
-    sent: list[httpx2.Request] = []
+    sent: list[httpx.Request] = []
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         sent.append(request)
-        return httpx2.Response(200, json={"success": True, "billable": True, "classification": "billable"})
+        return httpx.Response(200, json={"success": True, "billable": True, "classification": "billable"})
 
     settings = Settings(license_key=wanted["apiKey"], delivery="external", spill="off", base_url="https://example.com")
     outbox = MemoryOutbox()
-    recorder = UsageRecorder(settings, outbox=outbox, transport=httpx2.MockTransport(answer))
+    recorder = UsageRecorder(settings, outbox=outbox, transport=httpx.MockTransport(answer))
     try:
         point = UsagePoint(
             event=wanted["event"],

@@ -4,8 +4,10 @@ The repository as a whole: versions agree, the wheel has what it needs, scripts 
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,9 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import django
 import pytest
+from packaging.version import Version
 
 import remotion_licensing_integrations as package
 from remotion_licensing_integrations import __version__
@@ -54,7 +58,7 @@ def test_releases_are_in_order() -> None:
     """
     The changelog is newest first, by version and by date.
     """
-    keys = [([int(part) for part in version.split(".")], date) for version, date in versions()]
+    keys = [(Version(version), date) for version, date in versions()]
 
     assert keys == sorted(keys, reverse=True)
 
@@ -156,6 +160,16 @@ def test_wheel_has_its_metadata(wheel) -> None:
     assert set(found.get_all("Provides-Extra")) == set(PROJECT["project"]["optional-dependencies"])
 
 
+def test_index_shows_absolute_links(wheel) -> None:
+    """
+    The page on the index, which has no repository around it, links to addresses only, images included.
+    """
+    page = Parser().parsestr(metadata(wheel, "METADATA")).get_payload()
+
+    assert "](https://" in page
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", page) == []
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
 def test_script_can_be_run(path: Path) -> None:
     """
@@ -185,20 +199,35 @@ def test_script_is_valid(path: Path) -> None:
 
 def test_ci_runs_everything() -> None:
     """
-    What must hold before a change lands: the check, the site, the tests, those of Django on each version, coverage.
+    What must hold before a change lands: the check, the site, the tests, those of other versions, and their coverage.
     """
-    commands = re.findall(r"^part scripts/(\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    commands = re.findall(r"^part (scripts/\S+|versions -R)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
-    assert commands == ["check", "docs", "test", "test-django", "coverage"]
+    assert commands == ["scripts/check", "scripts/docs", "scripts/test", "versions -R", "scripts/coverage"]
+
+
+def test_sessions_of_ci() -> None:
+    """
+    The sessions that run before a change lands are some of the matrix.
+    """
+    [chosen] = re.findall(r"--session((?: \\\n|.)+)", (ROOT / ".ci" / "run").read_text())
+    command = [sys.executable, "-m", "nox", "--list", "--json", "--session", *shlex.split(chosen.replace("\\\n", ""))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+
+    assert {session["session"] for session in json.loads(done.stdout)} == set(command[6:])
 
 
 def test_supported_djangos() -> None:
     """
-    Each Django that the package declares is one that the tests run on.
+    Each Django that the package declares is the oldest, the one in the middle, or the newest of the matrix.
     """
     declared = re.findall(r"Framework :: Django :: (.+)", "\n".join(PROJECT["project"]["classifiers"]))
+    [oldest] = PROJECT["project"]["optional-dependencies"]["django"]
+    [middle] = re.findall(r'"django==(.+)\.\*; ', (ROOT / "noxfile.py").read_text())
+    # Newer ones need Python 3.12.
+    newest = ["{}.{}".format(*django.VERSION[:2])] if sys.version_info >= (3, 12) else declared[2:]
 
-    assert re.findall(r"3\.\d+/([\d.]+)", (ROOT / "scripts" / "test-django").read_text()) == declared
+    assert [oldest.removeprefix("django>="), middle, *newest] == declared
 
 
 @pytest.mark.parametrize("path", PROGRAMS[:-1], ids=lambda path: path.name)

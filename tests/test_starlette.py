@@ -25,7 +25,8 @@ from starlette.testclient import TestClient
 from remotion_licensing_integrations import Settings, UsageRecorder
 from remotion_licensing_integrations.starlette import UsageMiddleware, usage_point
 
-from ._asgi import BASE_HTTP, ORIGIN, QUIET, exchange, read_until, request, serving, starlette_app
+from ._asgi import ORIGIN, QUIET, exchange, read_until, request, serving
+from ._starlette import BASE_HTTP, starlette_app
 
 METHODS = ["GET", "POST"]
 ENDLESS = b"x" * 65536

@@ -30,7 +30,8 @@ from remotion_licensing_integrations.fastapi import remotion_webhook as fastapi_
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.starlette import UsageMiddleware, current_usage, remotion_webhook, usage_point
 
-from ._asgi import BASE_HTTP, KEY, ORIGIN, PATIENCE, QUIET, exchange, request, serving
+from ._asgi import KEY, ORIGIN, PATIENCE, QUIET, exchange, request, serving
+from ._starlette import BASE_HTTP
 from ._webhooks import PATH, SECRET, SIGNED, golden, payload, signed, with_token
 
 App = Any

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from tests._systems import needs_signals, skip_without_posix
 from tests.processes.servers import DEADLINE, ServerProcess, eventually
 
 APPS = Path(__file__).parent / "apps"
+#: What the how-to for a new adapter begins with.
+TEMPLATES = Path(__file__).parents[2] / "docs" / "contributing" / "templates"
 GUNICORN = ("gunicorn", "--bind=127.0.0.1:{}", "--workers=1", "--graceful-timeout=5")
 #: The command lines of servers; `{}` is the port.
 SERVERS: dict[str, Sequence[str]] = {
@@ -31,6 +34,7 @@ SERVERS: dict[str, Sequence[str]] = {
     "gunicorn gevent": (*GUNICORN, "--worker-class=gevent"),
     "waitress": ("waitress", "--listen=127.0.0.1:{}"),
     "uvicorn": ("uvicorn", "--port={}", "--log-level=warning"),
+    "aiohttp": ("aiohttp.web", "--hostname=127.0.0.1", "--port={}"),
 }
 WSGI = [("wsgi", "wsgi_app:app"), ("flask", "flask_app:app"), ("django", "django_app:wsgi")]
 ASGI = [
@@ -38,8 +42,9 @@ ASGI = [
     ("django", "django_app:asgi"),
 ]
 ROWS = [
-    *((app, server) for app in WSGI for server in SERVERS if server != "uvicorn"),
+    *((app, server) for app in WSGI for server in SERVERS if server not in {"uvicorn", "aiohttp"}),
     *((app, "uvicorn") for app in ASGI),
+    (("aiohttp", "aiohttp_app:make_app"), "aiohttp"),
 ]
 Row = tuple[tuple[str, str], str]
 
@@ -60,7 +65,7 @@ class App(ServerProcess):
     def __init__(self, place: str, server: str, folder: Path, base_url: str) -> None:
         self.outbox = SQLiteOutbox(folder / "usage.sqlite3")
         environment = clean_environment(
-            PYTHONPATH=str(APPS),
+            PYTHONPATH=os.pathsep.join(map(str, [APPS, TEMPLATES])),
             REMOTION_LICENSE_KEY="rm_pub_matrix",
             REMOTION_LICENSING_BASE_URL=base_url,
             REMOTION_LICENSING_OUTBOX=f"sqlite:///{folder / 'usage.sqlite3'}",

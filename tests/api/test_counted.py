@@ -7,13 +7,13 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 
-import httpx2
 import pytest
 
 from remotion_licensing_integrations import Settings
 from remotion_licensing_integrations.api import Counted, UsageReader, usage_reader
 from remotion_licensing_integrations.api import counted as module
 from remotion_licensing_integrations.testing import Sandbox
+from tests._http import httpx
 
 PATIENCE = 10
 KEY, PRIVATE_KEY = "rm_pub_4bZ0kQ", "rm_sec_9yT2wL"
@@ -43,7 +43,7 @@ def make_reader(sandbox):
 
 def register(sandbox):
     body = {"event": "web-render", "apiKey": KEY, "host": "https://myapp.com", "succeeded": True}
-    httpx2.post(f"{sandbox.url}/api/track/register-usage-point", json=body).raise_for_status()
+    httpx.post(f"{sandbox.url}/api/track/register-usage-point", json=body).raise_for_status()
 
 
 def test_it_has_the_numbers(make_reader, sandbox):

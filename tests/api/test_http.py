@@ -194,6 +194,8 @@ def test_authorities_that_cannot_be_read(post: Post, http: ModuleType, monkeypat
     """
     Certificate authorities that are not where the environment says are an error that names the variable.
     """
+    if http.httpx.__version__ < "0.28":
+        pytest.skip("httpx 0.27 takes its own authorities then")
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
     monkeypatch.setattr(http, "_ssl_context", http._ssl_context.__wrapped__)  # the process reads them once
 

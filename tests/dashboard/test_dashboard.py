@@ -12,7 +12,6 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import httpx2
 import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
@@ -23,6 +22,7 @@ from remotion_licensing_integrations.dashboard import overview, search, usage_da
 from remotion_licensing_integrations.errors import ConfigurationError, OutboxError
 from remotion_licensing_integrations.outbox import MemoryOutbox, State
 from remotion_licensing_integrations.points import make_fingerprint
+from tests._http import httpx
 from tests.dashboard._points import KEY, PRIVATE_KEY, REFUSED, add, add_month, new_point, register
 from tests.dashboard._reading import keys_of, table_of, text_of
 
@@ -60,7 +60,7 @@ class Gate:
 
 def count_with(sandbox, *, succeeded: bool = True, event: str = "cloud-render") -> None:
     body = {"event": event, "apiKey": KEY, "host": "https://myapp.com", "succeeded": succeeded}
-    httpx2.post(f"{sandbox.url}/api/track/register-usage-point", json=body).raise_for_status()
+    httpx.post(f"{sandbox.url}/api/track/register-usage-point", json=body).raise_for_status()
 
 
 def test_it_asks_for_authorize():

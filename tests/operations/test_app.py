@@ -28,6 +28,7 @@ from remotion_licensing_integrations.operations.app import FoundApp, find_app
 from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox
 from remotion_licensing_integrations.settings import Settings
 from remotion_licensing_integrations.usage import usage_point
+from tests._selection import needs
 from tests.operations._keys import KEY
 from tests.outbox._values import point
 
@@ -144,6 +145,7 @@ LITESTAR = """
 """
 
 
+@needs("litestar")
 @pytest.mark.parametrize("name", ["wrapped", "declared", "listed", "bare"])
 def test_litestar(name: str, module) -> None:
     """

@@ -20,6 +20,7 @@ from remotion_licensing_integrations.operations.doctor import examine
 from remotion_licensing_integrations.outbox import MemoryOutbox, SQLiteOutbox, State, place
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings
+from tests._selection import needs
 from tests._systems import IS_POSIX, make_link, needs_linux, needs_modes
 from tests.operations._keys import KEY, PRIVATE_KEY
 from tests.outbox._values import bring, point
@@ -453,6 +454,7 @@ def test_command_with_an_error(run, mounts, outbox) -> None:
     assert "error   The licensing API at http://127.0.0.1:" in ran.out
 
 
+@needs("starlette")
 def test_bug_report(run, mounts, outbox, api, monkeypatch) -> None:
     """
     With `--json` there are versions and settings besides the findings, and no secret in any of them.

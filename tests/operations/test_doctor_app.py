@@ -13,7 +13,10 @@ import pytest
 
 from remotion_licensing_integrations import set_default_recorder
 from remotion_licensing_integrations.usage import endpoint
+from tests._selection import needs
 from tests.operations.conftest import Run
+
+pytestmark = needs("fastapi")
 
 Examine = Callable[..., list[str]]
 

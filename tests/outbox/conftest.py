@@ -2,6 +2,7 @@
 What every test of the outbox gets: a clock it can turn, a directory without a slow disk below it, and every store.
 """
 
+import runpy
 import shutil
 import tempfile
 from contextlib import closing
@@ -17,11 +18,16 @@ from tests.outbox._values import Clock
 # While tests are collected: later pytest-django takes no notice.
 set_up()
 
+#: What the how-to for a new store begins with.
+TEMPLATE = runpy.run_path(str(Path(__file__).parents[2] / "docs/contributing/templates/shared_outbox.py"))
 #: A new store needs one entry here to have the whole contract tested.
 STORES = {
     "memory": lambda request, clock: closing(MemoryOutbox(clock=clock)),
     "sqlite": lambda request, clock: closing(
         SQLiteOutbox(request.getfixturevalue("place") / "outbox.sqlite3", clock=clock)
+    ),
+    "template": lambda request, clock: closing(
+        TEMPLATE["SharedOutbox"](request.getfixturevalue("place") / "template.sqlite3", clock=clock)
     ),
     "django-sqlite": lambda request, clock: emptied(request, "sqlite_alias", clock),
     "django-mariadb": lambda request, clock: emptied(request, "mariadb_alias", clock),

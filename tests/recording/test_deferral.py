@@ -20,8 +20,9 @@ from remotion_licensing_integrations import ConfigurationError, Settings, UsageP
 from remotion_licensing_integrations.outbox import MemoryOutbox, Outbox
 from remotion_licensing_integrations.points import decode_token, encode_token
 from remotion_licensing_integrations.starlette import current_usage, usage_point
-from tests._asgi import ORIGIN, QUIET, exchange, starlette_app
+from tests._asgi import ORIGIN, QUIET, exchange
 from tests._outboxes import PATIENCE
+from tests._starlette import starlette_app
 
 TOKEN = encode_token(
     UsagePoint(

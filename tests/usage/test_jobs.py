@@ -35,9 +35,10 @@ from remotion_licensing_integrations import (
 from remotion_licensing_integrations.outbox import MemoryOutbox
 from remotion_licensing_integrations.points.token import decode_token, encode_token
 from remotion_licensing_integrations.usage.block import JOB_COMMIT_WAIT
-from tests._asgi import ORIGIN, QUIET, exchange, starlette_app
+from tests._asgi import ORIGIN, QUIET, exchange
 from tests._delivery import OK, Api
 from tests._outboxes import PATIENCE, SlowOutbox
+from tests._starlette import starlette_app
 
 POINT = UsagePoint(event="web-render", host=ORIGIN, succeeded=None, is_still=True, idempotency_key="render-1")
 TOKEN = encode_token(POINT)

@@ -22,7 +22,8 @@ from remotion_licensing_integrations import ConfigurationError
 from remotion_licensing_integrations.asgi import UsageMiddleware
 from remotion_licensing_integrations.starlette import usage_point
 from remotion_licensing_integrations.usage.rules import EndpointRules
-from tests._asgi import QUIET, exchange, request, starlette_app
+from tests._asgi import QUIET, exchange, request
+from tests._starlette import starlette_app
 
 RULES = {
     "POST /convert": "cloud-render",

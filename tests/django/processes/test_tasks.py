@@ -14,9 +14,9 @@ import pytest
 from tests.django.processes.servers import Server, environment, manage
 from tests.processes.servers import DEADLINE
 
-pytest.importorskip("django_tasks_db", reason="its queue needs Python 3.12")
 if django.VERSION < (6, 0):
     pytest.skip("Django has tasks from version 6.0 on", allow_module_level=True)
+pytest.importorskip("django_tasks_db", reason="its queue needs Python 3.12")
 
 CONVERSIONS = 20
 

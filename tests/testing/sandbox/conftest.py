@@ -2,15 +2,15 @@
 One sandbox for the tests of a module, empty and answering before each.
 """
 
-import httpx2
 import pytest
 
 from remotion_licensing_integrations.testing import Sandbox
+from tests._http import httpx
 
 
 @pytest.fixture(scope="module")
 def running():
-    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url, timeout=5) as client:
+    with Sandbox() as sandbox, httpx.Client(base_url=sandbox.url, timeout=5) as client:
         yield sandbox, client
 
 

@@ -5,8 +5,9 @@ The documented API, over real HTTP.
 import socket
 from datetime import UTC, datetime, timedelta
 
-import httpx2
 import pytest
+
+from tests._http import httpx
 
 REGISTER = "/api/track/register-usage-point"
 USAGE = "/api/track/get-usage"
@@ -368,7 +369,7 @@ def test_a_body_of_unknown_or_absurd_length_is_refused(sandbox, header):
     """
     A body that is not read is a 411, and ends the connection.
     """
-    with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port), timeout=5) as connection:
         connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
         answer = connection.makefile("rb").read()
 

@@ -2,11 +2,11 @@
 The page in a real browser.
 """
 
-import httpx2
 import pytest
 from playwright.sync_api import expect
 
 from remotion_licensing_integrations.testing import Sandbox
+from tests._http import httpx
 
 pytest_plugins = ["tests._browser"]
 
@@ -37,7 +37,7 @@ def page(chromium, sandbox):
 
 @pytest.fixture
 def register(sandbox):
-    return lambda **changes: httpx2.post(sandbox.url + REGISTER, json={**BODY, **changes})
+    return lambda **changes: httpx.post(sandbox.url + REGISTER, json={**BODY, **changes})
 
 
 def test_a_live_point_appears(page, register):

@@ -12,18 +12,18 @@ import sys
 import threading
 import time
 
-import httpx2
 import pytest
 
 from remotion_licensing_integrations.errors import ConfigurationError
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.testing.sandbox import server
+from tests._http import httpx
 from tests._systems import needs_signals
 
 REGISTER = "/api/track/register-usage-point"
 BODY = {"event": "cloud-render", "apiKey": "rm_pub_0000", "host": None, "succeeded": True, "idempotencyKey": "k"}
-IMPATIENT = httpx2.Timeout(5, read=0.05)
+IMPATIENT = httpx.Timeout(5, read=0.05)
 PROGRAM = [sys.executable, "-W", "error", "-m", "remotion_licensing_integrations", "sandbox", "--port", "0"]
 
 
@@ -77,8 +77,8 @@ def test_stop_gives_the_port_back():
     with Sandbox() as sandbox:
         url = sandbox.url
 
-    with pytest.raises(httpx2.ConnectError):
-        httpx2.get(url)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
 
 
 @pytest.fixture(params=[server.SHUTDOWN_ENDS_READS, False])
@@ -94,9 +94,9 @@ def test_an_idle_connection_does_not_delay_the_stop():
     """
     A keep-alive client and a silent one do not hold the server.
     """
-    with Sandbox() as sandbox, httpx2.Client(base_url=sandbox.url) as client:
+    with Sandbox() as sandbox, httpx.Client(base_url=sandbox.url) as client:
         client.get("/sandbox/state")
-        with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)):
+        with socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port)):
             began = time.monotonic()
             sandbox.stop()
 
@@ -108,9 +108,9 @@ def test_a_stalling_client_does_not_delay_the_stop(caplog, capfd):
     """
     A client that stops in the middle of its request loses its connection at once, and nothing is logged.
     """
-    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)) as connection:
+    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port)) as connection:
         connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
-        httpx2.get(sandbox.url)
+        httpx.get(sandbox.url)
         sandbox.stop()
 
         assert (connection.recv(1), caplog.messages, capfd.readouterr().err) == (b"", [], "")
@@ -126,8 +126,8 @@ def test_a_fault_of_the_sandbox_is_shown(monkeypatch, capfd):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(server.Api, "answer", fail)
-    with Sandbox() as sandbox, pytest.raises(httpx2.RemoteProtocolError):
-        httpx2.get(sandbox.url)
+    with Sandbox() as sandbox, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(sandbox.url)
 
     assert "RuntimeError: unforeseen" in capfd.readouterr().err
 
@@ -168,7 +168,7 @@ def test_ipv6():
     if not socket.has_ipv6:
         pytest.skip("no IPv6")
     with Sandbox(host="::1") as sandbox:
-        assert httpx2.get(sandbox.url).status_code == 200
+        assert httpx.get(sandbox.url).status_code == 200
 
 
 def test_a_wildcard_has_a_usable_url():
@@ -176,7 +176,7 @@ def test_a_wildcard_has_a_usable_url():
     A sandbox on all addresses gives a URL that can be opened.
     """
     with Sandbox(host="0.0.0.0") as sandbox:
-        assert httpx2.get(sandbox.url).status_code == 200
+        assert httpx.get(sandbox.url).status_code == 200
 
 
 def test_counts_are_those_of_the_ledger(sandbox, register):
@@ -257,7 +257,7 @@ def test_reset_is_a_real_reset(sandbox, register):
     The client's kernel sees RST: ECONNRESET, not an orderly end.
     """
     sandbox.set_failure("reset")
-    with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port), timeout=5) as connection:
         head = f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
         connection.sendall(head.encode())
 
@@ -271,7 +271,7 @@ def test_reset_comes_after_the_request_was_read(sandbox, register):
     """
     sandbox.set_failure("reset")
 
-    with pytest.raises(httpx2.TransportError):
+    with pytest.raises(httpx.TransportError):
         register()
 
     assert (sandbox.idempotency_keys(), sandbox.points()) == (["k"], [])
@@ -282,9 +282,9 @@ def test_a_client_that_leaves_early_is_no_error(caplog):
     A client that leaves in the middle of its request counts nothing and logs nothing.
     """
     with Sandbox() as sandbox:
-        with socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)) as connection:
+        with socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port)) as connection:
             connection.sendall(f"POST {REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
-        httpx2.get(sandbox.url)
+        httpx.get(sandbox.url)
 
     assert (sandbox.requests, caplog.messages) == (0, [])
 
@@ -295,7 +295,7 @@ def test_hang_times_out(sandbox, register, client):
     """
     sandbox.set_failure("hang")
 
-    with pytest.raises(httpx2.ReadTimeout):
+    with pytest.raises(httpx.ReadTimeout):
         client.post(REGISTER, json=BODY, timeout=IMPATIENT)
 
 
@@ -309,8 +309,8 @@ def test_a_waiting_request_does_not_delay_the_stop(failure, caplog):
         sandbox.set_failure(**failure)
 
         def send():
-            with contextlib.suppress(httpx2.TransportError):
-                httpx2.post(sandbox.url + REGISTER, json=BODY, timeout=30)
+            with contextlib.suppress(httpx.TransportError):
+                httpx.post(sandbox.url + REGISTER, json=BODY, timeout=30)
 
         thread = threading.Thread(target=send)
         thread.start()
@@ -350,7 +350,7 @@ def test_count_first_loses_only_the_answer(sandbox, client, mode):
     """
     sandbox.set_failure(mode, count_first=True)
 
-    with contextlib.suppress(httpx2.TransportError):
+    with contextlib.suppress(httpx.TransportError):
         client.post(REGISTER, json=BODY, timeout=IMPATIENT)
 
     assert [point.idempotency_key for point in sandbox.wait_for(points=1)] == ["k"]
@@ -401,7 +401,7 @@ def test_a_file_survives_kill_9(start, tmp_path):
     """
     file = str(tmp_path / "ledger.jsonl")
     process, url = start("--file", file)
-    httpx2.post(url + REGISTER, json=BODY)
+    httpx.post(url + REGISTER, json=BODY)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -414,7 +414,7 @@ def test_a_file_holds_no_licence_key(tmp_path):
     The ledger's file does not contain the key that was sent.
     """
     with Sandbox(file=tmp_path / "ledger.jsonl") as sandbox:
-        httpx2.post(sandbox.url + REGISTER, json={**BODY, "apiKey": "rm_pub_topsecret"})
+        httpx.post(sandbox.url + REGISTER, json={**BODY, "apiKey": "rm_pub_topsecret"})
 
     assert b"topsecret" not in (tmp_path / "ledger.jsonl").read_bytes()
 
@@ -438,8 +438,8 @@ def test_a_signal_ends_a_hanging_command(start):
     A hanging request does not hold the command either.
     """
     process, url = start("--fail", "hang")
-    with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(url + REGISTER, json=BODY, timeout=IMPATIENT)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url + REGISTER, json=BODY, timeout=IMPATIENT)
 
     process.terminate()
 
@@ -466,7 +466,7 @@ def test_the_command_can_fail_from_the_start(start):
     """
     _, url = start("--fail", "500")
 
-    assert httpx2.post(url + REGISTER, json=BODY).status_code == 500
+    assert httpx.post(url + REGISTER, json=BODY).status_code == 500
 
 
 def test_the_command_runs_in_a_process_that_goes_on(monkeypatch):
@@ -489,7 +489,7 @@ def test_a_taken_port_is_explained(sandbox, capsys):
     """
     A taken port is status 2 and a sentence that names it and the way out.
     """
-    port = str(httpx2.URL(sandbox.url).port)
+    port = str(httpx.URL(sandbox.url).port)
 
     status = main(["sandbox", "--port", port])
 
