@@ -144,7 +144,7 @@ def test_a_connection_that_the_stop_closes_is_no_fault(monkeypatch, capfd):
         raise OSError(errno.EBADF, "Bad file descriptor")
 
     monkeypatch.setattr(server.Api, "answer", fail)
-    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx2.URL(sandbox.url).port)) as connection:
+    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert asked.wait(10)
         sandbox.stop()
