@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests._environment import clean_environment, skip_missing
+from tests._systems import skip_without_posix
 from tests.processes.servers import DEADLINE, eventually
 
 #: What is another one each time: moments, days, keys, ages, folders and ports.
@@ -45,6 +46,7 @@ class Page:
     """
 
     def __init__(self, path: Path, folder: Path, ports: dict[str, int]) -> None:
+        skip_without_posix("the shell of a page")
         if shutil.which("curl") is None:
             skip_missing("curl is not on the PATH")
         self._text = path.read_text()
