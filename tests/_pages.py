@@ -46,7 +46,7 @@ class Page:
     """
 
     def __init__(self, path: Path, folder: Path, ports: dict[str, int]) -> None:
-        skip_without_posix("the shell of a page")
+        skip_without_posix("the shell of this page")
         if shutil.which("curl") is None:
             skip_missing("curl is not on the PATH")
         self._text = path.read_text()

@@ -36,7 +36,7 @@ from remotion_licensing_integrations.asgi import UsageMiddleware
 from ._asgi import ORIGIN, QUIET, exchange, read_until, request, serving
 
 # What earlier releases infer can be marked since 2.23 only.
-pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:\[paths=:DeprecationWarning")
 
 HEADERS = {"Origin": ORIGIN}
 
@@ -394,7 +394,7 @@ def test_decorator_above_the_route() -> None:
     misplaced = usage_point("cloud-render")(post("/misplaced")(undecorated.fn))
 
     with pytest.raises(ImproperlyConfiguredException, match="Unsupported value"):
-        Litestar([misplaced])
+        Litestar([misplaced], logging_config=None)
 
 
 class NotingRecorder(UsageRecorder):

@@ -282,6 +282,18 @@ def test_client_leaves_stream(report: bool, remotion_usage) -> None:
     assert outcomes(remotion_usage) == [False] * report
 
 
+@pytest.mark.parametrize("report", [False, True])
+def test_response_timeout(report: bool, remotion_usage) -> None:
+    """
+    A stream that Quart cuts off after its `RESPONSE_TIMEOUT` is aborted.
+    """
+    app = make_app(report_aborted=report)
+    app.config["RESPONSE_TIMEOUT"] = 0.01
+    done = exchange(app, path="/videos/stream/endless", scheme="http")
+
+    assert (done.ended, outcomes(remotion_usage)) == (False, [False] * report)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("report", [False, True])
 def test_client_leaves_threaded_view(report: bool, fails: bool, remotion_usage) -> None:

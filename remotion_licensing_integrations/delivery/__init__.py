@@ -6,6 +6,7 @@ In comes an outbox with points that are due; out go calls of `api`, and the resu
 
 from .deliverer import Deliverer
 from .hooks import Hooks
+from .pace import Pace
 from .senders import drain
 from .verdicts import PASSING
 from .worker import Worker
@@ -14,6 +15,7 @@ __all__ = [
     "PASSING",
     "Deliverer",
     "Hooks",
+    "Pace",
     "Worker",
     "drain",
 ]

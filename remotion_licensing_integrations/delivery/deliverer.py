@@ -42,6 +42,7 @@ class Deliverer:
         keys: Defaults to those that *settings* name.
         transport: Replaces the network in tests.
         hooks: What to call when the outbox has stored a result.
+        pace: That of an earlier deliverer, to go on with its pause.
         monotonic: Clock of pauses and time limits, in seconds.
         clock: The current time in epoch seconds.
         uniform: Draws a number between two bounds.
@@ -59,6 +60,7 @@ class Deliverer:
         keys: LicenseKeys | None = None,
         transport: Any = None,
         hooks: Hooks | None = None,
+        pace: Pace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -74,7 +76,7 @@ class Deliverer:
         self.teller: Teller = Teller(outbox, hooks or {})
         self._turn = threading.Lock()
         self._wanted = False
-        self._pace = Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
+        self._pace = pace or Pace(settings.concurrency, monotonic=monotonic, uniform=uniform)
         self._judge = Judge(settings, self._pace, clock=clock, uniform=uniform)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._noted_pause: tuple[str, float] | None = None

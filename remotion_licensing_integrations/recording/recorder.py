@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Unpack
 
 from .._support.log import logger
-from ..delivery import Hooks
+from ..delivery import Hooks, Pace
 from ..errors import OutboxError
 from ..outbox import Outbox
 from ..points import AllowedOrigins, UsagePoint, check_flag, decode_token
@@ -78,7 +78,10 @@ class UsageRecorder(Remarks):
         listed = self.settings.allowed_hosts
         self.allows_host: Callable[[str], bool] | None = allows_host if listed is None else AllowedOrigins(listed)
         super().__init__(warns_of_local_hosts=warns_of_local_hosts and self.settings.is_production)
-        options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks}
+        # It outlives a stop. Fault: where each request starts and stops the app (by Mangum's lifespan), each response
+        # would wait for an API that is away (test_recorder_life.py::test_pause_outlives_a_stop).
+        pace = Pace(self.settings.concurrency)
+        options: Any = {"transport": transport, "on_commit": on_commit, "hooks": hooks, "pace": pace}
         self._make_threads = partial(Threads, self.outbox, self.spill, self.settings, self.keys, **options)
         self._keeper = keeper if self.enabled else None
         self._threads: Threads | None = None

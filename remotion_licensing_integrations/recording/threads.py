@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .._support.forks import ForkLock
 from .._support.log import logger
-from ..delivery import Deliverer, Hooks, Worker
+from ..delivery import Deliverer, Hooks, Pace, Worker
 from ..outbox import Outbox
 from ..settings import READ_EVERY, SECONDS_PER_DAY, LicenseKeys, Settings
 from .spill import Spill
@@ -64,9 +64,12 @@ class Threads:
         transport: Any,
         on_commit: Callable[[], object],
         hooks: Hooks,
+        pace: Pace,
     ) -> None:
+        if keys.can_change:
+            pace.probe_now()  # while nobody looked, another key may have come
         self.pid: int = os.getpid()
-        self.deliverer: Deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks)
+        self.deliverer: Deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks, pace=pace)
         self.worker: Worker | None = None
         if settings.delivery == "worker":
             self.worker = Worker(outbox, self.deliverer, retention=settings.retention * SECONDS_PER_DAY)

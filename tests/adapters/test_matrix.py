@@ -19,6 +19,7 @@ from remotion_licensing_integrations import UsagePoint
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.testing import Sandbox
 from tests._environment import clean_environment
+from tests._systems import needs_signals, skip_without_posix
 from tests.processes.servers import DEADLINE, ServerProcess, eventually
 
 APPS = Path(__file__).parent / "apps"
@@ -106,6 +107,7 @@ def start(tmp_path_factory, sandbox) -> Iterator[Callable[[Row], App]]:
     """
     Starts a server when it is first asked for, because tests come in any order.
     """
+    skip_without_posix("the server of this test")
     with ExitStack() as stack:
 
         @cache
@@ -205,6 +207,7 @@ def test_point_is_registered(app, origin, sandbox):
     assert sandbox.idempotency_keys().count(point.idempotency_key) == 1
 
 
+@needs_signals
 @pytest.mark.parametrize("row", [row for row in ROWS if row[0][0] in {"flask", "starlette"}], ids=name)
 def test_kill(row, origin, tmp_path):
     """

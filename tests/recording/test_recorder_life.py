@@ -23,6 +23,7 @@ from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording import threads as threads_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
+from tests._delivery import KEY, Api, answer
 from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
 from tests._recorders import BOTH, actions, record, threads
@@ -333,3 +334,18 @@ print(json.dumps([threading.active_count(), sorted({"httpx", "httpx2", "sqlite3"
     done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True)
 
     assert json.loads(done.stdout) == [1, []]
+
+
+@pytest.mark.parametrize(("key", "calls"), [(KEY, 1), (lambda: KEY, 2)])
+def test_pause_outlives_a_stop(key, calls, make_recorder) -> None:
+    """
+    A recorder that is stopped and started goes on with its pause; but it looks once where another key may have come.
+    """
+    api = Api(answer(401, b""), answer(401, b""))
+    recorder = make_recorder(transport=api.transport, license_key=key)
+    recorder.record(new_point(), wait=PATIENCE)
+    for _ in range(2):
+        recorder.deliver()
+        recorder.stop(PATIENCE)
+
+    assert len(api.keys) == calls
