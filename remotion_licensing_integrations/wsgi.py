@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 from weakref import ref
 
 from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
 __all__ = ["UsageMiddleware"]
+
+N = TypeVar("N", int, float)
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _KEY: Final = "remotion_licensing_integrations.usage"
@@ -117,7 +119,7 @@ class _Exchange(Settlement):
     One response on its way out; the decorator, which finds it by `CURRENT`, gives it its event.
     """
 
-    _status = 0
+    _status: int | None = None  # 0 for an unreadable one
     _left = math.inf  # bytes of the body that the client still waits for
 
     def __init__(self, recorder: UsageRecorder, environ: dict[str, Any], start_response: StartResponse) -> None:
@@ -145,12 +147,16 @@ class _Exchange(Settlement):
         """
         return _Running(self)
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], *more: Any, **named: Any
+    ) -> Callable[[bytes], object]:
         """
         Pass on the beginning of the response, and note its status and length.
+
+        Apps may name `exc_info`: PEP 3333 forbids it, but all servers take it.
         """
-        write = self._start_response(status, headers, *exc_info)
-        self._status = int(status[:3]) if status[:3].isdigit() else 0
+        write = self._start_response(status, headers, *more, **named)
+        self._status = _integer(status[:3], 0)
         if self.event is not None:
             self._left = _body_length(self._status, headers)
         return partial(self._write, write)
@@ -159,16 +165,18 @@ class _Exchange(Settlement):
         """
         Return *body*, watched where the outcome is not known yet.
         """
-        if self._exists(body) and self.recorder.settings.delivery != "inline":
+        if self._exists(body):
             self.end("whole")
-            return body
+            if not self._delivers_inline:
+                return body
         return _SizedBody(self, body) if isinstance(body, Sized) else _Body(self, body)
 
     def note(self, part: bytes) -> None:
         """
         Commit the usage point when *part*, which goes out next, is the last one.
         """
-        self._left -= len(part)
+        if isinstance(part, bytes):  # waitress and uWSGI pass over parts like `None`
+            self._left -= len(part)
         if self._left <= 0:
             self.end("whole")
 
@@ -177,14 +185,19 @@ class _Exchange(Settlement):
         Settle the response, if nothing has yet.
         """
         if self.may_count:
-            self.record(ending, self._status)
+            # A server answers 500 when the app has returned without a start.
+            self.record("failed" if ending == "whole" and self._status is None else ending, self._status or 0)
 
     def deliver_inline(self) -> None:
         """
         Deliver after the last byte, where nothing else does.
         """
-        if (self.recorded or self.recorded_within) and self.recorder.settings.delivery == "inline":
+        if self._delivers_inline:
             self.recorder.deliver_inline()
+
+    @property
+    def _delivers_inline(self) -> bool:
+        return (self.recorded or self.recorded_within) and self.recorder.settings.delivery == "inline"
 
     def _write(self, write: Callable[[bytes], object], data: bytes) -> None:
         self.note(data)
@@ -192,8 +205,10 @@ class _Exchange(Settlement):
 
     def _exists(self, body: object) -> bool:
         # Its outcome is known, as that of a file in Django's responses.
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        return isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper))
+        wrapper = self._environ.get("wsgi.file_wrapper", ())
+        # That of uWSGI is a function, which returns the file itself; and bytes it sends whole.
+        is_file = isinstance(body, wrapper) if isinstance(wrapper, (type, tuple)) else hasattr(body, "read")
+        return is_file or isinstance(body, (list, tuple, bytes))
 
 
 class _Running:
@@ -268,11 +283,18 @@ def _body_length(status: int, headers: list[tuple[str, str]]) -> float:
     if status in _WITHOUT_BODY:
         return 0
     lengths = (value for name, value in headers if name.lower() == "content-length")
+    return _integer(next(lengths, ""), math.inf)
+
+
+def _integer(text: str, default: N) -> int | N:
     try:
-        return int(next(lengths, ""))
+        return int(text)
     except ValueError:
-        return math.inf
+        return default
 
 
 def _decode(text: str) -> str:
-    return text.encode("latin-1").decode(errors="replace")
+    try:
+        return text.encode("latin-1").decode(errors="replace")
+    except UnicodeEncodeError:
+        return text  # a server that decodes by itself
