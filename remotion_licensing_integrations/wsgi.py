@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["UsageMiddleware"]
 
-N = TypeVar("N", int, float)
+R = TypeVar("R")
 
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _KEY: Final = "remotion_licensing_integrations.usage"
 
 #: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
 _WITHOUT_BODY: Final = frozenset({204, 304})
+
+
+#: What the end of a body yields, because an exception for it would cost more.
+_END: Final[Any] = object()
 
 
 class UsageMiddleware:
@@ -93,9 +97,7 @@ class UsageMiddleware:
         exchange = _Exchange(self.recorder, environ, start_response)
         environ[_KEY] = ref(exchange)  # which would wait for the garbage collector if it were held here
         self._match_rules(exchange, environ)
-        with exchange.running_app():
-            body = self.app(environ, exchange.start_response)
-        return exchange.follow(body)
+        return exchange.follow(exchange.run(self.app, environ, exchange.start_response))
 
     def _attend(self) -> None:
         # Delivers what other processes have left. Not in the constructor, which a server may run before it forks; and
@@ -123,7 +125,7 @@ class _Exchange(Settlement):
     _left = math.inf  # bytes of the body that the client still waits for
 
     def __init__(self, recorder: UsageRecorder, environ: dict[str, Any], start_response: StartResponse) -> None:
-        super().__init__(recorder)
+        self.recorder = recorder
         self.method = environ["REQUEST_METHOD"]
         self._environ = environ
         self._start_response = start_response
@@ -141,11 +143,18 @@ class _Exchange(Settlement):
             allows=self.recorder.allows_host,
         )
 
-    def running_app(self) -> _Running:
+    def run(self, work: Callable[..., Any], *args: Any) -> Any:
         """
-        Return the context in which code of the app runs.
+        Return what *work*, which is the app's, returns; an error of it makes the response a failed one.
         """
-        return _Running(self)
+        token = CURRENT.set(self)
+        try:
+            return work(*args)
+        except BaseException:
+            self.end("failed")
+            raise
+        finally:
+            CURRENT.reset(token)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], *more: Any, **named: Any
@@ -169,16 +178,16 @@ class _Exchange(Settlement):
             self.end("whole")
             if not self._delivers_inline:
                 return body
-        return _SizedBody(self, body) if isinstance(body, Sized) else _Body(self, body)
+        return _SizedBody(self, body) if hasattr(body, "__len__") else _Body(self, body)
 
     def note(self, part: bytes) -> None:
         """
         Commit the usage point when *part*, which goes out next, is the last one.
         """
-        if isinstance(part, bytes):  # waitress and uWSGI pass over parts like `None`
+        if self._left < math.inf and isinstance(part, bytes):  # waitress and uWSGI pass over parts like `None`
             self._left -= len(part)
-        if self._left <= 0:
-            self.end("whole")
+            if self._left <= 0:
+                self.end("whole")
 
     def end(self, ending: Ending) -> None:
         """
@@ -211,25 +220,6 @@ class _Exchange(Settlement):
         return is_file or isinstance(body, (list, tuple, bytes))
 
 
-class _Running:
-    """
-    The context in which code of the app runs; an error that leaves it makes the response a failed one.
-    """
-
-    __slots__ = ("_exchange", "_token")
-
-    def __init__(self, exchange: _Exchange) -> None:
-        self._exchange = exchange
-
-    def __enter__(self) -> None:
-        self._token = CURRENT.set(self._exchange)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        CURRENT.reset(self._token)
-        if kind is not None:
-            self._exchange.end("failed")
-
-
 class _Body:
     """
     The body of a response, whose outcome is its end.
@@ -238,23 +228,15 @@ class _Body:
     def __init__(self, exchange: _Exchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._body = body
-        self._parts: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
         # Also here the app's own code runs: a generator does so only now.
-        with self._exchange.running_app():
-            if self._parts is None:
-                self._parts = iter(self._body)
-            try:
-                part = next(self._parts)
-            except StopIteration:
-                self._exchange.end("whole")
-                raise
-        self._exchange.note(part)
-        return part
+        exchange = self._exchange
+        parts = exchange.run(iter, self._body)
+        while (part := exchange.run(next, parts, _END)) is not _END:
+            exchange.note(part)
+            yield part
+        exchange.end("whole")
 
     def close(self) -> None:
         """
@@ -264,8 +246,7 @@ class _Body:
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
-                with self._exchange.running_app():
-                    close()
+                self._exchange.run(close)
         finally:
             self._exchange.deliver_inline()
 
@@ -286,7 +267,7 @@ def _body_length(status: int, headers: list[tuple[str, str]]) -> float:
     return _integer(next(lengths, ""), math.inf)
 
 
-def _integer(text: str, default: N) -> int | N:
+def _integer(text: str, default: R) -> int | R:
     try:
         return int(text)
     except ValueError:
