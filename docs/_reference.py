@@ -156,7 +156,8 @@ def _complete(*event: Any) -> None:
     holder = name.split(".")[-2] if what == "method" else ""
     while same := re.match(r"Same as `(?:(\w+)\.)?(\w+)`", "\n".join(target.text)):
         holder = same[1] or holder
-        target = _read(getattr(getattr(package, holder, sys.modules[thing.__module__]), same[2]))
+        module = sys.modules[thing.__module__]
+        target = _read(getattr(getattr(package, holder, getattr(module, holder, module)), same[2]))
         for heading, entries in target.sections.items():
             docstring.sections[heading] = {**entries, **docstring.sections.get(heading, {})}
     if target is not docstring:

@@ -23,7 +23,7 @@ REPOSITORY: Final = PROJECT.get("urls", {}).get(
     "Source", "https://github.com/remotion-licensing-integrations/remotion-licensing-integrations"
 )
 
-#: Each part of the site with its pages in order; the other pages of its folders follow by name.
+#: Each part of the site with its pages in order; the other pages of its folders follow by name, or their index.
 NAVIGATION: Final = {
     "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask "
     "start/litestar start/quart",
@@ -42,7 +42,7 @@ NAVIGATION: Final = {
 FOLDERS: Final = {
     "Start here": ["start"],
     "How to": ["guides"],
-    "Why and how": ["explanation", "explanation/decisions"],
+    "Why and how": ["explanation"],
     "Reference": ["reference"],
     "More": ["contributing"],
 }
@@ -68,9 +68,10 @@ autodoc_typehints_description_target = "all"
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
-napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "remotion-licensing-integrations"
 html_copy_source = False
 html_show_sourcelink = False
@@ -81,7 +82,8 @@ def _navigation() -> str:
     """
     Return the navigation as directives for the first page.
     """
-    found = {str(path.relative_to(HERE).with_suffix("")) for path in HERE.rglob("*.md")}
+    found = {path.relative_to(HERE).with_suffix("").as_posix() for path in HERE.rglob("*.md")}
+    found -= {page for page in found if f"{page.rpartition('/')[0]}/index" in found - {page}}  # an index lists its own
     parts = []
     for caption, names in NAVIGATION.items():
         first = [page for page in names.split() if page in found]
@@ -106,14 +108,21 @@ def _complete(_: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((\.\./[^)#\s]+)", link, source[0])
     if page == root_doc:
         source[0] += f"\n{_navigation()}"
+    elif page.endswith("/index"):
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 
 
-def _make_accessible(_app: Sphinx, _page: str, _template: str, context: dict[str, str], _tree: object) -> None:
+def _finish(_app: Sphinx, _page: str, _template: str, context: dict[str, str], _tree: object) -> None:
     """
-    Let the keyboard reach what scrolls, and say the level of the navigation's headings.
+    Let the keyboard reach what scrolls, say the level of the navigation's headings, and write dashes as dashes.
     """
     if "body" in context:
-        body = context["body"].replace(") -- ", ") – ").replace("<pre>", '<pre tabindex="0">')
+        body = (
+            context["body"]
+            .replace(") -- ", ") – ")
+            .replace("</strong> -- ", "</strong> – ")
+            .replace("<pre>", '<pre tabindex="0">')
+        )
         context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
     tree = context["furo_navigation_tree"]
     context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
@@ -123,5 +132,5 @@ def setup(app: Sphinx) -> None:
     """
     Complete each page when it is read, and again when it is written.
     """
-    app.connect("html-page-context", _make_accessible, priority=900)  # after the theme
+    app.connect("html-page-context", _finish, priority=900)  # after the theme
     app.connect("source-read", _complete)

@@ -99,7 +99,13 @@ class RemotionLicensing:
         )
         app.wsgi_app = middleware  # type: ignore[method-assign] # Flask's documented way
         app.extensions[_EXTENSION] = middleware.recorder
-        app.before_request(_find_misplaced)
+
+        # Flask passes the endpoint to this hook alone; a look at `request` in each request would cost more.
+        @app.url_value_preprocessor
+        def find_misplaced(endpoint: str | None, _: object) -> None:
+            settlement = find_settlement()
+            if settlement is not None and settlement.event is None and endpoint is not None:
+                adopt_misplaced(settlement, app.view_functions.get(endpoint))
 
     @property
     def recorder(self) -> UsageRecorder:
@@ -179,9 +185,3 @@ def _respond(answer: WebhookAnswer) -> Response:
 
 def _too_many(reached: LimitReached) -> Response:
     return Response(current_app.json.dumps(reached.problem), 429, reached.headers)
-
-
-def _find_misplaced() -> None:
-    settlement = find_settlement()
-    if settlement is not None:
-        adopt_misplaced(settlement, current_app.view_functions.get(request.endpoint or ""))

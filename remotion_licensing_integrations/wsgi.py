@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 from weakref import ref
 
 from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["UsageMiddleware"]
 
+R = TypeVar("R")
+
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _KEY: Final = "remotion_licensing_integrations.usage"
 
 #: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
 _WITHOUT_BODY: Final = frozenset({204, 304})
+
+
+#: What the end of a body yields, because an exception for it would cost more.
+_END: Final[Any] = object()
 
 
 class UsageMiddleware:
@@ -91,9 +97,7 @@ class UsageMiddleware:
         exchange = _Exchange(self.recorder, environ, start_response)
         environ[_KEY] = ref(exchange)  # which would wait for the garbage collector if it were held here
         self._match_rules(exchange, environ)
-        with exchange.running_app():
-            body = self.app(environ, exchange.start_response)
-        return exchange.follow(body)
+        return exchange.follow(exchange.run(self.app, environ, exchange.start_response))
 
     def _attend(self) -> None:
         # Delivers what other processes have left. Not in the constructor, which a server may run before it forks; and
@@ -117,11 +121,11 @@ class _Exchange(Settlement):
     One response on its way out; the decorator, which finds it by `CURRENT`, gives it its event.
     """
 
-    _status = 0
+    _status: int | None = None  # 0 for an unreadable one
     _left = math.inf  # bytes of the body that the client still waits for
 
     def __init__(self, recorder: UsageRecorder, environ: dict[str, Any], start_response: StartResponse) -> None:
-        super().__init__(recorder)
+        self.recorder = recorder
         self.method = environ["REQUEST_METHOD"]
         self._environ = environ
         self._start_response = start_response
@@ -139,18 +143,29 @@ class _Exchange(Settlement):
             allows=self.recorder.allows_host,
         )
 
-    def running_app(self) -> _Running:
+    def run(self, work: Callable[..., Any], *args: Any) -> Any:
         """
-        Return the context in which code of the app runs.
+        Return what *work*, which is the app's, returns; an error of it makes the response a failed one.
         """
-        return _Running(self)
+        token = CURRENT.set(self)
+        try:
+            return work(*args)
+        except BaseException:
+            self.end("failed")
+            raise
+        finally:
+            CURRENT.reset(token)
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], *more: Any, **named: Any
+    ) -> Callable[[bytes], object]:
         """
         Pass on the beginning of the response, and note its status and length.
+
+        Apps may name `exc_info`: PEP 3333 forbids it, but all servers take it.
         """
-        write = self._start_response(status, headers, *exc_info)
-        self._status = int(status[:3]) if status[:3].isdigit() else 0
+        write = self._start_response(status, headers, *more, **named)
+        self._status = _integer(status[:3], 0)
         if self.event is not None:
             self._left = _body_length(self._status, headers)
         return partial(self._write, write)
@@ -159,32 +174,39 @@ class _Exchange(Settlement):
         """
         Return *body*, watched where the outcome is not known yet.
         """
-        if self._exists(body) and self.recorder.settings.delivery != "inline":
+        if self._exists(body):
             self.end("whole")
-            return body
-        return _SizedBody(self, body) if isinstance(body, Sized) else _Body(self, body)
+            if not self._delivers_inline:
+                return body
+        return _SizedBody(self, body) if hasattr(body, "__len__") else _Body(self, body)
 
     def note(self, part: bytes) -> None:
         """
         Commit the usage point when *part*, which goes out next, is the last one.
         """
-        self._left -= len(part)
-        if self._left <= 0:
-            self.end("whole")
+        if self._left < math.inf and isinstance(part, bytes):  # waitress and uWSGI pass over parts like `None`
+            self._left -= len(part)
+            if self._left <= 0:
+                self.end("whole")
 
     def end(self, ending: Ending) -> None:
         """
         Settle the response, if nothing has yet.
         """
         if self.may_count:
-            self.record(ending, self._status)
+            # A server answers 500 when the app has returned without a start.
+            self.record("failed" if ending == "whole" and self._status is None else ending, self._status or 0)
 
     def deliver_inline(self) -> None:
         """
         Deliver after the last byte, where nothing else does.
         """
-        if (self.recorded or self.recorded_within) and self.recorder.settings.delivery == "inline":
+        if self._delivers_inline:
             self.recorder.deliver_inline()
+
+    @property
+    def _delivers_inline(self) -> bool:
+        return (self.recorded or self.recorded_within) and self.recorder.settings.delivery == "inline"
 
     def _write(self, write: Callable[[bytes], object], data: bytes) -> None:
         self.note(data)
@@ -192,27 +214,10 @@ class _Exchange(Settlement):
 
     def _exists(self, body: object) -> bool:
         # Its outcome is known, as that of a file in Django's responses.
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        return isinstance(body, (list, tuple)) or (isinstance(wrapper, type) and isinstance(body, wrapper))
-
-
-class _Running:
-    """
-    The context in which code of the app runs; an error that leaves it makes the response a failed one.
-    """
-
-    __slots__ = ("_exchange", "_token")
-
-    def __init__(self, exchange: _Exchange) -> None:
-        self._exchange = exchange
-
-    def __enter__(self) -> None:
-        self._token = CURRENT.set(self._exchange)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        CURRENT.reset(self._token)
-        if kind is not None:
-            self._exchange.end("failed")
+        wrapper = self._environ.get("wsgi.file_wrapper", ())
+        # That of uWSGI is a function, which returns the file itself; and bytes it sends whole.
+        is_file = isinstance(body, wrapper) if isinstance(wrapper, (type, tuple)) else hasattr(body, "read")
+        return is_file or isinstance(body, (list, tuple, bytes))
 
 
 class _Body:
@@ -223,23 +228,15 @@ class _Body:
     def __init__(self, exchange: _Exchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._body = body
-        self._parts: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
         # Also here the app's own code runs: a generator does so only now.
-        with self._exchange.running_app():
-            if self._parts is None:
-                self._parts = iter(self._body)
-            try:
-                part = next(self._parts)
-            except StopIteration:
-                self._exchange.end("whole")
-                raise
-        self._exchange.note(part)
-        return part
+        exchange = self._exchange
+        parts = exchange.run(iter, self._body)
+        while (part := exchange.run(next, parts, _END)) is not _END:
+            exchange.note(part)
+            yield part
+        exchange.end("whole")
 
     def close(self) -> None:
         """
@@ -249,8 +246,7 @@ class _Body:
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
-                with self._exchange.running_app():
-                    close()
+                self._exchange.run(close)
         finally:
             self._exchange.deliver_inline()
 
@@ -268,11 +264,18 @@ def _body_length(status: int, headers: list[tuple[str, str]]) -> float:
     if status in _WITHOUT_BODY:
         return 0
     lengths = (value for name, value in headers if name.lower() == "content-length")
+    return _integer(next(lengths, ""), math.inf)
+
+
+def _integer(text: str, default: R) -> int | R:
     try:
-        return int(next(lengths, ""))
+        return int(text)
     except ValueError:
-        return math.inf
+        return default
 
 
 def _decode(text: str) -> str:
-    return text.encode("latin-1").decode(errors="replace")
+    try:
+        return text.encode("latin-1").decode(errors="replace")
+    except UnicodeEncodeError:
+        return text  # a server that decodes by itself

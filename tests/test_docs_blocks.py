@@ -24,6 +24,8 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from tests._systems import skip_without_posix
+
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "example_projects").glob("*/*.md")]
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -73,6 +75,7 @@ def test_shell(text: str) -> None:
     """
     A block for the shell can be read by it, and installs extras that exist.
     """
+    skip_without_posix("the shell")
     done = subprocess.run([shutil.which("sh"), "-n"], input=text, check=False, capture_output=True, text=True)
     extras = re.findall(r"remotion-licensing-integrations\[([\w,-]+)\]", text)
 

@@ -4,11 +4,13 @@ What the explanations and guides say, held against the code: their examples run,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +101,6 @@ def test_function_that_delivers_inline(sandbox) -> None:
     Under Mangum the point is registered before the handler returns its response.
     """
     inline = blocks(GUIDES / "serverless.md")[0]
-    handler = execute(inline, render=lambda: "/done.mp4")["handler"]
     http = {"method": "POST", "path": "/convert", "sourceIp": "192.0.2.1", "protocol": "HTTP/1.1"}
     event = {
         "version": "2.0",
@@ -111,7 +112,12 @@ def test_function_that_delivers_inline(sandbox) -> None:
         "isBase64Encoded": False,
     }
 
-    assert handler(event, object())["statusCode"] == 200
+    with closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)  # Mangum would leave its own one open
+        answer = execute(inline, render=lambda: "/done.mp4")["handler"](event, object())
+        asyncio.set_event_loop(None)
+
+    assert answer["statusCode"] == 200
     assert [point.host for point in sandbox.points()] == [ORIGIN]
 
 

@@ -10,7 +10,7 @@ import io
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
@@ -102,6 +102,23 @@ def replace_status(_: Any, start_response: Any) -> Iterable[bytes]:
     return [b"sorry"]
 
 
+def name_the_error(_: Any, start_response: Any) -> Iterable[bytes]:
+    enter()
+    start_response("500 Oops", [], exc_info=(ValueError, ValueError(), None))
+    return [b"sorry"]
+
+
+def never_start(*_: Any) -> Iterable[bytes]:
+    enter()
+    return [b"video"]
+
+
+def return_bytes(_: Any, start_response: Any) -> Iterable[Any]:
+    enter()
+    start_response("200 OK", [])
+    return b"video"
+
+
 def listed(_: Any, start_response: Any) -> Iterable[bytes]:
     enter()
     start_response("200 OK", [])
@@ -117,6 +134,8 @@ ENDINGS: dict[str, tuple[App, list[bool]]] = {
     "204": (answering(status="204 No Content"), [True]),
     "server error": (answering(b"sorry", status="500 Oops"), [False]),
     "replaced by a server error": (replace_status, [False]),
+    "replaced by name": (name_the_error, [False]),
+    "never started": (never_start, [False]),
     "error before the start": (crash, [False]),
     "error after the start": (crash_after_start, [False]),
     "error in the middle": (answering(b"vi", error=ValueError()), [False]),
@@ -125,6 +144,8 @@ ENDINGS: dict[str, tuple[App, list[bool]]] = {
     "length not reached": (answering(b"vi", error=ValueError(), Content_Length="5"), [False]),
     "length unreadable": (answering(b"vi", error=ValueError(), Content_Length="x"), [False]),
     "status unreadable": (answering(b"vi", status="OK"), [True]),
+    "bytes": (return_bytes, [True]),
+    "no bytes": (answering(b"vi", cast("bytes", None), b"deo", Content_Length="5"), [True]),
     "part": (answering(b"vi", status="206 Partial Content"), []),
 }
 
@@ -278,7 +299,7 @@ def test_what_exists_is_not_wrapped(counts, remotion_usage):
     A list keeps its length, and a file can be sent by the server itself.
     """
     file, parts = FileWrapper(io.BytesIO(b"video")), [b"video"]
-    for body in (file, parts, tuple(parts)):
+    for body in (file, parts, tuple(parts), b"video"):
 
         def app(_: Any, start_response: Any, body: Any = body) -> Any:
             if counts:
@@ -288,7 +309,24 @@ def test_what_exists_is_not_wrapped(counts, remotion_usage):
 
         answer = exchange(UsageMiddleware(app, **QUIET), **{"wsgi.file_wrapper": FileWrapper})
         assert answer.body is body
-    assert outcomes(remotion_usage) == [True, True, True] * counts
+    assert outcomes(remotion_usage) == [True, True, True, True] * counts
+
+
+def test_file_of_uwsgi_is_not_wrapped(remotion_usage):
+    """
+    The wrapper of uWSGI is a function that notes the file, and sends it by itself when the app returns it.
+    """
+    file = io.BytesIO(b"video")
+
+    def app(variables: Any, start_response: Any) -> Any:
+        enter()
+        start_response("200 OK", [])
+        return variables["wsgi.file_wrapper"](file)
+
+    answer = exchange(UsageMiddleware(app, **QUIET), **{"wsgi.file_wrapper": lambda file: file})
+
+    assert answer.body is file
+    assert outcomes(remotion_usage) == [True]
 
 
 def test_sized_body_keeps_its_length():
@@ -332,12 +370,15 @@ def test_other_requests_deliver_nothing(monkeypatch):
     """
     recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), outbox=MemoryOutbox())
     monkeypatch.setattr(recorder, "deliver_inline", lambda: pytest.fail("nothing is to be delivered"))
+    for body in ([b"page"], Parts([b"page"])):
 
-    def app(_: Any, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [])
-        return [b"page"]
+        def app(_: Any, start_response: Any, body: Any = body) -> Iterable[bytes]:
+            start_response("200 OK", [])
+            return body
 
-    assert exchange(UsageMiddleware(app, recorder=recorder)).data == b"page"
+        answer = exchange(UsageMiddleware(app, recorder=recorder))
+        assert answer.data == b"page"
+        assert (answer.body is body) == isinstance(body, list)
     recorder.stop()
 
 
@@ -348,6 +389,7 @@ def test_other_requests_deliver_nothing(monkeypatch):
         ("POST /api/convert", "/api", "/convert", True),
         ("POST /convert", "/api", "/convert", True),
         ("POST /vidéo", "", "/vidéo".encode().decode("latin-1"), True),
+        ("POST /видео", "", "/видео", True),  # as some gateways of serverless platforms pass it, against PEP 3333
         ("GET /convert", "", "/convert", False),
         ("POST /other", "", "/convert", False),
     ],

@@ -17,7 +17,7 @@ from .._support.forks import ForkLock
 from ..points import Registration, UsagePoint
 from .contract import Outbox
 from .forgotten import Forgotten
-from .memory_row import MemoryRow
+from .memory_row import MemoryRow, count_billable
 from .rows import to_moment, to_wait
 from .totals import Dimension, Group, Total, add_up
 from .values import (
@@ -130,8 +130,8 @@ class MemoryOutbox(Outbox):
             pending = [row for row in self._having(State.PENDING) if row.id <= end]
             waiting = [row for row in self._having(State.DEFERRED) if row.id <= end and row.point.occurred_at >= since]
             last_row = max((row.id for row in self._rows.values()), default=0)
-        by_event = _count_billable([*pending, *waiting], fingerprints)
-        return Expected(by_event, _count_billable(pending, fingerprints), last_row)
+        by_event = count_billable([*pending, *waiting], fingerprints)
+        return Expected(by_event, count_billable(pending, fingerprints), last_row)
 
     def added_after(
         self, row: int, fingerprints: Collection[str] = (), *, until: str | None = None
@@ -139,7 +139,7 @@ class MemoryOutbox(Outbox):
         with _lock:
             end = self._end(until)
             added = [each for each in self._rows.values() if row < each.id <= end and each.state is not State.REJECTED]
-        return _count_billable(added, fingerprints)
+        return count_billable(added, fingerprints)
 
     def get(self, idempotency_key: str) -> StoredPoint | None:
         with _lock:
@@ -296,8 +296,3 @@ class MemoryOutbox(Outbox):
             unanswered_since=to_moment(row.unanswered_since),
             row=row.id,
         )
-
-
-def _count_billable(rows: Iterable[MemoryRow], fingerprints: Collection[str]) -> Mapping[str, int]:
-    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
-    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

@@ -4,6 +4,8 @@ The row of a usage point in memory.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..points import Registration, UsagePoint
@@ -72,3 +74,11 @@ class MemoryRow:
             classification=self.registration.classification if self.registration else None,
             unanswered=self.unanswered_since is not None or self.token is not None,
         )
+
+
+def count_billable(rows: Iterable[MemoryRow], fingerprints: Collection[str]) -> Mapping[str, int]:
+    """
+    Count, by event, the points of *rows* that the API may bill, for licence keys with one of *fingerprints* or for any.
+    """
+    points = [row.point for row in rows if row.point.key_fingerprint in {None, *fingerprints}]
+    return Counter(point.event for point in points if point.is_production and point.succeeded is not False)

@@ -3,6 +3,7 @@ The running server: its life, its failures as a real client sees them, and the c
 """
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -129,6 +130,26 @@ def test_a_fault_of_the_sandbox_is_shown(monkeypatch, capfd):
         httpx.get(sandbox.url)
 
     assert "RuntimeError: unforeseen" in capfd.readouterr().err
+
+
+def test_a_connection_that_the_stop_closes_is_no_fault(monkeypatch, capfd):
+    """
+    What a request meets because the stop has closed its connection is not printed.
+    """
+    asked = threading.Event()
+
+    def fail(*_):
+        asked.set()
+        assert sandbox._server._stopping.wait(10)
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(server.Api, "answer", fail)
+    with Sandbox() as sandbox, socket.create_connection(("127.0.0.1", httpx.URL(sandbox.url).port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asked.wait(10)
+        sandbox.stop()
+
+    assert capfd.readouterr().err == ""
 
 
 def test_a_stopped_sandbox_can_be_stopped_again():
