@@ -381,7 +381,8 @@ def test_other_requests_deliver_nothing(monkeypatch):
     Where nothing counts, nothing is delivered inline either.
     """
     recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), outbox=MemoryOutbox())
-    monkeypatch.setattr(recorder, "deliver_inline", lambda: pytest.fail("nothing is to be delivered"))
+    delivered: list[bool] = []
+    monkeypatch.setattr(recorder, "deliver_inline", lambda: delivered.append(True))
     for body in ([b"page"], Parts([b"page"])):
 
         def app(_: Any, start_response: Any, body: Any = body) -> Iterable[bytes]:
@@ -392,6 +393,8 @@ def test_other_requests_deliver_nothing(monkeypatch):
         assert answer.data == b"page"
         assert (answer.body is body) == isinstance(body, list)
     recorder.stop()
+
+    assert delivered == []
 
 
 @pytest.mark.parametrize(
