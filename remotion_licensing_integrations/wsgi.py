@@ -178,6 +178,7 @@ class _Exchange(Settlement):
             self.end("whole")
             if not self._delivers_inline:
                 return body
+            body = [body] if isinstance(body, bytes) else body  # they are iterated as numbers
         return _SizedBody(self, body) if hasattr(body, "__len__") else _Body(self, body)
 
     def note(self, part: bytes) -> None:

@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 
 from remotion_licensing_integrations import (
     ConfigurationError,
+    LicensingError,
     OutboxError,
     Settings,
     UsageRecorder,
@@ -320,6 +321,66 @@ def test_points_that_wait_for_long_are_asked_about_once(recorder, clock, monkeyp
 
     assert app.statuses(5) == [429] * 5
     assert len(asked) == 4
+
+
+def test_a_point_registered_between_two_counts_is_not_lost(recorder, clock, monkeypatch):
+    """
+    A figure that another request has asked for before the outbox was counted does not let a request pass.
+    """
+    expected = recorder.outbox.expected
+    recorder.record(new_point("first"))
+    app = starlette_async(recorder, convert, {"max_billable": 1, "clock": clock})
+
+    def expected_later(*arguments: Any, **options: Any) -> Expected:
+        if "until" in options and recorder.outbox.counts().pending:
+            figures = meter.find_meter(recorder)
+            figures.renew(recorder, start_of_month(clock), clock.now, after=figures.asked)
+            recorder.deliver()
+        return expected(*arguments, **options)
+
+    monkeypatch.setattr(recorder.outbox, "expected", expected_later)
+
+    assert app.convert() == 429
+
+
+def test_a_renewed_figure_is_of_its_own_period(recorder, clock):
+    """
+    A figure is not taken for renewed because the one of another period was.
+    """
+    figures, start = meter.find_meter(recorder), start_of_month(clock)
+    earlier, asked = figures.figure(recorder, start, clock.now), figures.asked
+    figures.figure(recorder, start + timedelta(days=1), clock.now)
+
+    assert figures.renew(recorder, start, clock.now, after=asked) is not earlier
+
+
+def test_a_figure_is_not_renewed_by_a_failure(recorder, clock, sandbox):
+    """
+    An earlier figure is not taken for renewed after the API has failed.
+    """
+    figures, start = meter.find_meter(recorder), start_of_month(clock)
+    figures.figure(recorder, start, clock.now)
+    asked = figures.asked
+    sandbox.set_failure("422")
+    for _ in range(2):
+        with pytest.raises(LicensingError):
+            figures.renew(recorder, start, clock.now, after=asked)
+
+
+def test_a_later_figure_serves_an_earlier_request(recorder, clock):
+    """
+    Requests that wait for a figure take one that a later request has asked for, instead of asking one after the other.
+    """
+    figures, start = meter.find_meter(recorder), start_of_month(clock)
+    figures.figure(recorder, start, clock.now)
+    asked = figures.asked
+    renewed = figures.renew(recorder, start, clock.now + timedelta(seconds=1), after=asked)
+
+    assert figures.renew(recorder, start, clock.now, after=asked) is renewed
+
+
+def start_of_month(clock: Clock) -> datetime:
+    return clock.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.mark.parametrize("make", [starlette_async, fastapi_app])

@@ -364,12 +364,25 @@ def test_delivered_inline_after_the_last_byte(app, monkeypatch):
     assert sent == [[event for event in answer.events if event != "closed"]]
 
 
+def test_bytes_as_a_body_are_delivered_inline_as_one_part():
+    """
+    What uWSGI sends whole is no body of numbers when its end is watched.
+    """
+    settings = Settings(**{**QUIET, "delivery": "inline"})
+    recorder = UsageRecorder(settings, outbox=MemoryOutbox())
+    body = UsageMiddleware(return_bytes, recorder=recorder)(environ(), lambda *_: None)
+    recorder.stop()
+
+    assert [*body] == [b"video"]
+
+
 def test_other_requests_deliver_nothing(monkeypatch):
     """
     Where nothing counts, nothing is delivered inline either.
     """
     recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), outbox=MemoryOutbox())
-    monkeypatch.setattr(recorder, "deliver_inline", lambda: pytest.fail("nothing is to be delivered"))
+    delivered: list[bool] = []
+    monkeypatch.setattr(recorder, "deliver_inline", lambda: delivered.append(True))
     for body in ([b"page"], Parts([b"page"])):
 
         def app(_: Any, start_response: Any, body: Any = body) -> Iterable[bytes]:
@@ -380,6 +393,8 @@ def test_other_requests_deliver_nothing(monkeypatch):
         assert answer.data == b"page"
         assert (answer.body is body) == isinstance(body, list)
     recorder.stop()
+
+    assert delivered == []
 
 
 @pytest.mark.parametrize(

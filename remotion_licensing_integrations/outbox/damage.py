@@ -7,7 +7,6 @@ The fault: bit rot, a disk that lied, a file cut short (tests/outbox/test_file_f
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -41,11 +40,10 @@ def refuse_stranger(file: Path) -> None:
             raise OutboxError(msg)
 
 
-def set_aside(file: Path, damage: str) -> Path:
+def set_aside(file: Path, aside: Path, damage: str) -> None:
     """
-    Rename the damaged *file* and those beside it, and return its new path.
+    Rename the damaged *file* and those beside it to *aside*.
     """
-    aside = Path(f"{file}.corrupt-{time.time_ns()}")
     for suffix in (*SIDECARS, ""):
         with suppress(FileNotFoundError):
             Path(f"{file}{suffix}").replace(f"{aside}{suffix}")
@@ -56,7 +54,6 @@ def set_aside(file: Path, damage: str) -> Path:
         aside,
         extra={"action": "outbox_damaged"},
     )
-    return aside
 
 
 def restore(aside: Path, connection: sqlite3.Connection) -> None:

@@ -119,7 +119,7 @@ class File(ScannedFile):
         self._connection: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
         self._opened_files: tuple[object, object] = (None, None)
-        self._damage: tuple[object, str] | None = None
+        self._damage: tuple[object, str, Path] | None = None
         self._checkpoint_at = WAL_LIMIT
         with _sqlite_lock:
             _files.add(self)
@@ -173,8 +173,10 @@ class File(ScannedFile):
                     repaired = True
                     with _sqlite_lock:
                         self.close()
+                        # Every try to rename it has this path: another would part the file from its WAL.
+                        aside = Path(f"{self._file}.corrupt-{time.time_ns()}")
                         # Not the error: what it refers to would keep the file open, and on Windows in its place.
-                        self._damage = self._opened_files[0], str(error)
+                        self._damage = self._opened_files[0], str(error), aside
                 elif not is_busy(error) or time.monotonic() > give_up:
                     raise self._refusal(error) from error
             # Outside the lock, so that a fork and other threads need not wait for another process.
@@ -240,10 +242,12 @@ class File(ScannedFile):
             return self._opened_alone()
 
     def _opened_alone(self) -> sqlite3.Connection:
-        aside = None
+        place, damage, aside = self._damage or (None, "", None)
         # Another process may have set it aside already.
-        if self._damage is not None and file_at(self.path) == self._damage[0]:
-            aside = set_aside(self._file, self._damage[1])
+        if aside is not None and file_at(self.path) == place:
+            set_aside(self._file, aside, damage)
+        else:
+            aside = None
         self._damage = None
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.

@@ -219,9 +219,9 @@ class UsageLimit:
         # Asks again, until the points before this one are registered or it is clear that they wait for something else.
         meter, event, pauses = find_meter(recorder), self._event, iter(PAUSES)
         while True:
-            asked = meter.asked
             expected = recorder.outbox.expected(recorder.keys.fingerprints, until=key)
-            figure = meter.renew(recorder, start, now, after=asked)
+            # Not a figure of before this count: a point that was registered in between would be in neither of the two.
+            figure = meter.renew(recorder, start, now, after=meter.asked)
             number = figure.registered(event) + count_events(expected.by_event, event)
             if number <= self._max_billable or not count_events(expected.pending, event):
                 return number

@@ -40,6 +40,8 @@ class Figure:
     usage: Usage
     expected: Expected
     fetched_at: datetime
+    #: How often the API had been asked, this time included.
+    number: int
     #: Whether nothing more can be found out about its doubtful points.
     is_settled: bool = False
     _added: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -136,14 +138,14 @@ class Meter:
 
     def renew(self, recorder: UsageRecorder, start: datetime, now: datetime, *, after: int) -> Figure:
         """
-        Return a figure for which the API was asked later than its *after*-th time, or ask it now.
+        Return a figure of the period for which the API was asked later than its *after*-th time, or ask it now.
 
         Raises:
             Exception: It is unknown.
         """
         with self._fetching:
-            figure = self._current(start, now) if self.asked > after else None
-            return figure or self._fetch(recorder, start, now)
+            figure = self._figures.get(start)
+            return figure if figure and figure.number > after else self._fetch(recorder, start, now)
 
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
@@ -178,7 +180,7 @@ class Meter:
             raise
         self._trouble = None
         current = {begin: figure for begin, figure in self._figures.items() if now - figure.fetched_at <= MAX_AGE}
-        self._figures = {**current, start: (figure := Figure(usage, expected, now))}
+        self._figures = {**current, start: (figure := Figure(usage, expected, now, self.asked))}
         return figure
 
 

@@ -279,18 +279,20 @@ def test_damaged_file(path, outbox, damage, caplog):
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
 
 
-def test_damaged_file_that_another_program_has_open(path, outbox, monkeypatch):
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_damaged_file_that_another_program_has_open(path, outbox, monkeypatch, suffix):
     """
-    Row 24: where an open file cannot be renamed, as on Windows, a damaged one is set aside when the others close it.
+    Row 24: where an open file cannot be renamed, as on Windows, a damaged one and its WAL are set aside together later.
     """
     path.with_name(f"{path.name}-lock").touch()
     path.write_text("no database\n" * 1000)
+    path.with_name(f"{path.name}-wal").touch()
     tries = []
     replace = Path.replace
 
     def replace_later(file, aside):
-        tries.append(file)
-        if len(tries) <= 3:
+        tries.append(file.name)
+        if tries.count(path.name + suffix) <= 3 and file.name == path.name + suffix:
             error = PermissionError(errno.EACCES, "The process cannot access the file")
             error.winerror = 32
             raise error
@@ -300,7 +302,8 @@ def test_damaged_file_that_another_program_has_open(path, outbox, monkeypatch):
     outbox.add([point("after")])
 
     assert stored(outbox) == {"after"}
-    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    [wal, aside] = sorted(path.parent.glob("*.corrupt-*"), key=lambda file: -len(file.name))
+    assert wal.name == f"{aside.name}-wal"
 
 
 def test_daily_totals_of_a_damaged_file(path, outbox):
