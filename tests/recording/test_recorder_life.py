@@ -336,12 +336,12 @@ print(json.dumps([threading.active_count(), sorted({"httpx", "httpx2", "sqlite3"
     assert json.loads(done.stdout) == [1, []]
 
 
-@pytest.mark.parametrize(("key", "calls"), [(KEY, 1), (lambda: KEY, 2)])
-def test_pause_outlives_a_stop(key, calls, make_recorder) -> None:
+@pytest.mark.parametrize(("key", "status", "calls"), [(KEY, 401, 1), (lambda: KEY, 404, 1), (lambda: KEY, 401, 2)])
+def test_pause_outlives_a_stop(key, status, calls, make_recorder) -> None:
     """
-    A recorder that is stopped and started goes on with its pause; but it looks once where another key may have come.
+    A recorder that is stopped and started goes on with its pause; but it looks once where another key may end it.
     """
-    api = Api(answer(401, b""), answer(401, b""))
+    api = Api(answer(status, b""), answer(status, b""))
     recorder = make_recorder(transport=api.transport, license_key=key)
     recorder.record(new_point(), wait=PATIENCE)
     for _ in range(2):
