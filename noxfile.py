@@ -37,7 +37,7 @@ VERSIONS = {
         "jinja2==3.1.4",
         "opentelemetry-api==1.36.*",
         "psycopg==3.2.13",
-        "pymysql==1.1.3",
+        "pymysql==1.2.2",
         "rich==14.0.0",
         "shtab==1.11.0",
         "starlette==1.0.1",

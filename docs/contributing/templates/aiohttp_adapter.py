@@ -3,7 +3,8 @@ For aiohttp: `web.Application(middlewares=[usage_middleware(license_key=…)])` 
 
 The usage point is committed before the last byte: of a `Response` before it is prepared, of a `StreamResponse` when its
 handler has ended and aiohttp is about to write the end. A stream that announces its length is over for the client
-earlier; an adapter for this package would count the bytes, as `wsgi.py` does.
+earlier; an adapter for this package would count the bytes, as `wsgi.py` does, and deliver by itself with
+`delivery="inline"`.
 """
 
 from __future__ import annotations
