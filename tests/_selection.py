@@ -66,12 +66,15 @@ def needs_missing(path: Path) -> bool:
     return any(name.partition(".")[0] in MISSING for name in names) or any(map(needs_missing, own))
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """
-    Leave out the files, and the folders by their conftest, that need a missing library.
+    Leave out the files, and the folders by their conftest, that need a missing library, or that nobody has asked for.
     """
     file = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
-    return True if file.suffix == ".py" and needs_missing(file) else None
+    name = collection_path.relative_to(config.rootpath).as_posix() + "/" * collection_path.is_dir()
+    # They would be collected by each worker, and then left out.
+    is_slow = config.getoption("markexpr") == "not slow" and SLOW.search(name)
+    return True if is_slow or (file.suffix == ".py" and needs_missing(file)) else None
 
 
 def pytest_report_header() -> str:
