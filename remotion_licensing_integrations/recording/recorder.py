@@ -274,6 +274,7 @@ class UsageRecorder(Remarks):
     def _running(self) -> Threads:
         if (threads := self._own_threads()) is None:
             self.warn_of_variables()
+            self.warn_of_uwsgi()
             if self.keys.is_private:
                 self.warn_once(
                     "private_license_key",

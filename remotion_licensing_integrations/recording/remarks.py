@@ -4,11 +4,17 @@ What a recorder says, once, of the points that it takes.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from typing import Any, Final
 
 from .._support.log import logger
 from ..points import ResolvedHost, is_local
 from ..settings import find_unknown_variables
+
+#: The first uWSGI whose threads run without an option, and the options that let them run in an older one.
+_UWSGI_WITH_THREADS: Final = (2, 0, 28)
+_UWSGI_OPTIONS: Final = {"enable-threads", "threads", "gevent"}
 
 
 class Remarks:
@@ -49,6 +55,19 @@ class Remarks:
         """
         for name, text in find_unknown_variables().items():
             self.warn_once(f"unknown_variable {name}", text)
+
+    def warn_of_uwsgi(self) -> None:
+        """
+        Warn of an older uWSGI whose threads stand still between requests.
+        """
+        uwsgi: Any = sys.modules.get("uwsgi")  # a module that only its processes have
+        version = getattr(uwsgi, "version_info", _UWSGI_WITH_THREADS)
+        if version < _UWSGI_WITH_THREADS and _UWSGI_OPTIONS.isdisjoint(uwsgi.opt):
+            self.warn_once(
+                "threads_stand_still",
+                "uWSGI runs without enable-threads: usage points are recorded, but delivered only while requests run, "
+                "and other processes may find the outbox locked. Set enable-threads = true.",
+            )
 
     def warn_once(self, action: str, message: str) -> bool:
         """

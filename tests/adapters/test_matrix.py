@@ -214,9 +214,10 @@ def test_point_is_registered(app, origin, sandbox):
 
 @needs_signals
 @pytest.mark.parametrize("row", [row for row in ROWS if row[0][0] in {"flask", "starlette"}], ids=name)
-def test_kill(row, origin, tmp_path):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_end(row, end, origin, tmp_path):
     """
-    Of requests that were answered before the server was killed, none is lost.
+    Of requests that were answered before the server was told to end, or killed, none is lost.
     """
     (_, place), server = row
 
@@ -225,6 +226,7 @@ def test_kill(row, origin, tmp_path):
 
     with App(place, server, tmp_path, "http://127.0.0.1:9") as app, ThreadPoolExecutor(4) as clients:
         count = sum(clients.map(answered, range(40)))
+        getattr(app, end)()
     points = app.points(origin)
     app.outbox.close()
 

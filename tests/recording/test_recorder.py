@@ -5,8 +5,10 @@ Recording: the bounded wait for the commit, who delivers, tokens and counts.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +84,23 @@ def test_variable_that_is_no_setting(make_recorder, key, others, caplog, monkeyp
     assert actions(caplog) == [*others, "unknown_variable"]
     assert "REMOTION_LICENSING_LICENSE_KEY is no setting; did you mean REMOTION_LICENSE_KEY?" in caplog.text
     assert "rm_pub_secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("patch", "option", "said"),
+    [(26, "master", True), (26, "enable-threads", False), (26, "threads", False), (28, "master", False)],
+)
+def test_uwsgi(make_recorder, patch, option, said, caplog) -> None:
+    """
+    In an older uWSGI threads stand still between requests unless an option lets them run; the log says so once.
+    """
+    recorder = make_recorder()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "uwsgi", SimpleNamespace(version_info=(2, 0, patch, 0, b""), opt={option: True}))
+        for name in "12":
+            recorder.record(new_point(name), wait=PATIENCE)
+
+    assert actions(caplog) == ["threads_stand_still"] * said
 
 
 @BOTH
