@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import select
 import shutil
 import signal
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -35,11 +37,22 @@ _NAMES = {
     select: ("poll", "epoll"),
     socket: ("SO_REUSEPORT",),
 }
+#: The tests that are left out then: those of servers and pages, and those that look at the repository.
+_LEFT_OUT = re.compile(
+    r"/tests/(?:adapters|django|processes)$|/test_(?:\w*page\w*|docs\w*|tutorial|architecture|repository|upgrades)\.py$"
+)
 _SHARING_VIOLATION = 32
 _LOCK, _UNLOCK = 2, 0
 
 _statvfs, _flock, _close = os.statvfs, fcntl.flock, os.close
 _locked: set[int] = set()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """
+    Leave out what needs more of POSIX than the package does.
+    """
+    return True if _LEFT_OUT.search(collection_path.as_posix()) else None
 
 
 class _Usage(NamedTuple):
@@ -123,6 +136,8 @@ def _kill(process: Any) -> None:
 
 with suppress(ImportError):  # it asks for the name of the system, which stays
     import celery.platforms  # noqa: F401 - loaded with all its needs
+with suppress(ImportError):  # so does the plugin of pytest that nox brings along
+    import platformdirs  # noqa: F401 - loaded with all its needs
 
 if "remotion_licensing_integrations" in sys.modules:
     raise RuntimeError("the package is loaded already and has found what is about to go")

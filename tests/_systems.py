@@ -21,7 +21,6 @@ needs_modes = pytest.mark.skipif(not IS_POSIX, reason=f"this system has no modes
 needs_open_files_replaced = pytest.mark.skipif(
     not IS_POSIX, reason=f"this system deletes and replaces no file that is open: {_PLACES}"
 )
-needs_queues = pytest.mark.skipif(not IS_POSIX, reason=f"the workers of this queue fork: {_PLACES}")
 needs_linux = pytest.mark.skipif(not IS_LINUX, reason="needs /proc and /dev of Linux: run it in a Linux container")
 
 

@@ -118,7 +118,7 @@ class Deliverer:
         """
         Whether a pause may end before its time, with another licence key.
         """
-        return self._pace.is_paused and self._judge.is_key_refused and self._keys.can_change
+        return self._pace.is_paused and self._pace.is_key_refused and self._keys.can_change
 
     def deliver(self, timeout: float | None = None, *, gives_way: bool = False) -> int:
         """
@@ -173,7 +173,7 @@ class Deliverer:
         # First store what an earlier pass has left, before another deliverer claims these points.
         registered = self._store(0)
         # Any other pause has another cause.
-        if self._keys.refresh() and self._judge.is_key_refused:
+        if self._keys.refresh() and self._pace.is_key_refused:
             self._pace.probe_now()
         self._stock.begin()
         began = time.thread_time() - self._own_cpu

@@ -49,6 +49,8 @@ class Pace:
         self.reason: str | None = None
         #: When a pause is probed, by the monotonic clock.
         self.until: float = 0.0
+        #: Whether the API's last answer was that it refuses the licence key.
+        self.is_key_refused: bool = False
         #: How many points may be under way.
         self.window: int = 1
         #: Failures and refusals since the last success.

@@ -63,8 +63,6 @@ class Judge:
         self._pace = pace
         self._clock = clock
         self._uniform = uniform
-        #: Whether the API's last answer was that it refuses the licence key.
-        self.is_key_refused: bool = False
 
     def hold_unsafe(self, claimed: ClaimedPoint) -> Change | None:
         """
@@ -80,7 +78,7 @@ class Judge:
         """
         if result is None:
             return claimed.release()
-        self.is_key_refused = isinstance(result, KeyRefusedError)
+        self._pace.is_key_refused = isinstance(result, KeyRefusedError)
         if isinstance(result, Registration):
             self._pace.succeed()
             return claimed.register(result)

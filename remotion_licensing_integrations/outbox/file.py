@@ -54,11 +54,13 @@ from .values import Finding
 _LOCK_WAIT: Final = 5.0  # seconds
 _LOCK_POLL: Final = (0.0002, 0.008)  # seconds
 
-_files: weakref.WeakSet[File] = weakref.WeakSet()
+#: By their ids. It is read and written in one step each, without the lock: whoever creates a recorder has another lock,
+#: and a fork takes the two in the opposite order (test_recorder_life.py::test_fork_while_a_recorder_is_created).
+_files: Final[weakref.WeakValueDictionary[int, File]] = weakref.WeakValueDictionary()
 
 
 def _close_all() -> None:
-    for file in _files:
+    for file in filter(None, [reference() for reference in _files.valuerefs()]):
         file.close()
 
 
@@ -121,8 +123,7 @@ class File(ScannedFile):
         self._opened_files: tuple[object, object] = (None, None)
         self._damage: tuple[object, str, Path] | None = None
         self._checkpoint_at = WAL_LIMIT
-        with _sqlite_lock:
-            _files.add(self)
+        _files[id(self)] = self
 
     def __del__(self) -> None:
         self.close()  # Python would do so without the lock, and warn of it from 3.13 on

@@ -66,7 +66,7 @@ class Threads:
         hooks: Hooks,
         pace: Pace,
     ) -> None:
-        if keys.can_change:
+        if keys.can_change and pace.is_key_refused:
             pace.probe_now()  # while nobody looked, another key may have come
         self.pid: int = os.getpid()
         self.deliverer: Deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks, pace=pace)

@@ -254,6 +254,42 @@ def test_fork_during_the_first_use(make_recorder, tmp_path) -> None:
     assert (answered, child.exitcode) == (True, 0)
 
 
+FORK_WHILE_CREATING = """
+import os, threading
+from remotion_licensing_integrations import Settings, UsageRecorder, default_recorder
+from remotion_licensing_integrations.recording import provide_default_recorder, SharedRecorder
+
+creating, forking = threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)  # runs between those of the locks of SQLite's files and of the first use
+from remotion_licensing_integrations.outbox import SQLiteOutbox
+
+def create():
+    creating.set()
+    forking.wait()
+    return UsageRecorder(Settings(license_key="rm_pub_x"), outbox=SQLiteOutbox("usage.sqlite3"))
+
+provide_default_recorder(SharedRecorder(create))
+thread = threading.Thread(target=default_recorder)
+thread.start()
+creating.wait()
+child = os.fork()
+if not child:
+    os._exit(0)
+thread.join()
+os.waitpid(child, 0)
+"""
+
+
+@needs_forks
+def test_fork_while_a_recorder_is_created(tmp_path) -> None:
+    """
+    A fork does not wait for ever for a thread that is creating the recorder of a file.
+    """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WHILE_CREATING]
+
+    assert subprocess.run(command, env=clean_environment(), cwd=tmp_path, timeout=30, check=False).returncode == 0
+
+
 @needs_forks
 @pytest.mark.usefixtures("patient")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
@@ -336,12 +372,12 @@ print(json.dumps([threading.active_count(), sorted({"httpx", "httpx2", "sqlite3"
     assert json.loads(done.stdout) == [1, []]
 
 
-@pytest.mark.parametrize(("key", "calls"), [(KEY, 1), (lambda: KEY, 2)])
-def test_pause_outlives_a_stop(key, calls, make_recorder) -> None:
+@pytest.mark.parametrize(("key", "status", "calls"), [(KEY, 401, 1), (lambda: KEY, 404, 1), (lambda: KEY, 401, 2)])
+def test_pause_outlives_a_stop(key, status, calls, make_recorder) -> None:
     """
-    A recorder that is stopped and started goes on with its pause; but it looks once where another key may have come.
+    A recorder that is stopped and started goes on with its pause; but it looks once where another key may end it.
     """
-    api = Api(answer(401, b""), answer(401, b""))
+    api = Api(answer(status, b""), answer(status, b""))
     recorder = make_recorder(transport=api.transport, license_key=key)
     recorder.record(new_point(), wait=PATIENCE)
     for _ in range(2):
