@@ -87,10 +87,15 @@ def find_app(name: str) -> FoundApp:
     Import the app *name*, `module:attribute` or `module:factory`, and look into it.
 
     Raises:
-        ConfigurationError: There is no such app, or importing it fails.
+        ConfigurationError: There is no such app, importing it fails, or it is a Django project.
     """
+    app = _load(name)
+    django = sys.modules.get("django.core.handlers.base")
+    if django is not None and isinstance(app, django.BaseHandler):  # its middleware is in the settings, not around it
+        msg = f"--app: {name!r} is a Django project; use `python manage.py remotion_licensing …`"
+        raise ConfigurationError(msg)
     walk = _Walk()
-    walk.enter(_load(name))
+    walk.enter(app)
     rules = (rule for middleware in walk.middlewares for rule in middleware.rules.events.items())
     return FoundApp(
         name=name,

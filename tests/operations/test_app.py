@@ -244,6 +244,21 @@ def test_app_that_cannot_be_used(text, name, message, module, run) -> None:
     assert KEY not in ran.err
 
 
+@needs("django")
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_django_project(command, module, run) -> None:
+    """
+    A Django project has commands of its own, which the one line names.
+    """
+    module("from django.core.handlers.base import BaseHandler\napp = BaseHandler()")
+
+    assert run("--app", "main:app", command) == (
+        2,
+        "",
+        "error: --app: 'main:app' is a Django project; use `python manage.py remotion_licensing …`\n",
+    )
+
+
 def test_doctor_takes_any_app(module, run, api) -> None:
     """
     An app without middleware is the doctor's to examine; the settings are then the environment's.
