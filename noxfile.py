@@ -81,12 +81,13 @@ def django(session: nox.Session) -> None:
     test(session, versions, *chosen, *session.posargs)
 
 
-@nox.session(python=PYTHONS, venv_backend="none")
-def whole(session: nox.Session) -> None:
+@nox.session(venv_backend="none")
+@nox.parametrize("version", PYTHONS, ids=PYTHONS)
+def whole(session: nox.Session, version: str) -> None:
     """
     Run all tests on the newest versions.
     """
-    place = {"PYTHON": f"python{session.python}", "VENV": f".venv-{session.python}"}
+    place = {"PYTHON": f"python{version}", "VENV": f".venv-{version}"}
     session.run("scripts/test", *session.posargs, env=place, external=True)
 
 
