@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -177,6 +177,9 @@ class _Walk:
                 self._find_views(layer, path)
             elif any(hasattr(layer, name) for name in _INNER):
                 layers.append(layer)
+            mounts: Mapping[str, Any] = getattr(layer, "mounts", {})  # of werkzeug's dispatcher
+            for mount, mounted in mounts.items():
+                self.enter(mounted, path + mount, layers)
         if above is None:
             self._ways.append(layers)
 

@@ -203,6 +203,24 @@ def test_flask(module) -> None:
     }
 
 
+def test_mounted_flask(module) -> None:
+    """
+    A Flask app that werkzeug's dispatcher mounts is found with its path.
+    """
+    module(
+        FLASK
+        + """
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    app = DispatcherMiddleware(Flask("pages"), {"/videos": app})
+"""
+    )
+    found = find_app("main:app")
+
+    assert (found.settings.license_key, found.oddities) == ("rm_pub_app", [])
+    assert {each.path for each in found.endpoints} == {"/videos/convert/<name>", "/videos/render"}
+
+
 def test_wsgi(find) -> None:
     """
     Around a WSGI app the middleware is found, and its rules.
