@@ -85,6 +85,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self._log.parent,  # which stays, unlike that of the test which happens to start it
                 start_new_session=True,
             )
         try:
