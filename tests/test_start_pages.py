@@ -17,7 +17,7 @@ from tests.processes.servers import eventually, free_port
 
 PAGES = sorted((Path(__file__).parent.parent / "docs" / "start").glob("*.md"))
 INSTALL = re.compile(
-    r"python -m venv \.venv\n\. \.venv/bin/activate .*\npip install .*\n((?s:.*))remotion-licensing sandbox\n"
+    r"python3 -m venv \.venv .*\n\. \.venv/bin/activate .*\npip install .*\n((?s:.*))remotion-licensing sandbox\n"
 )
 
 pytestmark = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

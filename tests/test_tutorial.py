@@ -37,14 +37,14 @@ def test_tutorial(tmp_path, request) -> None:
         api.enter_context(page.running(sandbox, "8484"))
         with page.running(serve, "8000"):
             *calls, listing = convert.splitlines()
-            said = page.run("\n".join(calls))
+            said = page.run("\n".join(calls)).rstrip()
             eventually(lambda: page.run(listing).count("registered") == 2)
             assert same(f"{said}\n{page.run(listing)}") == same(page.shown[0])
             take_picture("sandbox", "8484")
         page.save(2)
         with page.running(serve, "8000"):
             call, listing = start_job.splitlines()
-            assert same(page.run(call)) == same(page.shown[1].splitlines()[0])
+            assert same(page.run(call).rstrip()) == same(page.shown[1].splitlines()[0])
             [key] = re.findall(r"\S+(?= +cloud-render)", page.run(listing))
             show = re.sub(r"(?<=show )\S+", key, show)
             eventually(lambda: "Registered at" in page.run(show))

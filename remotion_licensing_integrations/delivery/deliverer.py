@@ -173,8 +173,8 @@ class Deliverer:
         # First store what an earlier pass has left, before another deliverer claims these points.
         registered = self._store(0)
         # Any other pause has another cause.
-        if self._keys.refresh() and self._pace.is_key_refused:
-            self._pace.probe_now()
+        if self._keys.refresh():
+            self._pace.note_key()
         self._stock.begin()
         began = time.thread_time() - self._own_cpu
         while self._remaining() and (((not gives_way or self._give_way(began)) and self._claim()) or self._in_flight):

@@ -83,11 +83,12 @@ class Pace:
             self.reason = None
         self.window = min(self._concurrency, 2 * self.window)
 
-    def probe_now(self) -> None:
+    def note_key(self) -> None:
         """
-        Let the probe of a pause be due, because its cause may be gone.
+        Note that there may be another licence key: the probe of a pause for a refused one is due.
         """
-        self.until = self._monotonic()
+        if self.is_key_refused:
+            self.until = self._monotonic()
 
     def pause(self, reason: str, *, seconds: float | None = None) -> None:
         """

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from ..api import get_usage, register_usage_event
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, KeyRefusedError
 from ..points import EVENTS, Usage, UsagePoint
 from ..recording import UsageRecorder
 from ..settings import LicenseKeys, Settings, check_setting
@@ -40,13 +40,17 @@ def fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
     Return what the licensing API has counted since *since*, or since the month began in UTC.
 
     Raises:
-        ConfigurationError: No private key is set.
+        ConfigurationError: No private key is set, or the API refuses it.
     """
     key = LicenseKeys(settings).private
     if key is None:
         msg = "private_license_key: set REMOTION_PRIVATE_LICENSE_KEY to read usage"
         raise ConfigurationError(msg)
-    return get_usage(license_key=key, since=since, base_url=settings.base_url, timeout=settings.timeout)
+    try:
+        return get_usage(license_key=key, since=since, base_url=settings.base_url, timeout=settings.timeout)
+    except KeyRefusedError as error:
+        msg = f"private_license_key: the API refuses it ({error}); copy it again from remotion.pro, not the public one"
+        raise ConfigurationError(msg) from error
 
 
 def _write_usage(counts: Usage) -> None:

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -87,10 +87,15 @@ def find_app(name: str) -> FoundApp:
     Import the app *name*, `module:attribute` or `module:factory`, and look into it.
 
     Raises:
-        ConfigurationError: There is no such app, or importing it fails.
+        ConfigurationError: There is no such app, importing it fails, or it is a Django project.
     """
+    app = _load(name)
+    django = sys.modules.get("django.core.handlers.base")
+    if django is not None and isinstance(app, django.BaseHandler):  # its middleware is in the settings, not around it
+        msg = f"--app: {name!r} is a Django project; use `python manage.py remotion_licensing …`"
+        raise ConfigurationError(msg)
     walk = _Walk()
-    walk.enter(_load(name))
+    walk.enter(app)
     rules = (rule for middleware in walk.middlewares for rule in middleware.rules.events.items())
     return FoundApp(
         name=name,
@@ -172,6 +177,9 @@ class _Walk:
                 self._find_views(layer, path)
             elif any(hasattr(layer, name) for name in _INNER):
                 layers.append(layer)
+            mounts: Mapping[str, Any] = getattr(layer, "mounts", {})  # of werkzeug's dispatcher
+            for mount, mounted in mounts.items():
+                self.enter(mounted, path + mount, layers)
         if above is None:
             self._ways.append(layers)
 

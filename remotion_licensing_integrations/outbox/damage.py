@@ -16,7 +16,7 @@ from .._support.log import logger
 from ..errors import OutboxError
 from .connection import Row
 from .rows import POINT, PROGRESS
-from .sqlite import to_text, transact
+from .sqlite import error_code, to_text, transact
 from .totals import TOTAL
 
 SIDECARS: Final = ("-wal", "-shm")
@@ -59,13 +59,20 @@ def set_aside(file: Path, aside: Path, damage: str) -> None:
 def restore(aside: Path, connection: sqlite3.Connection) -> None:
     """
     Copy the readable usage points and daily totals of the file *aside* over *connection*, in one transaction.
+
+    Raises:
+        sqlite3.Error: The disk is full; nothing was copied.
     """
     copied = "No usage points"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
-        damaged.text_factory = to_text
-        damaged.execute("PRAGMA writable_schema=ON")  # otherwise SQLite refuses a file that was cut short
-        count = transact(connection, lambda _: _copy(damaged, connection))
-        copied = f"{count} usage points"
+    try:
+        with closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
+            damaged.text_factory = to_text
+            damaged.execute("PRAGMA writable_schema=ON")  # otherwise SQLite refuses a file that was cut short
+            count = transact(connection, lambda _: _copy(damaged, connection))
+            copied = f"{count} usage points"
+    except sqlite3.Error as error:
+        if error_code(error) == sqlite3.SQLITE_FULL:
+            raise
     logger.critical(
         "%s could be copied from %s to the new outbox file.",
         copied,

@@ -122,6 +122,7 @@ class File(ScannedFile):
         self._guard: sqlite3.Connection | None = None
         self._opened_files: tuple[object, object] = (None, None)
         self._damage: tuple[object, str, Path] | None = None
+        self._unrestored: Path | None = None
         self._checkpoint_at = WAL_LIMIT
         _files[id(self)] = self
 
@@ -243,12 +244,11 @@ class File(ScannedFile):
             return self._opened_alone()
 
     def _opened_alone(self) -> sqlite3.Connection:
-        place, damage, aside = self._damage or (None, "", None)
         # Another process may have set it aside already.
-        if aside is not None and file_at(self.path) == place:
+        if self._damage is not None and file_at(self.path) == self._damage[0]:
+            _, damage, aside = self._damage
             set_aside(self._file, aside, damage)
-        else:
-            aside = None
+            self._unrestored = aside  # until it is: a full disk may come in between
         self._damage = None
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.
@@ -258,8 +258,9 @@ class File(ScannedFile):
         connection = connect(self._file)
         try:
             migrate(connection, self.path, takes_newer=self._takes_newer)
-            if aside is not None:
-                restore(aside, connection)
+            if self._unrestored is not None:
+                restore(self._unrestored, connection)
+                self._unrestored = None
         except BaseException:
             connection.close()
             raise

@@ -63,7 +63,7 @@ def examine_place(path: Path) -> Iterable[Finding]:
         )
     for suffix in ("", "-wal", "-shm", "-lock"):
         file = Path(f"{path}{suffix}")
-        if file.exists():
+        if file.is_file():  # a folder in its place is refused when it is opened, and its mode must stay
             yield from _examine_file(file)
 
 

@@ -28,8 +28,9 @@ class KeyWatch:
     Looks for another licence key in a process that delivers nothing, so that its new points are for that key.
     """
 
-    def __init__(self, keys: LicenseKeys) -> None:
+    def __init__(self, keys: LicenseKeys, pace: Pace) -> None:
         self._keys = keys
+        self._pace = pace
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -46,7 +47,8 @@ class KeyWatch:
 
     def _run(self) -> None:
         while not self._stop.wait(READ_EVERY):
-            self._keys.refresh()
+            if self._keys.refresh():
+                self._pace.note_key()
 
 
 class Threads:
@@ -66,8 +68,8 @@ class Threads:
         hooks: Hooks,
         pace: Pace,
     ) -> None:
-        if keys.can_change and pace.is_key_refused:
-            pace.probe_now()  # while nobody looked, another key may have come
+        if keys.can_change:
+            pace.note_key()  # while nobody looked, another one may have come
         self.pid: int = os.getpid()
         self.deliverer: Deliverer = Deliverer(outbox, settings, keys=keys, transport=transport, hooks=hooks, pace=pace)
         self.worker: Worker | None = None
@@ -77,7 +79,7 @@ class Threads:
         self.spill: Spill | None = None if spill_file is None else Spill(outbox, spill_file, on_move=on_commit)
         self.writer: Writer = Writer(outbox, spill=self.spill, on_commit=on_commit)
         self.writer.start()
-        watch = KeyWatch(keys) if keys.can_change and self.worker is None else None
+        watch = KeyWatch(keys, pace) if keys.can_change and self.worker is None else None
         self._watch = watch
         try:
             for thread in (self.worker, self.spill, watch):

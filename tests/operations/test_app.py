@@ -203,6 +203,24 @@ def test_flask(module) -> None:
     }
 
 
+def test_mounted_flask(module) -> None:
+    """
+    A Flask app that werkzeug's dispatcher mounts is found with its path.
+    """
+    module(
+        FLASK
+        + """
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    app = DispatcherMiddleware(Flask("pages"), {"/videos": app})
+"""
+    )
+    found = find_app("main:app")
+
+    assert (found.settings.license_key, found.oddities) == ("rm_pub_app", [])
+    assert {each.path for each in found.endpoints} == {"/videos/convert/<name>", "/videos/render"}
+
+
 def test_wsgi(find) -> None:
     """
     Around a WSGI app the middleware is found, and its rules.
@@ -242,6 +260,21 @@ def test_app_that_cannot_be_used(text, name, message, module, run) -> None:
     assert ran.err.startswith("error: --app: ")
     assert message in ran.err
     assert KEY not in ran.err
+
+
+@needs("django")
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_django_project(command, module, run) -> None:
+    """
+    A Django project has commands of its own, which the one line names.
+    """
+    module("from django.core.handlers.base import BaseHandler\napp = BaseHandler()")
+
+    assert run("--app", "main:app", command) == (
+        2,
+        "",
+        "error: --app: 'main:app' is a Django project; use `python manage.py remotion_licensing …`\n",
+    )
 
 
 def test_doctor_takes_any_app(module, run, api) -> None:

@@ -122,6 +122,18 @@ def test_usage_without_private_key(words, run, outbox, monkeypatch) -> None:
     )
 
 
+@pytest.mark.parametrize("words", [["usage"], ["reconcile"]])
+def test_private_key_that_the_api_refuses(words, run, outbox, api) -> None:
+    """
+    A command that reads usage names the key that the API refuses.
+    """
+    api.set_failure("key")
+    ran = run(*words)
+
+    assert ran.status == 2
+    assert ran.err.startswith("error: private_license_key: the API refuses it (HTTP 401: Invalid API key); copy it")
+
+
 def test_reconcile_registers_counted_points(run, outbox) -> None:
     """
     `--counted` makes the named held points registered and asks the API nothing.

@@ -274,6 +274,17 @@ def test_outbox_below_a_file(look, file) -> None:
     assert refusal.endswith("; check the directory's permissions")
 
 
+def test_outbox_that_is_a_folder(look, tmp_path) -> None:
+    """
+    A folder in the place of the file is refused; nothing advises to take the rights of its users away.
+    """
+    tmp_path.chmod(0o755)
+    findings = look(outbox=f"sqlite:///{tmp_path}")
+
+    assert str(tmp_path) in findings["outbox_refuses"][0]
+    assert "file_open" not in findings
+
+
 def test_outbox_in_memory(look) -> None:
     """
     An outbox that is no file is looked at without a file.

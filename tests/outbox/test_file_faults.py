@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import SQLiteOutbox, status
+from remotion_licensing_integrations.outbox import SQLiteOutbox, damage, status
 from remotion_licensing_integrations.outbox import file as module
 from tests._systems import needs_forks, needs_open_files_replaced
 from tests.outbox import _programs
@@ -277,6 +277,31 @@ def test_damaged_file(path, outbox, damage, caplog):
     assert aside.stat().st_size >= len(spoiled)
     assert actions(caplog) == ["outbox_damaged", "outbox_restored"]
     assert outbox._file.rows("PRAGMA integrity_check", {}) == [("ok",)]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(module, "connect"), (damage, "transact")], ids=["open", "copy"])
+def test_damaged_file_on_a_full_disk(path, outbox, monkeypatch, owner, name):
+    """
+    Row 24: points of a damaged file that a full disk keeps out of the new one are there when the disk has room again.
+    """
+    filled(path)
+    spoil_page(path)
+    work, is_full = getattr(owner, name), []
+
+    def refuse(*args, **options):
+        if list(path.parent.glob("*.corrupt-*")) and len(is_full) < 2:
+            is_full.append(True)
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return work(*args, **options)
+
+    monkeypatch.setattr(owner, name, refuse)
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="full"):
+            claim(outbox, 3000)
+
+    assert len(claim(outbox, 3000)) > 1000
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])

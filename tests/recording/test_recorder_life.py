@@ -23,11 +23,13 @@ from remotion_licensing_integrations.outbox import SQLiteOutbox
 from remotion_licensing_integrations.recording import recorder as recorder_module
 from remotion_licensing_integrations.recording import threads as threads_module
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
+from remotion_licensing_integrations.settings import keys as keys_module
 from tests._delivery import KEY, Api, answer
 from tests._environment import clean_environment
 from tests._outboxes import PATIENCE, new_point
 from tests._recorders import BOTH, actions, record, threads
 from tests._systems import needs_forks
+from tests.processes.servers import eventually
 
 
 def test_nothing_before_the_first_use(make_recorder, slow_outbox) -> None:
@@ -385,3 +387,19 @@ def test_pause_outlives_a_stop(key, status, calls, make_recorder) -> None:
         recorder.stop(PATIENCE)
 
     assert len(api.keys) == calls
+
+
+def test_key_that_comes_while_nobody_delivers(make_recorder, monkeypatch) -> None:
+    """
+    Another licence key ends the pause for a refused one, also when a process that does not deliver notices it.
+    """
+    for module in (keys_module, threads_module):
+        monkeypatch.setattr(module, "READ_EVERY", 0.001)
+    keys = [KEY]
+    recorder = make_recorder(transport=Api(answer(401, b"")).transport, license_key=lambda: keys[-1])
+    recorder.record(new_point(), wait=PATIENCE)
+    recorder.deliver()
+    assert recorder.next_due() > 0
+    keys.append("rm_pub_another")
+
+    eventually(lambda: recorder.next_due() == 0)

@@ -30,7 +30,8 @@ def _examine_key(keys: LicenseKeys) -> Finding:
         return Finding(
             "error",
             "license_key_missing",
-            "No licence key: set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY. Nothing is recorded without it.",
+            "No licence key: set REMOTION_LICENSE_KEY or REMOTION_PRIVATE_LICENSE_KEY. Nothing is recorded without it. "
+            "If the app has one in its environment, run this command there.",
         )
     if keys.is_private:
         return Finding(
