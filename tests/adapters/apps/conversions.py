@@ -9,6 +9,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from remotion_licensing_integrations import current_usage
+from remotion_licensing_integrations.recording import recorder
+
+# On a busy machine a commit may take longer than a request waits.
+recorder.COMMIT_WAIT = 30.0
 
 FILE = __file__
 LONG = b"video" * 100_000
