@@ -42,7 +42,7 @@ ASGI = [
     ("django", "django_app:asgi"),
 ]
 ROWS = [
-    *((app, server) for app in WSGI for server in SERVERS if server not in {"uvicorn", "aiohttp"}),
+    *((app, server) for app in WSGI for server in SERVERS if server.startswith(("gunicorn", "waitress"))),
     *((app, "uvicorn") for app in ASGI),
     (("aiohttp", "aiohttp_app:make_app"), "aiohttp"),
 ]

@@ -35,8 +35,10 @@ STORES = {
     "server-mariadb": lambda request, clock: _server_outbox.emptied(request, "mariadb", clock),
     "server-postgresql": lambda request, clock: _server_outbox.emptied(request, "postgresql", clock),
 }
+#: The stores without SQL. Nothing can empty them, so each use of their entry makes a new one, in a place of its own.
+WITHOUT_TABLES = {"memory"}
 #: The stores that are tables.
-TABLES = [name for name in STORES if name != "memory"]
+TABLES = [name for name in STORES if name not in WITHOUT_TABLES]
 #: The stores that many machines share, and the fixture of their server.
 SERVERS = {name: name.partition("-")[2] for name in STORES if name.endswith(("-mariadb", "-postgresql"))}
 _MEMORY = Path("/dev/shm")

@@ -15,7 +15,7 @@ from typing import Unpack
 
 from aiohttp import web
 
-from remotion_licensing_integrations.points import OriginHeaders, ResolvedHost, own_origin, resolve_host
+from remotion_licensing_integrations.points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
 from remotion_licensing_integrations.recording import UsageRecorder, make_recorder, offer_default_recorder
 from remotion_licensing_integrations.settings import Settings, SettingsFields
 from remotion_licensing_integrations.usage import CURRENT, EndpointRules, Settlement, current_usage, usage_point
@@ -30,7 +30,7 @@ def set_up_usage(
     *,
     settings: Settings | None = None,
     recorder: UsageRecorder | None = None,
-    endpoints: Mapping[str, str] | None = None,
+    endpoints: Mapping[str, Event] | None = None,
     **fields: Unpack[SettingsFields],
 ) -> UsageRecorder:
     """
