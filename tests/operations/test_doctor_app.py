@@ -65,6 +65,13 @@ MADE = """
     exec("@usage_point('cloud-render')\\ndef convert(): ...", made)
     app.post("/convert", status_code=202)(made["convert"])
 """
+PARTIAL = """
+    from functools import partial
+
+    def answer(word: str): ...
+
+    app.post("/convert", status_code=202)(usage_point("cloud-render")(partial(answer, word="a")))
+"""
 
 
 @pytest.fixture
@@ -122,7 +129,7 @@ def test_mistakes(parts, name, level, report) -> None:
     assert line.startswith(f"{level} ")
 
 
-@pytest.mark.parametrize("convert", [CONVERT, DEFERRED, MADE])
+@pytest.mark.parametrize("convert", [CONVERT, DEFERRED, MADE, PARTIAL])
 def test_no_mistakes(convert, report) -> None:
     """
     An app without a mistake has none, also with an endpoint that defers, or whose code cannot be read.
