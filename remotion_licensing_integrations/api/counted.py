@@ -50,17 +50,17 @@ class Counted:
         """
         if self.usage is None or classification not in CLASSIFICATIONS:
             return None
-        return int(getattr(self._events()[event], classification))
+        return int(getattr(_by_event(self.usage)[event], classification))
 
     def billable(self) -> int | None:
         """
         Return the API's number of billable points; `None` when it is not known.
         """
-        return None if self.usage is None else sum(count.billable for count in self._events().values())
+        return None if self.usage is None else sum(count.billable for count in _by_event(self.usage).values())
 
-    def _events(self) -> Mapping[str, EventCount]:
-        assert self.usage is not None  # noqa: S101 - for type checkers; the callers have looked
-        return {"cloud-render": self.usage.cloud_renders, "web-render": self.usage.web_renders}
+
+def _by_event(usage: Usage) -> Mapping[str, EventCount]:
+    return {"cloud-render": usage.cloud_renders, "web-render": usage.web_renders}
 
 
 LATE: Final = Counted(None, "The licensing API has not answered yet; reload the page in a moment.")

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 
+from .._support.dates import parse_http_date
 from .._support.log import logger
 from .._support.masking import mask
 from ..errors import (
@@ -289,12 +289,8 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
     value = (value or "").strip(" \t")
     if _NUMBER.fullmatch(value):
         return min(float(value), MAX_RETRY_AFTER)
-    try:
-        date = parsedate_to_datetime(value)
-        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
-    except Exception:  # noqa: BLE001 - the parser fails in more ways than it documents, and a header must break nothing
-        return None
-    return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)
+    date = parse_http_date(value)
+    return None if date is None else min(max((date - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 
 _NUMBER: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+|inf(?:inity)?)", re.IGNORECASE | re.ASCII)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+from .._support.dates import parse_http_date
 from .protocol import Answer, Request
 
 VALIDATE_PATH: Final = "/api/validate-license-key"
@@ -70,7 +70,7 @@ def read_key_answer(answer: Answer) -> KeyAnswer:
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
     return KeyAnswer(
         status=answer.status,
-        date=_read_date(headers.get("date", "")),
+        date=parse_http_date(headers.get("date", "")),
         location=headers.get("location", "nowhere") if is_redirect else None,
         is_json=fields is not None,
         is_valid=is_valid if isinstance(is_valid, bool) else None,
@@ -85,11 +85,3 @@ def _read_fields(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
-def _read_date(header: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(header)
-    except Exception:  # noqa: BLE001 - the parser fails in more ways than it documents, and a header must break nothing
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

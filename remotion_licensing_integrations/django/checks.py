@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
@@ -138,9 +139,8 @@ def check_key_in_settings(**_: Any) -> list[CheckMessage]:
     path = getattr(module, "__file__", None)
     if not key or not isinstance(key, str) or path is None:
         return []
-    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - the path comes as text
-        if key not in file.read():
-            return []
+    if key not in Path(path).read_text(encoding="utf-8", errors="replace"):
+        return []
     hint = 'Read it from the environment: os.environ["REMOTION_LICENSE_KEY"].'
     return [Warning("The licence key is written in the settings file.", hint=hint, id=f"{TAG}.W005")]
 
