@@ -21,6 +21,7 @@ from .delivery import bench_delivery
 from .django import bench_django
 from .extras import bench_extras
 from .imports import bench_imports
+from .questions import bench_questions
 from .server import bench_server
 from .store import bench_store
 
@@ -31,6 +32,7 @@ SECTIONS = {
     "store": bench_store,
     "delivery": bench_delivery,
     "backlog": bench_backlog,
+    "questions": bench_questions,
     "imports": bench_imports,
     "extras": bench_extras,
     "server": bench_server,
