@@ -28,20 +28,13 @@ def slow_outbox() -> SlowOutbox:
 
 @pytest.fixture
 def make_recorder(slow_outbox) -> Iterator[Make]:
-    recorders: list[UsageRecorder] = []
-    _others.clear()
-    _others.update(threading.enumerate())
-
     def make(*, store: Any = slow_outbox, transport: Any = None, **settings: Any) -> UsageRecorder:
         options = {"license_key": KEY, "base_url": "http://api.test", "delivery": "external", **settings}
-        recorders.append(UsageRecorder(Settings(**options), outbox=store, transport=transport))
-        return recorders[-1]
+        return UsageRecorder(Settings(**options), outbox=store, transport=transport)
 
     yield make
     slow_outbox.gate.set()
     slow_outbox.refuses = False
-    for recorder in recorders:
-        recorder.stop(PATIENCE)
 
 
 @pytest.fixture
@@ -54,15 +47,11 @@ def hasty(monkeypatch) -> None:
     monkeypatch.setattr(recorder_module, "COMMIT_WAIT", 0.01)
 
 
-#: Threads that other tests have left behind.
-_others: set[threading.Thread] = set()
-
-
 def threads() -> list[str]:
     """
-    Name the threads that recorders have started since the test began.
+    Name the threads that recorders have started.
     """
-    started = {thread.name for thread in threading.enumerate() if thread not in _others}
+    started = {thread.name for thread in threading.enumerate()}
     return sorted(started & {"remotion-usage-writer", "remotion-usage-delivery", "remotion-usage-spill"})
 
 
