@@ -12,11 +12,12 @@ from typing import Final, TypeVar
 
 from .._support.log import logger
 from ..errors import ConfigurationError, InvalidTokenError
-from ..points import Event, ResolvedHost, check_event, decode_token, is_known
+from ..points import Event, ResolvedHost, decode_token, is_known
 from ..recording import UsageRecorder, default_recorder, null_recorder
 from . import queues
+from .options import UsageOptions
 from .pending import PendingUsage
-from .settlement import CURRENT, Ending, Settlement, UsageOptions, find_settlement
+from .settlement import CURRENT, Ending, Settlement, find_settlement
 
 R = TypeVar("R")
 
@@ -168,7 +169,7 @@ def conversion(
     Raises:
         ConfigurationError: The licensing API does not count *event*.
     """
-    options = UsageOptions(check_event(event), is_still=is_still, is_production=is_production)
+    options = UsageOptions(event, is_still=is_still, is_production=is_production)
     return begin(options, recorder, host=host, key=idempotency_key, label=label)
 
 

@@ -12,9 +12,10 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from .._support.log import logger
-from ..points import Event, check_event, check_origin
+from ..points import Event
 from ..recording import null_recorder
-from .settlement import Settlement, UsageOptions, find_settlement
+from .options import UsageOptions
+from .settlement import Settlement, find_settlement
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,8 +50,7 @@ def usage_point(
     if callable(event):
         msg = 'usage_point needs an event: @usage_point("cloud-render")'
         raise TypeError(msg)
-    check_event(event)
-    options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
+    options = UsageOptions(event, host, is_still, is_production)
     _decorated += 1
     return functools.partial(_decorate, options)
 

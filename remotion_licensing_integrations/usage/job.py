@@ -9,11 +9,11 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from ..points import Event, check_event, check_origin
+from ..points import Event
 from ..recording import UsageRecorder
 from . import queues
 from .block import Conversion, begin
-from .settlement import UsageOptions
+from .options import UsageOptions
 
 R = TypeVar("R")
 
@@ -52,9 +52,7 @@ def conversion_job(
     if callable(event):
         msg = 'conversion_job needs an event: @conversion_job("cloud-render")'
         raise TypeError(msg)
-    check_event(event)
-    options = UsageOptions(event, None if host is None else check_origin("host", host), is_still, is_production)
-    return functools.partial(_decorate, options, recorder)
+    return functools.partial(_decorate, UsageOptions(event, host, is_still, is_production), recorder)
 
 
 def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: Callable[..., R]) -> Callable[..., R]:
@@ -79,19 +77,19 @@ def _decorate(options: UsageOptions, recorder: UsageRecorder | None, function: C
     return cast("Callable[..., R]", wrapper)
 
 
-def _wrapper(function: Callable[..., Any], begin: Callable[[tuple[Any, ...], dict[str, Any]], Conversion]) -> Any:
+def _wrapper(function: Callable[..., Any], begin_job: Callable[[tuple[Any, ...], dict[str, Any]], Conversion]) -> Any:
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def work_async(*args: Any, **keywords: Any) -> Any:
-            async with (block := begin(args, keywords)):
+            async with (block := begin_job(args, keywords)):
                 return block.returned(await function(*args, **keywords))
 
         return work_async
 
     @functools.wraps(function)
     def work(*args: Any, **keywords: Any) -> Any:
-        with (block := begin(args, keywords)):
+        with (block := begin_job(args, keywords)):
             return block.returned(function(*args, **keywords))
 
     return work

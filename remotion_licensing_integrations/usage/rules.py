@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..errors import ConfigurationError
-from ..points import Event, check_event
-from .settlement import UsageOptions
+from ..points import Event
+from .options import UsageOptions
 
 _RULE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
 _PARAMETER: Final = re.compile(r"\{[^{}/]+\}")
@@ -29,7 +29,7 @@ class EndpointRules:
 
     def __init__(self, rules: Mapping[str, Event]) -> None:
         self.events: dict[str, Event] = dict(rules)
-        self._rules = [(*_parse(rule), UsageOptions(check_event(event))) for rule, event in rules.items()]
+        self._rules = [(*_parse(rule), UsageOptions(event)) for rule, event in rules.items()]
 
     def __bool__(self) -> bool:
         return bool(self._rules)

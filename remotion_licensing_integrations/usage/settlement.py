@@ -9,12 +9,12 @@ endpoint's thread or task sets, but it sees a change to a shared object.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..points import UNKNOWN_EVENT, Event, ResolvedHost, UsagePoint, new_idempotency_key
 from ..recording import Entry, Forget, UsageRecorder
 from .mistakes import adopt_flag, log_crash
+from .options import UsageOptions
 
 #: How a request, block or job has ended: to its last byte, by an error, or because its client or process went away.
 Ending = Literal["whole", "failed", "aborted"]
@@ -25,18 +25,6 @@ _NEVER_COUNTED: Final = frozenset({206, 304})
 _NOT_ENTERED: Final = frozenset({307, 308, 401, 403, 404, 405, 422, 429})
 _ACCEPTED: Final = 202
 _FIRST_ERROR: Final = 400
-
-
-@dataclass(frozen=True, slots=True)
-class UsageOptions:
-    """
-    The arguments of a decorator; `None` leaves a value to the settings or the request.
-    """
-
-    event: Event
-    host: str | None = None
-    is_still: bool = False
-    is_production: bool | None = None
 
 
 class Settlement:

@@ -19,8 +19,9 @@ from remotion_licensing_integrations import ConfigurationError, Settings, UsageR
 from remotion_licensing_integrations.points.origin import ResolvedHost
 from remotion_licensing_integrations.points.token import decode_token
 from remotion_licensing_integrations.usage.endpoint import marked_options
+from remotion_licensing_integrations.usage.options import UsageOptions
 from remotion_licensing_integrations.usage.pending import PendingUsage
-from remotion_licensing_integrations.usage.settlement import CURRENT, Settlement, UsageOptions
+from remotion_licensing_integrations.usage.settlement import CURRENT, Settlement
 from tests._asgi import QUIET
 
 OPTIONS = UsageOptions("cloud-render")
