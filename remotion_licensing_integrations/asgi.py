@@ -13,7 +13,7 @@ from typing import Any, Final, Unpack
 
 from ._support.log import logger
 from .errors import ConfigurationError
-from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .points import Event, OriginHeaders, ResolvedHost, own_origin
 from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash, marked_options
@@ -185,12 +185,7 @@ class _Exchange(Settlement):
         headers = OriginHeaders.from_asgi(self._scope["headers"])
         # The server has put the trusted proxy's scheme into the scope; any client can send X-Forwarded headers.
         scheme = self._scope.get("scheme", "http")
-        return resolve_host(
-            headers,
-            own=lambda: own_origin(scheme, headers.host),
-            configured=self.recorder.settings.host,
-            allows=self.recorder.allows_host,
-        )
+        return self.choose_host(headers, lambda: own_origin(scheme, headers.host))
 
     # Not `async`: on routes that do not count, a message costs a check and no coroutine.
     def forward(self, message: Message) -> Awaitable[None]:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 from weakref import ref
 
-from .points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
+from .points import Event, OriginHeaders, ResolvedHost, own_origin
 from .recording import UsageRecorder, make_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
 from .usage import CURRENT, Ending, EndpointRules, Settlement
@@ -135,13 +135,9 @@ class _Exchange(Settlement):
         Return the page's origin from the request's headers.
         """
         # The server has put the trusted proxy's scheme here; any client can send X-Forwarded headers.
-        scheme, host = self._environ.get("wsgi.url_scheme", "http"), self._environ.get("HTTP_HOST")
-        return resolve_host(
-            OriginHeaders.from_environ(self._environ),
-            own=lambda: own_origin(scheme, host),
-            configured=self.recorder.settings.host,
-            allows=self.recorder.allows_host,
-        )
+        scheme = self._environ.get("wsgi.url_scheme", "http")
+        headers = OriginHeaders.from_environ(self._environ)
+        return self.choose_host(headers, lambda: own_origin(scheme, headers.host))
 
     def run(self, work: Callable[..., Any], *args: Any) -> Any:
         """

@@ -12,10 +12,10 @@ from typing import Any, cast
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..points import ResolvedHost
+from ..points import OriginHeaders, ResolvedHost
 from ..recording import UsageRecorder
 from ..usage import Settlement
-from .origins import resolve_request_host
+from .origins import find_own_origin
 
 
 class Exchange(Settlement):
@@ -32,7 +32,9 @@ class Exchange(Settlement):
         """
         Return the page's origin by Django's own rules.
         """
-        return resolve_request_host(self.request, self.recorder)
+        # Not `request.headers`, whose first use reads all headers.
+        headers = OriginHeaders.from_environ(self.request.META)
+        return self.choose_host(headers, lambda: find_own_origin(self.request))
 
     def ends_with(self, response: HttpResponseBase) -> bool:
         """

@@ -13,23 +13,10 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
-from ..points import OriginHeaders, ResolvedHost, is_origin, resolve_host
-from ..recording import UsageRecorder
+from ..points import own_origin
 
 # What Django itself allows while DEBUG is on and ALLOWED_HOSTS is empty.
 _LOCAL = (".localhost", "127.0.0.1", "[::1]")
-
-
-def resolve_request_host(request: HttpRequest, recorder: UsageRecorder) -> ResolvedHost:
-    """
-    Choose the host of the usage point of *request*.
-    """
-    return resolve_host(
-        OriginHeaders.from_environ(request.META),  # not `request.headers`, whose first use reads all headers
-        own=lambda: _own_origin(request),
-        configured=recorder.settings.host,
-        allows=recorder.allows_host,
-    )
 
 
 def is_trusted(origin: str) -> bool:
@@ -53,9 +40,11 @@ def _is_listed(origin: str, trusted: Iterable[str]) -> bool:
     return False
 
 
-def _own_origin(request: HttpRequest) -> str | None:
+def find_own_origin(request: HttpRequest) -> str | None:
+    """
+    Return the server's own origin as Django finds it behind the proxies that the project trusts.
+    """
     try:
-        origin = f"{request.scheme}://{request.get_host()}"
+        return own_origin(request.scheme or "", request.get_host())
     except DisallowedHost:
         return None
-    return origin if is_origin(origin) else None

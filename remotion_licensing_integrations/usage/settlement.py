@@ -8,10 +8,19 @@ endpoint's thread or task sets, but it sees a change to a shared object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final, Literal
 
-from ..points import UNKNOWN_EVENT, Event, ResolvedHost, UsagePoint, new_idempotency_key
+from ..points import (
+    UNKNOWN_EVENT,
+    Event,
+    OriginHeaders,
+    ResolvedHost,
+    UsagePoint,
+    new_idempotency_key,
+    resolve_host,
+)
 from ..recording import Entry, Forget, UsageRecorder
 from .mistakes import adopt_flag, log_crash
 from .options import UsageOptions
@@ -82,8 +91,13 @@ class Settlement:
         """
         Return the point's host, unless the app sets another one.
         """
-        host = self.recorder.settings.host
-        return ResolvedHost(host, "configured" if host else "unknown")
+        return self.choose_host(OriginHeaders(), lambda: None)
+
+    def choose_host(self, headers: OriginHeaders, own: Callable[[], str | None]) -> ResolvedHost:
+        """
+        Return the host of a request with *headers*; *own* returns the server's own origin, see `points.resolve_host`.
+        """
+        return resolve_host(headers, own=own, configured=self.recorder.settings.host, allows=self.recorder.allows_host)
 
     @property
     def resolved_host(self) -> ResolvedHost:
@@ -140,10 +154,7 @@ class Settlement:
 
     def reserve(self, event: Event | None) -> UsagePoint:
         """
-        Return this request's point without an outcome, to be stored before its work begins.
-
-        Args:
-            event: The point's event, where the endpoint has not been entered yet.
+        Return this request's point before its work begins: without an outcome, and of *event* unless it has an event.
         """
         if self.reserved is None:
             self.reserved = self._point(succeeded=None, event=event)

@@ -453,7 +453,7 @@ def test_trouble_of_ours_is_logged(kind, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError
 
-    monkeypatch.setattr("remotion_licensing_integrations.django.exchange.resolve_request_host", fail)
+    monkeypatch.setattr("remotion_licensing_integrations.django.exchange.OriginHeaders.from_environ", fail)
 
     assert request(kind, "post", "/sync/200").content == b"video"
     assert [record.action for record in caplog.records if hasattr(record, "action")] == ["record_crashed"]

@@ -9,7 +9,8 @@ import re
 import pytest
 from django.test import RequestFactory
 
-from remotion_licensing_integrations.django.origins import is_trusted, resolve_request_host
+from remotion_licensing_integrations.django.exchange import Exchange
+from remotion_licensing_integrations.django.origins import is_trusted
 from remotion_licensing_integrations.django.recorder import get_recorder
 
 
@@ -18,7 +19,7 @@ def host(*, secure=True, **headers):
     Return the host of the point of a request with *headers*, and how it was chosen.
     """
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    found = resolve_request_host(RequestFactory().post("/", secure=secure, headers=headers), get_recorder())
+    found = Exchange(get_recorder(), RequestFactory().post("/", secure=secure, headers=headers)).find_host()
     return found.value, found.source
 
 

@@ -15,7 +15,7 @@ from typing import Unpack
 
 from aiohttp import web
 
-from remotion_licensing_integrations.points import Event, OriginHeaders, ResolvedHost, own_origin, resolve_host
+from remotion_licensing_integrations.points import Event, OriginHeaders, ResolvedHost, own_origin
 from remotion_licensing_integrations.recording import UsageRecorder, make_recorder, offer_default_recorder
 from remotion_licensing_integrations.settings import Settings, SettingsFields
 from remotion_licensing_integrations.usage import CURRENT, EndpointRules, Settlement, current_usage, usage_point
@@ -92,9 +92,4 @@ class _Exchange(Settlement):
         Return the page's origin from the request's headers.
         """
         headers = OriginHeaders.from_asgi(self._request.raw_headers)
-        return resolve_host(
-            headers,
-            own=lambda: own_origin(self._request.scheme, headers.host),
-            configured=self.recorder.settings.host,
-            allows=self.recorder.allows_host,
-        )
+        return self.choose_host(headers, lambda: own_origin(self._request.scheme, headers.host))
