@@ -19,13 +19,13 @@ from .client import (
 )
 
 if TYPE_CHECKING:
-    from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, usage_reader
+    from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, by_event, usage_reader
     from .validity import KeyAnswer, validate_license_key
 else:
     __getattr__ = load_later(
         __name__,
         {
-            ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "UsageReader", "usage_reader"),
+            ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "UsageReader", "by_event", "usage_reader"),
             ".validity": ("KeyAnswer", "validate_license_key"),
         },
     )
@@ -41,6 +41,7 @@ __all__ = [
     "aget_usage",
     "aregister_usage_event",
     "aregister_usage_point",
+    "by_event",
     "get_usage",
     "register_usage_event",
     "register_usage_point",

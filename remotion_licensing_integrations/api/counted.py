@@ -29,6 +29,7 @@ COUNTED_AS: Final = {
     "web-render": "web-render",
     "webcodec-conversion": "web-render",
 }
+#: How the API classifies points, in the order in which they are shown.
 CLASSIFICATIONS: Final = ("billable", "development", "failed")
 
 
@@ -50,16 +51,19 @@ class Counted:
         """
         if self.usage is None or classification not in CLASSIFICATIONS:
             return None
-        return int(getattr(_by_event(self.usage)[event], classification))
+        return int(getattr(by_event(self.usage)[event], classification))
 
     def billable(self) -> int | None:
         """
         Return the API's number of billable points; `None` when it is not known.
         """
-        return None if self.usage is None else sum(count.billable for count in _by_event(self.usage).values())
+        return None if self.usage is None else sum(count.billable for count in by_event(self.usage).values())
 
 
-def _by_event(usage: Usage) -> Mapping[str, EventCount]:
+def by_event(usage: Usage) -> Mapping[str, EventCount]:
+    """
+    Return the counts of *usage* by the events that the API tells apart.
+    """
     return {"cloud-render": usage.cloud_renders, "web-render": usage.web_renders}
 
 

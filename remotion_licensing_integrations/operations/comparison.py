@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ..api import CLASSIFICATIONS, COUNTED_AS
+from ..api import CLASSIFICATIONS, COUNTED_AS, by_event
 from ..outbox import Dimension, State, StoredPoint, Total, beginning
 from ..points import Usage, utc_now
 from ..recording import UsageRecorder
@@ -52,7 +52,7 @@ class _API:
 
 
 def _cells(usage: Usage) -> Counter[Cell]:
-    counts = {"cloud-render": usage.cloud_renders, "web-render": usage.web_renders}
+    counts = by_event(usage)
     return Counter({(event, word): int(getattr(counts[event], word)) for event, word in CELLS})
 
 

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from .._support.spreadsheets import csv_writer
+from ..api import CLASSIFICATIONS
 from ..errors import ConfigurationError
 from ..outbox import Dimension, Outbox, State, Total, beginning
 from ..points import utc_now
@@ -35,8 +36,6 @@ _FORMATS: Final = ("table", "csv", "json", "bars")
 #: Days that a report has unless it is told where to begin.
 _DAYS: Final = {"day": 30, "week": 12 * 7, "month": 365}
 
-#: The classifications of the licensing API, in the order of columns and of the parts of a bar.
-_WORDS: Final = ("billable", "development", "failed")
 _BAR: Final = "█▓▒░"
 _ASCII_BAR: Final = "#=-."
 _BAR_WIDTH: Final = 60  # characters
@@ -140,8 +139,8 @@ def _value(total: Total, name: str) -> str | None:
 
 def _rank(value: str | None) -> tuple[int, str]:
     # The API's own words first, then others, then states.
-    places = [*_WORDS, None, *State]
-    return (places.index(value) if value in places else len(_WORDS), value or "")
+    places = [*CLASSIFICATIONS, None, *State]
+    return (places.index(value) if value in places else len(CLASSIFICATIONS), value or "")
 
 
 def _write_csv(made: Report) -> None:
@@ -211,7 +210,7 @@ def _write_bars(made: Report) -> None:
 
 
 def _symbol(word: str, symbols: str) -> str:
-    return symbols[_WORDS.index(word) if word in _WORDS else len(_WORDS)]
+    return symbols[CLASSIFICATIONS.index(word) if word in CLASSIFICATIONS else len(CLASSIFICATIONS)]
 
 
 def _shows(text: str) -> bool:

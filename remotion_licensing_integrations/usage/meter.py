@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from ..api import get_usage
+from ..api import COUNTED_AS, by_event, get_usage
 from ..errors import ConfigurationError
 from ..outbox import Expected
 from ..points import EVENTS, Usage
@@ -26,9 +26,6 @@ TIMEOUT: Final = 2.0  # seconds that requests wait for the API when there is no 
 COUNT_AFTER: Final = timedelta(seconds=1)  # while far from the limit
 #: So many processes may let requests pass by a count that is a second old, and do not pass the limit together.
 PROCESSES: Final = 16
-
-#: The API counts conversions, by their older name, as web renders.
-_WEB: Final = ("web-render", "webcodec-conversion")
 
 
 @dataclass(slots=True)
@@ -77,8 +74,7 @@ class Figure:
         """
         Return how many points of *event* the API had counted.
         """
-        counts = ("cloud-render", self.usage.cloud_renders), ("web-render", self.usage.web_renders)
-        return sum(count.billable for name, count in counts if name in _events(event))
+        return sum(count.billable for name, count in by_event(self.usage).items() if name in _events(event))
 
     def doubtful(self, event: str | None) -> int:
         """
@@ -99,7 +95,7 @@ def count_events(counts: Mapping[str, int], event: str | None) -> int:
 
 
 def _events(event: str | None) -> Collection[str]:
-    return EVENTS if event is None else _WEB if event in _WEB else (event,)
+    return EVENTS if event is None else [name for name in EVENTS if COUNTED_AS[name] == COUNTED_AS[event]]
 
 
 class Meter:
