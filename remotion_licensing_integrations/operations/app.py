@@ -20,7 +20,6 @@ from .. import asgi, wsgi
 from ..errors import ConfigurationError
 from ..recording import UsageRecorder
 from ..settings import Settings
-from ..usage import EndpointRules
 from .endpoints import FoundEndpoint, describe_endpoint
 
 T = TypeVar("T")
@@ -73,13 +72,6 @@ class FoundApp:
         The settings of the recorder; raises as `recorder` does.
         """
         return self.recorder.settings
-
-    @property
-    def rules(self) -> Sequence[EndpointRules]:
-        """
-        The rules of each middleware.
-        """
-        return [middleware.rules for middleware in self.middlewares]
 
 
 def find_app(name: str) -> FoundApp:
