@@ -23,6 +23,7 @@ from itertools import groupby
 from typing import Final, cast
 
 from .._support.log import logger
+from ..delivery import drain
 from ..errors import OutboxError
 from ..outbox import Outbox
 from ..points import UsagePoint
@@ -277,10 +278,7 @@ class Writer:
     def _log_waiting(self) -> None:
         # The store hangs, and the process may end before it answers. If it stores a point after all, the import of the
         # log recognises the point by its key.
-        items: list[_Item | None] = []
-        with suppress(queue.Empty):
-            while True:
-                items.append(self._queue.get_nowait())
+        items = drain(self._queue)
         self._give_up(item[0] for item in (*self._backlog, *items) if item is not None)
         for item in items:
             self._queue.put(item)
