@@ -113,7 +113,7 @@ def _read(settings: Settings, name: str) -> str | None:
         # Its message may hold what the function knows.
         msg = f"{name}: the function raised {type(error).__name__}"
         raise ConfigurationError(msg) from error
-    if not key or not is_key(key):
+    if not is_key(key):
         msg = f"{name}: the function returned no licence key"
         raise ConfigurationError(msg)
     return key

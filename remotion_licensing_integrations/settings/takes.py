@@ -53,13 +53,14 @@ class Type:
 
 def is_key(value: object) -> TypeGuard[str]:
     """
-    Return whether *value* can be a licence key; an empty one is none.
+    Whether *value* can be a licence key.
     """
-    return isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
+    return isinstance(value, str) and value != "" and value.isascii() and value.isprintable() and " " not in value
 
 
 def _is_key_setting(value: object) -> bool:
-    return value is None or callable(value) or is_key(value)
+    # An empty text stands for no key, as an empty variable does.
+    return value is None or value == "" or callable(value) or is_key(value)
 
 
 def _is_path(value: object) -> bool:
@@ -86,7 +87,7 @@ def read_key_file(name: str, path: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         msg = f"{name}: {path!r} cannot be read: {reason}"
         raise ConfigurationError(msg) from error
-    if not key or not is_key(key):
+    if not is_key(key):
         msg = f"{name}: {path!r} does not hold a licence key; expected one line of ASCII characters without spaces"
         raise ConfigurationError(msg)
     return key
