@@ -7,18 +7,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from .._support.lookups import Lookup
 from ..api import usage_reader
-from ..outbox import Counts, Outbox, Pause, State
+from ..outbox import EXPECTED_FOR, Counts, Outbox, Pause, State, beginning
 from ..points import utc_now
 from ..recording import UsageRecorder
 from .figures import Figures, Window, read_figures
-
-#: The longest time that deferred work is expected to take.
-OVERDUE: Final = timedelta(days=1)
 
 _FRESH: Final = 2.0  # seconds for which several viewers share one look at the outbox
 _KEPT: Final = 300.0  # seconds for which old figures are better than none
@@ -118,8 +115,7 @@ class Observer:
             OutboxError: The store refuses.
         """
         settings, now = self._recorder.settings, utc_now()
-        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        reader = usage_reader(settings)
+        midnight, reader = beginning(now.date()), usage_reader(settings)
         # Asked before the outbox is, which takes its time, too.
         reader.read(None, midnight, patience=0)
         look = self._looks.ask(again=again).result()
@@ -139,7 +135,7 @@ class Observer:
             figures=figures,
             windows=windows,
             limit=self._limit(look, windows),
-            overdue=deferred is not None and deferred < now - OVERDUE,
+            overdue=deferred is not None and deferred < now - EXPECTED_FOR,
             delivery=settings.delivery,
         )
 

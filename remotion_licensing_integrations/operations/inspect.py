@@ -12,15 +12,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ..errors import ConfigurationError
-from ..outbox import Pause, State, StoredPoint
+from ..outbox import EXPECTED_FOR, Pause, State, StoredPoint
 from ..points import EVENTS, utc_now
 from ..recording import UsageRecorder
 from .arguments import duration, moment, origin, printable
 from .command import argument, command
 from .output import Column, at, plural, progress, to_json, to_text, write, write_json, write_table
 
-#: The longest time that deferred work is expected to take.
-OVERDUE: Final = timedelta(days=1)
 _MAX_OVERDUE: Final = 20  # points
 _MAX_LISTED: Final = 1_000_000  # points
 _PAGE: Final = 1_000  # points that are read and printed at a time
@@ -49,7 +47,7 @@ def status(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     outbox, spilled, now = recorder.outbox, recorder.count_spilled(), utc_now()
     foreign = count_foreign(recorder)
     counts, pauses = outbox.counts(), outbox.pauses()
-    overdue = outbox.list(State.DEFERRED, before=now - OVERDUE, limit=_MAX_OVERDUE)
+    overdue = outbox.list(State.DEFERRED, before=now - EXPECTED_FOR, limit=_MAX_OVERDUE)
     age = None if counts.oldest_pending is None else now - counts.oldest_pending
     is_late = age is not None and arguments.max_age is not None and age > arguments.max_age
     needs = {

@@ -98,7 +98,7 @@ class Outbox(ABC):
         """
         Count the points that the API has not taken yet and may bill: in production, and not failed.
 
-        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        They are pending, or have been deferred for less than `EXPECTED_FOR`; and they are for a licence key
         with one of *fingerprints*, or for any. With *until*, an idempotency key, only those up to that point, in the
         order of the store, which is the same for all processes; none when the store does not have it.
         """

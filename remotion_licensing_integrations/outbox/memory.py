@@ -124,7 +124,7 @@ class MemoryOutbox(Outbox):
         )
 
     def expected(self, fingerprints: Collection[str] = (), *, until: str | None = None) -> Expected:
-        since = datetime.fromtimestamp(self._clock() - EXPECTED_FOR, UTC)
+        since = self.now() - EXPECTED_FOR
         with _lock:
             end = self._end(until)
             pending = [row for row in self._having(State.PENDING) if row.id <= end]

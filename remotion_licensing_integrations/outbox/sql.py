@@ -134,7 +134,7 @@ class SQLOutbox(Outbox):
         return to_counts(self._connection.scan(self._statements.counts, self._now()), self._connection.decode)
 
     def expected(self, fingerprints: Collection[str] = (), *, until: str | None = None) -> Expected:
-        since = datetime.fromtimestamp((self._clock or time.time)() - EXPECTED_FOR, UTC)
+        since = datetime.fromtimestamp((self._clock or time.time)(), UTC) - EXPECTED_FOR
         sql = self._statements.expected if until is None else self._statements.expected_until
         values = {"since": self._connection.encode(since), **({} if until is None else {"key": until})}
         rows = self._connection.rows(sql, values)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -193,8 +193,8 @@ class Counts:
     oldest_deferred: datetime | None = None
 
 
-#: Seconds after which work that has not ended is no longer expected to be billed.
-EXPECTED_FOR: Final = 86_400.0
+#: The longest time that deferred work is expected to take.
+EXPECTED_FOR: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def test_work_that_never_ended_is_not_expected(outbox, clock):
     """
     A point that has been deferred for longer than a day is no longer expected; a pending one is.
     """
-    clock.now = START + EXPECTED_FOR + 1
+    clock.now = START + EXPECTED_FOR.total_seconds() + 1
     outbox.add([point("old", succeeded=None), point("waiting"), point("new", succeeded=None, occurred_at=moment(2))])
 
     assert outbox.expected().by_event == {"cloud-render": 2}

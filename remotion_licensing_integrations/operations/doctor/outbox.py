@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import Final
 
 from ...errors import OutboxError
-from ...outbox import Finding, MemoryOutbox, Outbox
+from ...outbox import EXPECTED_FOR, Finding, MemoryOutbox, Outbox
 from ...points import utc_now
 from ...recording import UsageRecorder
 from ...settings import ENVIRONMENT
-from ..inspect import OVERDUE, count_foreign, describe_foreign, describe_pause
+from ..inspect import count_foreign, describe_foreign, describe_pause
 from ..output import plural
 from .clock import compare_clocks
 
@@ -64,7 +64,7 @@ def examine_outbox(recorder: UsageRecorder) -> Iterable[Finding]:
             "points_stopped",
             f"Points rejected: {counts.rejected}, held: {counts.held}; see `list --state`.",
         )
-    if counts.oldest_deferred and now - counts.oldest_deferred > OVERDUE:
+    if counts.oldest_deferred and now - counts.oldest_deferred > EXPECTED_FOR:
         yield Finding(
             "warning",
             "points_deferred",
