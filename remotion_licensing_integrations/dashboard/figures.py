@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from .._support.charts import KINDS, OPEN, Chart, kind_of
 from ..api import COUNTED_AS, Counted
 from ..outbox import Dimension, State, Total, beginning
+from ..points import utc_now
 from ..recording import UsageRecorder
 
 DAYS: Final = 30
@@ -110,14 +111,14 @@ class Figures:
         return Chart(self.last - timedelta(days=DAYS - 1), self.last, self.days, NAMES)
 
 
-def read_figures(recorder: UsageRecorder, now: datetime) -> Figures:
+def read_figures(recorder: UsageRecorder) -> Figures:
     """
     Count the points of the outbox; days and months are those of UTC, as the API's are.
 
     The chart has all points. The windows have those for the recorder's own keys, as the API has; there a registered
     point counts when it was registered, as for the API. Everywhere else the moment at which it occurred counts.
     """
-    today = now.astimezone(UTC).date()
+    today = utc_now().date()
     month, first = today.replace(day=1), today - timedelta(days=DAYS - 1)
     figures, outbox = Figures(Counter(), Counter(), {}, today), recorder.outbox
     own = {None, *recorder.keys.fingerprints}

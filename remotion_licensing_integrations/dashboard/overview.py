@@ -105,7 +105,7 @@ class Observer:
         self._recorder = recorder
         self._max_billable = max_billable
         self._looks = Lookup(lambda: _look(recorder), fresh_for=_FRESH, kept_for=0)
-        self._figures = Lookup(lambda: read_figures(recorder, utc_now()), fresh_for=_FRESH, kept_for=_KEPT)
+        self._figures = Lookup(lambda: read_figures(recorder), fresh_for=_FRESH, kept_for=_KEPT)
 
     def observe(self, *, again: bool = False) -> Overview:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from django.conf import settings
@@ -19,7 +19,8 @@ from django.utils.translation import gettext_lazy as _
 from .._support.charts import Chart, kind_of
 from ..api import CLASSIFICATIONS, COUNTED_AS, Counted, usage_reader
 from ..errors import ConfigurationError
-from ..outbox import State
+from ..outbox import State, beginning
+from ..points import utc_now
 from .conf import read_settings
 from .models import UsagePointRecord
 
@@ -111,10 +112,10 @@ class Summary:
 
 
 def _month() -> datetime:
-    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month = beginning(utc_now().date().replace(day=1))
     return month if settings.USE_TZ else month.replace(tzinfo=None)
 
 
 def _today() -> date:
     # Without time zones the table has UTC.
-    return timezone.localdate() if settings.USE_TZ else datetime.now(UTC).date()
+    return timezone.localdate() if settings.USE_TZ else utc_now().date()

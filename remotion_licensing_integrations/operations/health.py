@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ..delivery import PASSING
 from ..errors import OutboxError
+from ..points import utc_now
 from ..recording import UsageRecorder, default_recorder
 
 
@@ -67,6 +67,6 @@ def _of_outbox(recorder: UsageRecorder, max_age: float) -> Iterator[str]:
         if not pause.reason.startswith(PASSING):
             yield f"Delivery has been paused since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}"
     oldest = counts.oldest_pending
-    age = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
+    age = 0.0 if oldest is None else (utc_now() - oldest).total_seconds()
     if age > max_age:
         yield f"The oldest of {counts.pending} pending usage points has waited for {age:.0f} s."

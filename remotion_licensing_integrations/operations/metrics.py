@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from .._support.version import VERSION
 from ..errors import OutboxError
 from ..outbox import State
+from ..points import utc_now
 from ..recording import ProcessCounts, RecorderCounts, UsageRecorder, default_recorder
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _of_outbox(counts: RecorderCounts) -> dict[str, Values]:
 
 def _age(moment: datetime | None) -> Values:
     # Without a point there is no age: 0 would be the age of one that has just come.
-    return [] if moment is None else [({}, max(0.0, (datetime.now(UTC) - moment).total_seconds()))]
+    return [] if moment is None else [({}, max(0.0, (utc_now() - moment).total_seconds()))]
 
 
 def _by(first: str, second: str, counts: Mapping[tuple[str, str], int]) -> Values:
