@@ -21,7 +21,7 @@ from typing import Any, Final, TypedDict, TypeGuard, cast
 
 from ._support.log import logger
 from .errors import ConfigurationError, InvalidTokenError
-from .points import Event, UsagePoint, check_event, check_idempotency_key, check_origin, decode_token
+from .points import Event, UsagePoint, check_count, check_event, check_idempotency_key, check_origin, decode_token
 from .recording import UsageRecorder
 from .usage import Ending, Settlement, find_recorder
 
@@ -128,10 +128,7 @@ class WebhookReceiver:
         self._event: Event = check_event(event)
         self._host = None if host is None else check_origin("host", host)
         self.on_webhook = on_webhook
-        if not isinstance(max_body, int) or max_body < 1:
-            msg = f"max_body: expected a number of bytes, got {max_body!r:.80}"
-            raise ConfigurationError(msg)
-        self.max_body = max_body
+        self.max_body = check_count("max_body", max_body)
         self._said: set[str] = set()
 
     def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | WebhookAnswer:

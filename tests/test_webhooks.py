@@ -322,7 +322,7 @@ def test_unusable_secret(secret: Any) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"event": "render"}, {"host": "myapp.com"}, {"max_body": 0}, {"max_body": "1 MB"}, {"max_body": 1e6}],
+    [{"event": "render"}, {"host": "myapp.com"}, *({"max_body": size} for size in (0, "1 MB", 1e6, True))],
 )
 def test_unusable_option(options: dict[str, Any]) -> None:
     """

@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 from .._support.log import logger
 from .._support.masking import MASK
-from ..errors import CertificateError, ConfigurationError, NoAnswerError, TransportError
-from ..points import Event, Registration, Usage, check_idempotency_key, new_idempotency_key
+from ..errors import CertificateError, NoAnswerError, TransportError
+from ..points import Event, Registration, Usage, check_count, check_idempotency_key, new_idempotency_key
 from ..settings import DEFAULT_BASE_URL, DEFAULT_TIMEOUT, Idempotency, check_setting
 from .protocol import (
     IDEMPOTENCY_HEADER,
@@ -152,7 +152,7 @@ class Caller:
         self._license_key = license_key
         self._base_url: str = check_setting("base_url", base_url)
         self._timeout: float = check_setting("timeout", timeout)
-        self._max_attempts = _check_max_attempts(max_attempts)
+        self._max_attempts = check_count("max_attempts", max_attempts)
         self._idempotency: Idempotency = check_setting("idempotency", idempotency)
         self._transport = transport
         self._is_closed = False
@@ -190,10 +190,3 @@ class Caller:
         if self._is_closed:
             msg = f"{type(self).__name__} is closed"
             raise RuntimeError(msg)
-
-
-def _check_max_attempts(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    msg = f"max_attempts: expected a whole number from 1, got {value!r:.80}"
-    raise ConfigurationError(msg)

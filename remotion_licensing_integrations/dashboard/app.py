@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ConfigurationError, OutboxError
-from ..points import utc_now
+from ..points import check_count, utc_now
 from ..recording import UsageRecorder, default_recorder
 from . import changes
 from .overview import Observer
@@ -64,14 +64,13 @@ def usage_dashboard(
         debug: Whether everybody may see and change everything when there is no *authorize*.
 
     Raises:
-        ConfigurationError: *authorize* is missing, or *max_billable* is not a whole number above 0.
+        ConfigurationError: *authorize* is missing, or *max_billable* is not a whole number from 1.
     """
     if authorize is None and not debug:
         msg = "usage_dashboard: authorize is missing; pass a function of the request, or debug=True in development"
         raise ConfigurationError(msg)
-    if max_billable is not None and (isinstance(max_billable, bool) or max_billable < 1):
-        msg = f"max_billable: expected None or a whole number above 0, got {max_billable!r:.80}"
-        raise ConfigurationError(msg)
+    if max_billable is not None:
+        check_count("max_billable", max_billable)
     dashboard = _Dashboard(recorder, max_billable)
     guard = Middleware(_Guard, authorize=authorize)
     return Starlette(routes=dashboard.routes(), middleware=[guard], exception_handlers={OutboxError: _explain})

@@ -100,6 +100,19 @@ def check_flag(name: str, value: object) -> bool:
     raise ConfigurationError(msg)
 
 
+def check_count(name: str, value: object, *, least: int = 1) -> int:
+    """
+    Return *value*, of the field *name*, when it is a whole number from *least*.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    msg = f"{name}: expected a whole number from {least}, got {mask(repr(value)):.80}"
+    raise ConfigurationError(msg)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UsagePoint:
     """

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, ParamSpec, TypedDict, TypeVar, Unpack, c
 
 from .._support.log import logger
 from ..errors import ConfigurationError
-from ..points import Event, check_event, utc_now
+from ..points import Event, check_count, check_event, utc_now
 from ..recording import Forget, UsageRecorder
 from .meter import count_events, find_meter
 from .settlement import Settlement, find_settlement
@@ -107,10 +107,7 @@ class UsageLimit:
     """
 
     def __init__(self, max_billable: int, **options: Unpack[LimitOptions]) -> None:
-        if not isinstance(max_billable, int) or isinstance(max_billable, bool) or max_billable < 0:
-            msg = f"max_billable: expected a whole number from 0, got {max_billable!r:.80}"
-            raise ConfigurationError(msg)
-        self._max_billable = max_billable
+        self._max_billable = check_count("max_billable", max_billable, least=0)
         self._per: Period = options.get("per", "month")
         if self._per not in ("day", "month"):
             msg = f'per: expected "day" or "month", got {self._per!r:.80}'

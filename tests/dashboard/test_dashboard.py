@@ -71,10 +71,10 @@ def test_it_asks_for_authorize():
         usage_dashboard()
 
 
-@pytest.mark.parametrize("limit", [0, -1, True])
+@pytest.mark.parametrize("limit", [0, -1, True, 4.5, "4"])
 def test_a_bad_limit_is_refused(limit):
     """
-    A limit is a whole number above 0.
+    A limit is a whole number from 1.
     """
     with pytest.raises(ConfigurationError, match="max_billable"):
         usage_dashboard(debug=True, max_billable=limit)
