@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .points import Event, OriginHeaders, ResolvedHost, own_origin
 from .recording import UsageRecorder, make_recorder, null_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, log_crash, marked_options
+from .usage import CURRENT, EndpointRules, Settlement, adopt_misplaced, body_length, log_crash, marked_options
 
 __all__ = ["UsageMiddleware"]
 
@@ -32,9 +32,6 @@ _SCOPE_KEY: Final = "remotion_licensing_integrations.usage"
 
 # Messages that carry a part of the body; the second one from servers that send files by themselves.
 _BODY: Final = frozenset({"http.response.body", "http.response.zerocopysend"})
-
-#: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
-_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class UsageMiddleware:
@@ -223,7 +220,7 @@ class _Exchange(Settlement):
         if name == "http.response.start":
             self._status = message["status"]
             if self.event is not None:
-                self._left = _body_length(message)
+                self._left = body_length(self._status, message.get("headers", ()), b"content-length")
             return self._left <= 0
         return bool(name == "http.response.pathsend")
 
@@ -252,16 +249,6 @@ class _Exchange(Settlement):
     def _find_misplaced(self) -> None:
         if self.event is None:
             adopt_misplaced(self, self._scope.get("endpoint"))
-
-
-def _body_length(start: Message) -> float:
-    if start["status"] in _WITHOUT_BODY:
-        return 0
-    lengths = (value for name, value in start.get("headers", ()) if name.lower() == b"content-length")
-    try:
-        return int(next(lengths, b""))
-    except ValueError:
-        return math.inf
 
 
 def _says_gone(error: BaseException) -> bool:

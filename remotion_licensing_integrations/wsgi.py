@@ -16,27 +16,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 from weakref import ref
 
 from .points import Event, OriginHeaders, ResolvedHost, own_origin
 from .recording import UsageRecorder, make_recorder, offer_default_recorder
 from .settings import Settings, SettingsFields
-from .usage import CURRENT, Ending, EndpointRules, Settlement
+from .usage import CURRENT, Ending, EndpointRules, Settlement, body_length
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
 __all__ = ["UsageMiddleware"]
 
-R = TypeVar("R")
-
 # A second middleware of ours, on a mounted app for instance, leaves the request to the first.
 _KEY: Final = "remotion_licensing_integrations.usage"
-
-#: Statuses whose response ends with its headers (RFC 9110, section 6.4.1).
-_WITHOUT_BODY: Final = frozenset({204, 304})
-
 
 #: What the end of a body yields, because an exception for it would cost more.
 _END: Final[Any] = object()
@@ -161,9 +155,9 @@ class _Exchange(Settlement):
         Apps may name `exc_info`: PEP 3333 forbids it, but all servers take it.
         """
         write = self._start_response(status, headers, *more, **named)
-        self._status = _integer(status[:3], 0)
+        self._status = _read_status(status)
         if self.event is not None:
-            self._left = _body_length(self._status, headers)
+            self._left = body_length(self._status, headers, "content-length")
         return partial(self._write, write)
 
     def follow(self, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -257,18 +251,11 @@ class _SizedBody(_Body):
         return len(self._body)  # type: ignore[arg-type] # only sized bodies become one
 
 
-def _body_length(status: int, headers: list[tuple[str, str]]) -> float:
-    if status in _WITHOUT_BODY:
-        return 0
-    lengths = (value for name, value in headers if name.lower() == "content-length")
-    return _integer(next(lengths, ""), math.inf)
-
-
-def _integer(text: str, default: R) -> int | R:
+def _read_status(line: str) -> int:
     try:
-        return int(text)
+        return int(line[:3])
     except ValueError:
-        return default
+        return 0
 
 
 def _decode(text: str) -> str:

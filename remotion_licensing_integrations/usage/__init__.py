@@ -12,6 +12,7 @@ from .._support.lazy import load_later
 from .block import conversion, find_recorder
 from .endpoint import adopt_misplaced, count_decorated, decorated_options, marked_options, usage_point
 from .job import conversion_job
+from .length import body_length
 from .mistakes import log_crash
 from .pending import PendingUsage, current_usage
 from .rules import EndpointRules
@@ -32,6 +33,7 @@ __all__ = [
     "Settlement",
     "UsageLimit",
     "adopt_misplaced",
+    "body_length",
     "conversion",
     "conversion_job",
     "count_decorated",
