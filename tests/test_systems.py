@@ -10,14 +10,14 @@ import threading
 
 import pytest
 
-from remotion_licensing_integrations._support.locks import is_passing, lock_file
+from remotion_licensing_integrations.outbox.locks import is_passing, lock_file
 from tests._systems import needs_linux
 
 PROGRAM = """
 import json, sys
 import tests._gaps
 from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
-from remotion_licensing_integrations._support.locks import lock_file
+from remotion_licensing_integrations.outbox.locks import lock_file
 from remotion_licensing_integrations.operations import main
 from remotion_licensing_integrations.testing import Sandbox
 from pathlib import Path

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 
-from .._support.dates import parse_http_date
 from .._support.log import logger
 from .._support.masking import mask
 from ..errors import (
@@ -29,6 +28,7 @@ from ..errors import (
     UnavailableError,
 )
 from ..points import Event, EventCount, Registration, Usage, utc_now
+from .dates import parse_http_date
 
 REGISTER_PATH: Final = "/api/track/register-usage-point"
 USAGE_PATH: Final = "/api/track/get-usage"

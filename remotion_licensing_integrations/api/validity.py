@@ -14,7 +14,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from .._support.dates import parse_http_date
+from .dates import parse_http_date
 from .protocol import Answer, Request
 
 VALIDATE_PATH: Final = "/api/validate-license-key"

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Final
 
 from .._support.forks import ForkLock
-from .._support.locks import is_passing, lock_file
 from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Row, Session, T, Values
 from .damage import SIDECARS, refuse_stranger, restore, set_aside
+from .locks import is_passing, lock_file
 from .place import examine_place, prepare_place
 from .scanning import ScannedFile
 from .sql import SQLOutbox

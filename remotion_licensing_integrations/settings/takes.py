@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeGuard, cast, get_args
+from urllib.parse import urlsplit
 
-from .._support.urls import is_base_url
 from ..errors import ConfigurationError
 from ..points import AllowedOrigins, check_origin
 
@@ -112,6 +112,18 @@ def _read_flag(text: str) -> object:
     return True if word in {"1", "true", "yes", "on"} else False if word in {"0", "false", "no", "off"} else text
 
 
+def _is_base_url(value: object) -> bool:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or set(" @?#") & set(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        # Labels that are empty or too long fail here, not when the first point is sent.
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _is_outbox(value: object) -> bool:
     return isinstance(value, str) and "://" in value and not value.startswith(":")
 
@@ -150,7 +162,7 @@ HOST: Final = Type(keep=lambda name, value: None if value is None else check_ori
 ORIGINS: Final = Type('a list of origins like ["https://myapp.com"]', _is_list, _keep_origins, _read_list)
 FLAG: Final = Type("True or False", lambda value: isinstance(value, bool), read=_read_flag)
 BASE_URL: Final = Type(
-    "an http(s) URL without user, query or fragment", is_base_url, keep=lambda _, value: str(value).rstrip("/")
+    "an http(s) URL without user, query or fragment", _is_base_url, keep=lambda _, value: str(value).rstrip("/")
 )
 OUTBOX: Final = Type(f'a URL like "{DEFAULT_OUTBOX}"', _is_outbox)
 SPILL: Final = Type(f'a URL like "{DEFAULT_SPILL}", or "off"', _is_spill)
