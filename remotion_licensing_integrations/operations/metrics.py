@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from .._support.version import VERSION
@@ -170,7 +171,7 @@ def instrument(recorder: UsageRecorder | None = None, *, meter_provider: MeterPr
     seen: dict[str, Values] = {}
     seen_at = 0.0
 
-    def look(name: str) -> Iterable[Observation]:
+    def look(name: str, _: CallbackOptions) -> Iterable[Observation]:
         nonlocal seen_at
         now = time.monotonic()
         if not seen or now - seen_at > _SAME_COLLECTION:
@@ -180,8 +181,4 @@ def instrument(recorder: UsageRecorder | None = None, *, meter_provider: MeterPr
 
     for metric in METRICS:
         create = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
-        create(f"remotion.usage.{metric.name}", [_callback(look, metric.name)], metric.unit, metric.means)
-
-
-def _callback(look: Callable[[str], Iterable[Observation]], name: str) -> Callable[[CallbackOptions], Any]:
-    return lambda _: look(name)
+        create(f"remotion.usage.{metric.name}", [partial(look, metric.name)], metric.unit, metric.means)
