@@ -581,7 +581,7 @@ def test_without_middleware_every_request_passes(caplog, monkeypatch):
     """
     Outside of a request that the middleware handles, the limit cannot count, and says so once.
     """
-    monkeypatch.setattr("remotion_licensing_integrations.usage.limits._is_reported", False)
+    monkeypatch.setattr("remotion_licensing_integrations.usage.mistakes._reported", set())
     limit = UsageLimit(0)
 
     assert [limit.check(), limit.check()] == [None, None]

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from .._support.log import logger
 from ..points import Event
 from ..recording import null_recorder
+from .mistakes import report_missing_middleware
 from .options import UsageOptions
 from .settlement import Settlement, find_settlement
 
@@ -183,23 +183,13 @@ async def _finish(result: Any, settlement: Settlement) -> Any:
     return _watch_body(await result, settlement)
 
 
-_reported: set[str] = set()
-
-
 def _entered(options: UsageOptions, function: Callable[..., Any]) -> Settlement:
     settlement = find_settlement()
     if settlement is not None:
         settlement.enter(options)
         return settlement
     name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-    if name not in _reported:
-        _reported.add(name)
-        logger.error(
-            "%s ran outside a request that UsageMiddleware handles, so its usage point is not recorded. "
-            "Is UsageMiddleware installed in this app?",
-            name,
-            extra={"action": "middleware_missing"},
-        )
+    report_missing_middleware(f"{name} ran", "its usage point is not recorded")
     return Settlement(null_recorder())
 
 

@@ -25,6 +25,7 @@ from ..errors import ConfigurationError
 from ..points import Event, check_count, check_event, utc_now
 from ..recording import Forget, UsageRecorder
 from .meter import count_events, find_meter
+from .mistakes import report_missing_middleware
 from .settlement import Settlement, find_settlement
 
 NEAR: Final = 0.8  # of the limit
@@ -126,7 +127,7 @@ class UsageLimit:
         """
         settlement = find_settlement()
         if settlement is None:
-            _report_missing_middleware()
+            report_missing_middleware("A usage limit was asked", "it lets every request pass")
             return None
         now = self._clock().astimezone(UTC)
         start, end = _period(self._per, now)
@@ -253,17 +254,3 @@ def _period(per: Period, now: datetime) -> tuple[datetime, datetime]:
         return day, day + timedelta(days=1)
     start = day.replace(day=1)
     return start, (start + timedelta(days=31)).replace(day=1)
-
-
-_is_reported = False
-
-
-def _report_missing_middleware() -> None:
-    global _is_reported  # noqa: PLW0603 - one for the process
-    if not _is_reported:
-        logger.error(
-            "A usage limit was asked outside a request that UsageMiddleware handles, so it lets every request pass. "
-            "Is UsageMiddleware installed in this app?",
-            extra={"action": "middleware_missing"},
-        )
-    _is_reported = True

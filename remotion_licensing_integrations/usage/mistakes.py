@@ -35,6 +35,23 @@ def logged_mistake() -> Generator[None]:
         logger.error("current_usage(): %s; ignored.", error, extra={"action": "bad_adjustment"})
 
 
+_reported: set[str] = set()
+
+
+def report_missing_middleware(what: str, consequence: str) -> None:
+    """
+    Log, once for each *what*, that it has happened outside a request that the middleware handles.
+    """
+    if what not in _reported:
+        _reported.add(what)
+        logger.error(
+            "%s outside a request that UsageMiddleware handles, so %s. Is UsageMiddleware installed in this app?",
+            what,
+            consequence,
+            extra={"action": "middleware_missing"},
+        )
+
+
 def log_crash(entry: Entry | None = None) -> None:
     """
     Log the current exception, and its point as a line that `remotion-licensing import` reads.
