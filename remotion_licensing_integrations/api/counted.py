@@ -12,7 +12,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Final
 
 from .._support.lookups import Lookup
 from ..errors import LicensingError
@@ -76,15 +76,11 @@ class UsageReader:
 
     Args:
         settings: The private key in them is used, or else the public one.
-        transport: Replaces the network in tests.
         clock: Seconds that only go forward.
     """
 
-    def __init__(
-        self, settings: Settings, *, transport: Any = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._transport = transport
         self._clock = clock
         self._lookups: dict[datetime | None, Lookup[Counted]] = {}
 
@@ -106,15 +102,12 @@ class UsageReader:
 
     def _fetch(self, moment: datetime | None) -> Counted:
         settings = self._settings
-        options: dict[str, Any] = {"transport": self._transport} if self._transport is not None else {}
         try:
             keys = LicenseKeys(settings)
             key = keys.private or keys.wire_key
             if key is None:
                 return Counted(None, "No licence key is set that could read usage (REMOTION_PRIVATE_LICENSE_KEY).")
-            usage = get_usage(
-                license_key=key, since=moment, base_url=settings.base_url, timeout=settings.timeout, **options
-            )
+            usage = get_usage(license_key=key, since=moment, base_url=settings.base_url, timeout=settings.timeout)
         except LicensingError as error:
             return Counted(None, str(error))
         except Exception as error:  # noqa: BLE001 - a page without these figures is better than none

@@ -167,13 +167,13 @@ def read_registration(
     )
 
 
-def read_usage(answer: Answer, *, secrets: Iterable[str | None] = (), now: datetime | None = None) -> Usage:
+def read_usage(answer: Answer, *, secrets: Iterable[str | None] = ()) -> Usage:
     """
     Same as `read_registration`, but for the answer to a usage request.
 
     `web_renders` is read from the field `webcodecConversions`, as in the npm package.
     """
-    reading = _Reading(answer, secrets, now)
+    reading = _Reading(answer, secrets)
     if not reading.is_success():
         raise reading.error(reading.error_text)
     cloud, web = (_count(reading.fields.get(name)) for name in ("cloudRenders", "webcodecConversions"))
@@ -195,7 +195,7 @@ class _Reading:
     An answer taken apart: its JSON, and the error to raise when it is no success.
     """
 
-    def __init__(self, answer: Answer, secrets: Iterable[str | None], now: datetime | None) -> None:
+    def __init__(self, answer: Answer, secrets: Iterable[str | None], now: datetime | None = None) -> None:
         self._secrets = tuple(secrets)
         self._status = answer.status
         self._is_ok = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES

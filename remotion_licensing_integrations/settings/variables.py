@@ -5,7 +5,6 @@ Environment variables that look like settings and are none.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Final
 
 from .table import APP_VARIABLE, ENVIRONMENT, PREFIX
@@ -13,15 +12,14 @@ from .table import APP_VARIABLE, ENVIRONMENT, PREFIX
 _KNOWN: Final = frozenset({*ENVIRONMENT.values(), APP_VARIABLE})
 
 
-def find_unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def find_unknown_variables() -> dict[str, str]:
     """
-    Return the variables of *environ*, by default the process's, that look like settings, each with what to do.
+    Return the variables of the process that look like settings, each with what to do.
 
     Fault: the app ignores a setting whose variable is misspelt
     (tests/recording/test_recorder.py::test_variable_that_is_no_setting).
     """
-    names = sorted(os.environ if environ is None else environ)
-    return {name: _advise(name) for name in names if name.startswith(PREFIX) and name not in _KNOWN}
+    return {name: _advise(name) for name in sorted(os.environ) if name.startswith(PREFIX) and name not in _KNOWN}
 
 
 def _advise(name: str) -> str:

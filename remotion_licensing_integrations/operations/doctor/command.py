@@ -56,17 +56,14 @@ def doctor(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     return 1 if levels["error"] else 0
 
 
-def examine(
-    recorder: UsageRecorder, app: FoundApp | None = None, *, check_key: bool = False, folder: Path | None = None
-) -> list[Finding]:
+def examine(recorder: UsageRecorder, app: FoundApp | None = None, *, check_key: bool = False) -> list[Finding]:
     """
-    Look at settings, app, outbox, licensing API and code.
+    Look at settings, app, outbox, licensing API, and the code in the current directory.
 
     Args:
         recorder: The app's, or one with the environment's settings.
         app: What was found in the app, if one was named.
         check_key: Whether to send the licence key to the API and ask about it.
-        folder: Where the app's code is; by default the current directory.
     """
     return [
         *examine_settings(recorder),
@@ -74,7 +71,7 @@ def examine(
         *examine_outbox(recorder),
         *examine_spill(recorder),
         *examine_api(recorder, check_key=check_key),
-        *examine_code(folder or Path.cwd()),
+        *examine_code(Path.cwd()),
     ]
 
 
