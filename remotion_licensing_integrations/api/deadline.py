@@ -14,7 +14,6 @@ far an exchange has come.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ class Deadline(threading.local):
         clock: In seconds.
     """
 
-    def __init__(self, base_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, base_url: str, *, clock: Callable[[], float]) -> None:
         self._base_url = base_url
         self._clock = clock
         self._timeout = 0.0

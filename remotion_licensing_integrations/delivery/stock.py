@@ -7,7 +7,6 @@ at a time, a long queue takes a commit for every few points (`scripts/bench deli
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -24,7 +23,7 @@ class Stock:
         monotonic: Clock, in seconds.
     """
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._speed = 0.0
         self.begin()

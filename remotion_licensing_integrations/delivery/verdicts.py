@@ -7,8 +7,6 @@ delivery for a stated reason, and uses up no attempt.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,12 +50,7 @@ class Judge:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        pace: Pace,
-        *,
-        clock: Callable[[], float] = time.time,
-        uniform: Callable[[float, float], float] = random.uniform,
+        self, settings: Settings, pace: Pace, *, clock: Callable[[], float], uniform: Callable[[float, float], float]
     ) -> None:
         self._settings = settings
         self._pace = pace

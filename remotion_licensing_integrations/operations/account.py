@@ -35,7 +35,7 @@ def usage(arguments: argparse.Namespace, recorder: UsageRecorder) -> int:
     return 0
 
 
-def fetch_usage(settings: Settings, since: datetime | None = None) -> Usage:
+def fetch_usage(settings: Settings, since: datetime | None) -> Usage:
     """
     Return what the licensing API has counted since *since*, or since the month began in UTC.
 

@@ -79,9 +79,9 @@ def measure(recorder: UsageRecorder) -> Iterator[tuple[Metric, Values]]:
 
 def _of_process(counts: ProcessCounts) -> dict[str, Values]:
     return {
-        "recorded": _by("event", "outcome", counts.recorded),
-        "attempts": _by("event", "result", counts.attempts),
-        "registered": _by("event", "classification", counts.registered),
+        "recorded": _by_event("outcome", counts.recorded),
+        "attempts": _by_event("result", counts.attempts),
+        "registered": _by_event("classification", counts.registered),
         "late": [({}, counts.late)],
         "logged": [({}, counts.logged)],
         "hosts": [({"source": source}, count) for source, count in counts.hosts.items()],
@@ -105,8 +105,8 @@ def _age(moment: datetime | None) -> Values:
     return [] if moment is None else [({}, max(0.0, (utc_now() - moment).total_seconds()))]
 
 
-def _by(first: str, second: str, counts: Mapping[tuple[str, str], int]) -> Values:
-    return [({first: keys[0], second: keys[1]}, count) for keys, count in counts.items()]
+def _by_event(name: str, counts: Mapping[tuple[str, str], int]) -> Values:
+    return [({"event": event, name: value}, count) for (event, value), count in counts.items()]
 
 
 def prometheus_text(recorder: UsageRecorder | None = None) -> str:

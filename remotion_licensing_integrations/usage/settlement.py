@@ -226,7 +226,7 @@ class Settlement:
             log_crash(entry)
             return False
 
-    def settle(self, ending: Ending, status: int = 0) -> Entry | None:
+    def settle(self, ending: Ending, status: int) -> Entry | None:
         """
         Decide the outcome and return what to record; `None` for nothing, or when it was settled before.
         """

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 from ..connection import Connection, Row, Session, T, Tables, Values
 from ..rows import POINT, PROGRESS
 from ..totals import Dimension
-from ..values import DISCARDABLE, MAX_DELAY, PAUSE_GRACE, State
+from ..values import MAX_DELAY, PAUSE_GRACE, State
 from .totals import OLD, select_totals
 
 #: The values of a new point, and those of a change to a claimed one, with PostgreSQL's types.
@@ -179,7 +179,7 @@ class Statements(ABC):
         """
         return self._text(select_totals(by, registered=registered, waiting=waiting, limits=limits))
 
-    def discard(self, states: Iterable[State] = DISCARDABLE) -> str:
+    def discard(self, states: Iterable[State]) -> str:
         """
         Return the statement that deletes points in one of *states*.
         """

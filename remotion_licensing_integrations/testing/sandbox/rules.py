@@ -105,7 +105,7 @@ def read_point(body: dict[str, Any], *, header_key: str | None = None) -> PointR
     )
 
 
-def read_idempotency_key(body: dict[str, Any], header_key: str | None = None) -> str | None:
+def read_idempotency_key(body: dict[str, Any], header_key: str | None) -> str | None:
     """
     Return the idempotency key of a request, or `None` when it has none.
 
