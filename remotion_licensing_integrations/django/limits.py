@@ -21,15 +21,8 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
     """
     Refuse requests to the decorated view, before it runs, once *max_billable* points are billable in a period.
 
-    Put it above `usage_point`; for methods of classes there is Django's `method_decorator`. The answer is 429 with
-    `Retry-After`; a refused request records no point. It needs the private licence key. Without the licensing API's
-    figure, every request passes.
-
-    Args:
-        max_billable: How many points may be billable in a period.
-        **options: `per` is `"month"` (the default) or `"day"`, in UTC. `event` limits one event only. `on_limit` is
-            called with a `LimitReached` instead of a refusal: when it returns true, the request passes; what it raises
-            is the answer. `clock` returns the current time, in tests.
+    Put it above `usage_point`; for methods of classes there is Django's `method_decorator`. Otherwise the same as
+    `starlette.usage_limit`.
 
     Raises:
         ConfigurationError: An argument is unusable.
