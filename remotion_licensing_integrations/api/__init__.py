@@ -19,13 +19,13 @@ from .client import (
 )
 
 if TYPE_CHECKING:
-    from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, UsageReader, by_event, usage_reader
+    from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, by_event, usage_reader
     from .validity import KeyAnswer, validate_license_key
 else:
     __getattr__ = load_later(
         __name__,
         {
-            ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "UsageReader", "by_event", "usage_reader"),
+            ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "by_event", "usage_reader"),
             ".validity": ("KeyAnswer", "validate_license_key"),
         },
     )
@@ -37,7 +37,6 @@ __all__ = [
     "Counted",
     "KeyAnswer",
     "LicensingClient",
-    "UsageReader",
     "aget_usage",
     "aregister_usage_event",
     "aregister_usage_point",

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from remotion_licensing_integrations import Settings
-from remotion_licensing_integrations.api import Counted, UsageReader, usage_reader
+from remotion_licensing_integrations.api import Counted, usage_reader
 from remotion_licensing_integrations.api import counted as module
+from remotion_licensing_integrations.api.counted import UsageReader
 from remotion_licensing_integrations.testing import Sandbox
 from tests._http import httpx
 
