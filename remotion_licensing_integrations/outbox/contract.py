@@ -70,9 +70,8 @@ class Outbox(ABC):
         Points for a licence key without one of these *fingerprints* are left to the deliverers that have it; those
         without a fingerprint are for any key. A pending point is eligible when its due time has come, by the store's
         clock: a new, rescheduled or released one, or one whose lease ran out; that one may have been sent, so it is
-        unanswered since then. No two claims get
-        the same point while a lease lasts. Each claim counts as an attempt. A row that cannot be read as a usage point
-        becomes rejected.
+        unanswered since then. No two claims get the same point while a lease lasts. Each claim counts as an attempt.
+        A row that cannot be read as a usage point becomes rejected.
         """
 
     @abstractmethod
@@ -98,9 +97,9 @@ class Outbox(ABC):
         """
         Count the points that the API has not taken yet and may bill: in production, and not failed.
 
-        They are pending, or have been deferred for less than `EXPECTED_FOR`; and they are for a licence key
-        with one of *fingerprints*, or for any. With *until*, an idempotency key, only those up to that point, in the
-        order of the store, which is the same for all processes; none when the store does not have it.
+        They are pending, or have been deferred for less than `EXPECTED_FOR`; and they are for a licence key with one of
+        *fingerprints*, or for any. With *until*, an idempotency key, only those up to that point, in the order of the
+        store, which is the same for all processes; none when the store does not have it.
         """
 
     @abstractmethod

@@ -2,8 +2,8 @@
 The token that carries a usage point from the request that started the work to the place where the work ends.
 
 It carries event, host, flags, idempotency key, label and the fingerprint of the licence key, so completing twice counts
-once, for the right key. It is neither secret nor signed:
-keep it on your side (job arguments, a database), or inside something signed.
+once, for the right key. It is neither secret nor signed: keep it on your side (job arguments, a database), or inside
+something signed.
 """
 
 from __future__ import annotations
