@@ -22,7 +22,7 @@ from .starlette import (
 if TYPE_CHECKING:
     from .usage import LimitOptions, LimitReached
 else:
-    __getattr__ = load_later(__name__, {".usage": ("LimitReached",)})
+    __getattr__, __dir__ = load_later(__name__, {".usage": ("LimitReached",)})
 
 __all__ = [
     "LimitReached",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .usage import LimitOptions, LimitReached
     from .webhooks import WebhookAnswer, WebhookOptions
 else:
-    __getattr__ = load_later(__name__, {".usage": ("LimitReached",)})
+    __getattr__, __dir__ = load_later(__name__, {".usage": ("LimitReached",)})
 
 __all__ = [
     "LimitReached",

@@ -217,6 +217,23 @@ def test_adapter_exports(name: str) -> None:
     assert all(hasattr(adapter, exported) for exported in adapter.__all__)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=needs(*ALLOWED_FRAMEWORK.get(name, ())))
+        for name in (*ADAPTERS, "django", "outbox", "usage", "api")
+    ],
+)
+def test_names_that_load_later_are_listed(name: str) -> None:
+    """
+    An interpreter completes all of a module's names, also those that it has not loaded yet.
+    """
+    code = f"import {PACKAGE}.{name} as module; print(*{{*module.__all__}} - {{*dir(module)}})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == []
+
+
 @needs("starlette", "fastapi", "flask")
 def test_same_names() -> None:
     """

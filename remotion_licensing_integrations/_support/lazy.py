@@ -7,14 +7,16 @@ Fault: an app pays at every start for limits, webhooks and pages that it does no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 
-def load_later(importer: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def load_later(
+    importer: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], Iterable[str]]]:
     """
-    Return the `__getattr__` of the module *importer* that imports *names*, by the module that has them.
+    Return `__getattr__` and `__dir__` of the module *importer*: they import and list *names*, by the module of each.
     """
     modules = {name: module for module, names in names.items() for name in names}
 
@@ -27,4 +29,4 @@ def load_later(importer: str, names: Mapping[str, Sequence[str]]) -> Callable[[s
         setattr(module, name, value)
         return value
 
-    return load
+    return load, lambda: {*vars(sys.modules[importer]), *modules}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .counted import CLASSIFICATIONS, COUNTED_AS, Counted, by_event, usage_reader
     from .validity import KeyAnswer, validate_license_key
 else:
-    __getattr__ = load_later(
+    __getattr__, __dir__ = load_later(
         __name__,
         {
             ".counted": ("CLASSIFICATIONS", "COUNTED_AS", "Counted", "by_event", "usage_reader"),

@@ -17,6 +17,6 @@ if TYPE_CHECKING:
     from ..usage import LimitReached
     from .limits import usage_limit
 else:
-    __getattr__ = load_later(__name__, {"..usage": ("LimitReached",), ".limits": ("usage_limit",)})
+    __getattr__, __dir__ = load_later(__name__, {"..usage": ("LimitReached",), ".limits": ("usage_limit",)})
 
 __all__ = ["LimitReached", "conversion", "conversion_job", "current_usage", "usage_limit", "usage_point"]

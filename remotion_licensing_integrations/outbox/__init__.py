@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .sql import SQLOutbox
     from .totals import DIMENSIONS, MAX_KEPT_CLASSIFICATION, Dimension, Total, beginning
 else:
-    __getattr__ = load_later(
+    __getattr__, __dir__ = load_later(
         __name__,
         {
             ".connection": ("Connection", "CursorSession", "Database", "Row", "Session", "Tables", "Values"),

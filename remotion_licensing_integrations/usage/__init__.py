@@ -21,7 +21,7 @@ from .settlement import CURRENT, Ending, Settlement, find_settlement
 if TYPE_CHECKING:
     from .limits import LimitOptions, LimitReached, UsageLimit
 else:
-    __getattr__ = load_later(__name__, {".limits": ("LimitOptions", "LimitReached", "UsageLimit")})
+    __getattr__, __dir__ = load_later(__name__, {".limits": ("LimitOptions", "LimitReached", "UsageLimit")})
 
 __all__ = [
     "CURRENT",
