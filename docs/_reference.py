@@ -129,6 +129,8 @@ class _Docstring:
         """
         lines = list(self.text)
         for heading, entries in self.sections.items():
+            if not entries:
+                continue  # a dataclass whose fields are described elsewhere
             lines += ["", f"{heading}:", *(line for entry in entries.values() for line in entry)]
         return lines
 

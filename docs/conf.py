@@ -125,6 +125,7 @@ def _finish(_app: Sphinx, _page: str, _template: str, context: dict[str, str], _
             context["body"]
             .replace(") -- ", ") – ")
             .replace("</strong> -- ", "</strong> – ")
+            .replace("</strong></a> -- ", "</strong></a> – ")
             .replace("<pre>", '<pre tabindex="0">')
         )
         context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
