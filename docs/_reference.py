@@ -74,7 +74,7 @@ def _api(module: str, names: str | None) -> str:
                 _spell_out(member)
             what = "exception" if issubclass(thing, BaseException) else "class"
             text += f"```{{eval-rst}}\n.. auto{what}:: {module}.{name}\n   :members:\n```\n\n"
-    return f"{text}The same as elsewhere: {', '.join(shared)}.\n" if shared else text
+    return f"{text}Also here, described elsewhere: {', '.join(shared)}.\n" if shared else text
 
 
 def _spell_out(function: Any) -> None:
