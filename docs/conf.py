@@ -31,7 +31,7 @@ NAVIGATION: Final = {
     "How to": "guides/jobs guides/webhooks guides/keys guides/proxies-and-hosts guides/testing guides/limits "
     "guides/django guides/client "
     "guides/deployment guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron "
-    "guides/serverless guides/corporate-proxies",
+    "guides/windows-and-macos guides/serverless guides/corporate-proxies",
     "Operate": "guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
     "guides/rejected-points guides/backups guides/upgrading troubleshooting",
     "Why and how": "explanation/promises explanation/honest-limits explanation/how-it-works explanation/privacy "
