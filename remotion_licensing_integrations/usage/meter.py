@@ -145,7 +145,8 @@ class Meter:
 
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
-        return figure if figure is not None and timedelta() <= now - figure.fetched_at <= MAX_AGE else None
+        # Of requests that wait together, the first to ask may have come last.
+        return figure if figure is not None and abs(now - figure.fetched_at) <= MAX_AGE else None
 
     def _refresh(self, recorder: UsageRecorder, start: datetime, now: datetime) -> None:
         try:
@@ -155,7 +156,7 @@ class Meter:
             self._fetching.release()
 
     def _fetch(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
-        if self._trouble is not None and timedelta() <= now - self._trouble[0] < RETRY_AFTER:
+        if self._trouble is not None and abs(now - self._trouble[0]) < RETRY_AFTER:
             raise self._trouble[1]
         settings, key = recorder.settings, recorder.keys.private
         if key is None:
