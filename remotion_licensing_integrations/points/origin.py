@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 
 from .._support.masking import mask
 from ..errors import ConfigurationError
+from .point import MAX_HOST_LENGTH
 
 #: How a host was chosen; `refused` means a header named an origin that `allowed_hosts` does not list.
 HostSource = Literal["configured", "origin", "referer", "own", "unknown", "refused"]
 
-_MAX_ORIGIN: Final = 300  # characters; 253 for the name leaves room for scheme and port
 _MAX_NAME: Final = 253  # characters, RFC 1035
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _ORIGIN: Final = re.compile(
@@ -43,7 +43,7 @@ def is_origin(value: str) -> bool:
     """
     Whether *value* is an http(s) origin exactly as a browser serialises it.
     """
-    if len(value) > _MAX_ORIGIN:
+    if len(value) > MAX_HOST_LENGTH:
         return False
     match = _ORIGIN.fullmatch(value)
     if match is None:

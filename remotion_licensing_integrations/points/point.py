@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 Event: TypeAlias = Literal["web-render", "cloud-render", "webcodec-conversion"]
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 
-MAX_HOST_LENGTH: Final = 300  # characters
+MAX_HOST_LENGTH: Final = 300  # characters; a name has 253, which leaves room for scheme and port
 MAX_KEY_LENGTH: Final = 255  # characters, the documented limit of the API
 MAX_LABEL_LENGTH: Final = 100  # characters of the app's own word for a point
 MAX_FINGERPRINT_LENGTH: Final = 64  # characters of a fingerprint, which tells licence keys apart
