@@ -47,7 +47,7 @@ class Limit:
     How much of the month's limit is used.
 
     Attributes:
-        waiting: Points that are not registered yet and may become billable.
+        waiting: Points that are not registered yet; at most so many become billable.
         is_counted: Whether `billable` is the API's own number.
     """
 
