@@ -355,7 +355,7 @@ def test_endpoints(find) -> None:
         ("/old", "POST", "web-render", "rule"),
     }
     assert f"{__name__}.convert" in {each.name for each in found.endpoints}
-    assert [rules.events for rules in found.rules] == [{"POST /old": "web-render"}]
+    assert [middleware.rules.events for middleware in found.middlewares] == [{"POST /old": "web-render"}]
 
 
 def test_recorder_of_the_app(find) -> None:
