@@ -128,7 +128,7 @@ class WebhookReceiver:
         self._event: Event = check_event(event)
         self._host = None if host is None else check_origin("host", host)
         self.on_webhook = on_webhook
-        self.max_body = check_count("max_body", max_body)
+        self.max_body: int = check_count("max_body", max_body)
         self._said: set[str] = set()
 
     def read(self, body: bytes, *, signature: str | None, mode: str | None) -> Webhook | WebhookAnswer:
