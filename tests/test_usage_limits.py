@@ -7,8 +7,10 @@ Usage limits in real Starlette and FastAPI apps, against the sandbox.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -462,6 +464,50 @@ def test_without_a_figure_every_request_passes(sandbox, clock, away, caplog):
     assert actions(caplog) == ["limit_open"]
     assert counts(recorder) == {"pending": 3}
     recorder.stop()
+
+
+def test_a_request_does_not_wait_for_a_name_server(clock, monkeypatch, caplog):
+    """
+    While the look-up of the API's name hangs, requests pass: nothing but a thread waits for it.
+    """
+    ended, answers = threading.Event(), []
+
+    def look_up(*_: Any, **__: Any) -> Any:
+        answers.append(ended.wait(10))
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(meter, "TIMEOUT", 0.01)
+    settings = Settings(license_key=KEY, private_license_key="rm_sec_limits", base_url="http://licensing.test")
+    recorder = UsageRecorder(replace(settings, delivery="external"), outbox=Store())
+    app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
+
+    assert (app.statuses(2), answers) == ([200, 200], [])
+    assert "no answer within 0.01 s" in caplog.text
+    ended.set()
+    recorder.stop()
+
+
+def test_requests_do_not_wait_for_an_outbox_that_has_refused(recorder, clock, monkeypatch):
+    """
+    An outbox that has refused after a long time is asked again after ten seconds, not by each request.
+    """
+    added_after, asked = recorder.outbox.added_after, []
+
+    def refuse_late(*arguments: Any, **options: Any) -> Any:
+        asked.append(clock.now)
+        if len(asked) == 1:
+            clock.now += timedelta(seconds=15)
+            msg = "no answer for 15 s"
+            raise OutboxError(msg)
+        return added_after(*arguments, **options)
+
+    monkeypatch.setattr(recorder.outbox, "added_after", refuse_late)
+    app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
+
+    assert (app.statuses(3), len(asked)) == ([200] * 3, 1)
+    clock.now += timedelta(seconds=10)
+    assert (app.convert(), len(asked)) == (429, 2)
 
 
 def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox, caplog):

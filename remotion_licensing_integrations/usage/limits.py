@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._support.log import logger
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OutboxError
 from ..points import Event, check_event, utc_now
 from ..recording import Forget, UsageRecorder
 from .meter import count_events, find_meter
@@ -145,6 +145,8 @@ class UsageLimit:
                     extra={"action": "limit_open"},
                 )
             self._is_open = True
+            if isinstance(error, OutboxError):
+                find_meter(settlement.recorder).note_refusal(error, now, self._clock().astimezone(UTC))
             return None
         self._is_open = False
         self._warn(settlement.recorder, number, start)
