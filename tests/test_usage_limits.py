@@ -39,7 +39,7 @@ from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.usage import CURRENT, Settlement, UsageLimit, limits, meter
 
 from ._asgi import aexchange
-from ._outboxes import new_point
+from ._outboxes import SlowOutbox, new_point
 
 KEY = "rm_pub_limits"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -588,6 +588,22 @@ def test_two_limits(recorder, clock):
 
     assert app.statuses(3) == [200, 200, 429]
     assert counts(recorder) == {"pending": 2}
+
+
+def test_a_limit_holds_while_points_are_spilled(sandbox, clock, tmp_path):
+    """
+    While the outbox takes no points but can be read, what it has is counted, and the limit holds.
+    """
+    outbox = SlowOutbox()
+    settings = Settings(license_key=KEY, private_license_key="rm_sec_limits", base_url=sandbox.url, delivery="external")
+    recorder = UsageRecorder(replace(settings, spill=f"sqlite:///{tmp_path}/spill.sqlite3"), outbox=outbox)
+    app = starlette_async(recorder, convert, {"max_billable": 2, "clock": clock})
+    assert app.statuses(3) == [200, 200, 429]
+    outbox.refuses = True
+    clock.now += timedelta(seconds=1)
+
+    assert app.statuses(2) == [429, 429]
+    recorder.stop()
 
 
 def test_a_callable_may_let_a_request_pass(recorder, clock):
