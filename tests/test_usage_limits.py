@@ -305,6 +305,23 @@ def test_a_point_registered_meanwhile_counts_once(recorder, clock, monkeypatch):
     assert app.statuses(4) == [200, 200, 429, 429]
 
 
+def test_a_point_added_and_registered_meanwhile_counts_once(recorder, clock, monkeypatch):
+    """
+    A point that is recorded and registered while the API is asked keeps no other request out.
+    """
+    fetch = meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        recorder.record(new_point("meanwhile"))
+        recorder.deliver()
+        return fetch(**call)
+
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    app = starlette_async(recorder, convert, {"max_billable": 3, "clock": clock})
+
+    assert app.statuses(3) == [200, 200, 429]
+
+
 def test_points_that_wait_for_long_are_asked_about_once(recorder, clock, monkeypatch):
     """
     When pending points stay pending, requests beyond the limit are refused without asking the API for each.
@@ -436,12 +453,14 @@ def test_far_from_the_limit_nothing_is_counted_for_a_second(recorder, clock):
     The outbox is asked once a second, as long as sixteen processes could not pass the limit together.
     """
     app = starlette_async(recorder, convert, {"max_billable": 1_000, "clock": clock})
-    app.statuses(20)
-    assert recorder.outbox.asked == 1
+    app.convert()
+    asked = recorder.outbox.asked
+    app.statuses(19)
+    assert recorder.outbox.asked == asked
     clock.now += timedelta(seconds=1)
     app.convert()
 
-    assert recorder.outbox.asked == 2
+    assert recorder.outbox.asked == asked + 1
 
 
 @pytest.mark.parametrize("away", ["api", "key", "expected", "added_after"])
@@ -507,7 +526,8 @@ def test_requests_do_not_wait_for_an_outbox_that_has_refused(recorder, clock, mo
 
     assert (app.statuses(3), len(asked)) == ([200] * 3, 1)
     clock.now += timedelta(seconds=10)
-    assert (app.convert(), len(asked)) == (429, 2)
+    assert app.convert() == 429
+    assert len(asked) > 1
 
 
 def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox, caplog):

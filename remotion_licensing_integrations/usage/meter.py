@@ -42,6 +42,8 @@ class Figure:
 
     usage: Usage
     expected: Expected
+    #: Points that came while the API was asked, which may have counted them.
+    meanwhile: Mapping[str, int]
     fetched_at: datetime
     #: How often the API had been asked, this time included.
     number: int
@@ -85,9 +87,11 @@ class Figure:
 
     def doubtful(self, event: str | None) -> int:
         """
-        Return how many points of *event* may count twice: they were registered while the API was asked.
+        Return how many points of *event* may count twice: they may have been registered while the API was asked.
         """
-        return 0 if self.is_settled else count_events(self.expected.pending, event)
+        if self.is_settled:
+            return 0
+        return count_events(self.expected.pending, event) + count_events(self.meanwhile, event)
 
     def _total(self, event: str | None) -> int:
         waiting = (count_events(counts, event) for counts in (self.expected.by_event, self._added))
@@ -185,12 +189,13 @@ class Meter:
             # Before the API's answer: a point that is registered in between counts twice, but is not lost.
             expected = recorder.outbox.expected(recorder.keys.fingerprints)
             usage = _ask_api(key, start, settings)
+            meanwhile = recorder.outbox.added_after(expected.last_row, recorder.keys.fingerprints)
         except Exception as error:
             self._trouble = now, error
             raise
         self._trouble = None
         current = {begin: figure for begin, figure in self._figures.items() if now - figure.fetched_at <= MAX_AGE}
-        self._figures = {**current, start: (figure := Figure(usage, expected, now, self.asked))}
+        self._figures = {**current, start: (figure := Figure(usage, expected, meanwhile, now, self.asked))}
         return figure
 
 
