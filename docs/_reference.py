@@ -33,6 +33,8 @@ MODULES: Final = ("asgi", "starlette", "fastapi", "wsgi", "flask", "django", "te
 _COMMENT: Final = re.compile(
     r"^<!-- (api|settings|usage|options|command)(?:: ([\w.]+))?(?:: ([\w ]+))? -->$", re.MULTILINE
 )
+#: What a page says to those who read it in the repository, where it has comments only.
+_NOTE: Final = re.compile(r"^> This is the source of the page\. .*\n\n", re.MULTILINE)
 #: For annotations with names that their modules import for type checkers only.
 _LATER: Final = {**{name: getattr(usage, name) for name in usage.__all__}, **vars(webhooks)}
 _shown: Final = set[str]()
@@ -74,7 +76,7 @@ def _api(module: str, names: str | None) -> str:
                 _spell_out(member)
             what = "exception" if issubclass(thing, BaseException) else "class"
             text += f"```{{eval-rst}}\n.. auto{what}:: {module}.{name}\n   :members:\n```\n\n"
-    return f"{text}The same as elsewhere: {', '.join(shared)}.\n" if shared else text
+    return f"{text}Also here, described elsewhere: {', '.join(shared)}.\n" if shared else text
 
 
 def _spell_out(function: Any) -> None:
@@ -129,6 +131,8 @@ class _Docstring:
         """
         lines = list(self.text)
         for heading, entries in self.sections.items():
+            if not entries:
+                continue  # a dataclass whose fields are described elsewhere
             lines += ["", f"{heading}:", *(line for entry in entries.values() for line in entry)]
         return lines
 
@@ -195,8 +199,10 @@ def _settings() -> str:
         default = f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
         if field.default is None:
             default = "any" if field.name == "allowed_hosts" else "none"
-        rows.append((f"`{field.name}`", f"`{ENVIRONMENT[field.name]}`", default, field.metadata["means"]))
-    return _table(("Keyword", "Environment variable", "Default", "Meaning"), rows)
+        # Two columns, so that the meaning is in sight beside the navigation.
+        names = f"`{field.name}`<br>`{ENVIRONMENT[field.name]}`"
+        rows.append((names, f"{field.metadata['means']}<br>Default: {default}"))
+    return _table(("Keyword and environment variable", "Meaning"), rows)
 
 
 def _usage() -> str:
@@ -246,7 +252,7 @@ def _expand(match: re.Match[str]) -> str:
 
 
 def _fill(_app: Sphinx, _page: str, source: list[str]) -> None:
-    source[0] = _COMMENT.sub(_expand, source[0])
+    source[0] = _COMMENT.sub(_expand, _NOTE.sub("", source[0]))
 
 
 def _check(*_: object) -> None:

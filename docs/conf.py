@@ -23,28 +23,31 @@ REPOSITORY: Final = PROJECT.get("urls", {}).get(
     "Source", "https://github.com/remotion-licensing-integrations/remotion-licensing-integrations"
 )
 
-#: Each part of the site with its pages in order; the other pages of its folders follow by name, or their index.
+#: Each part of the site with its pages in order; pages of its folders that no part names follow by name.
 NAVIGATION: Final = {
-    "Start here": "events double-counting tutorial start/fastapi start/starlette start/django start/flask "
-    "start/litestar start/quart",
+    "Start here": "start/fastapi start/starlette start/django start/flask start/litestar start/quart start/asgi "
+    "start/wsgi tutorial",
+    "What to count": "events double-counting explanation/what-counts guides/each-month",
     "How to": "guides/jobs guides/webhooks guides/keys guides/proxies-and-hosts guides/testing guides/limits "
+    "guides/django guides/client "
     "guides/deployment guides/several-machines guides/docker guides/kubernetes guides/systemd-and-cron "
-    "guides/serverless "
-    "guides/corporate-proxies guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
-    "guides/rejected-points guides/backups guides/upgrading",
-    "Why and how": "explanation/promises explanation/what-counts explanation/how-it-works explanation/honest-limits "
-    "explanation/privacy explanation/reliability explanation/performance explanation/decisions/index",
-    "Reference": "reference/functions reference/settings reference/adapters reference/recorder reference/client "
-    "reference/errors reference/outbox reference/testing reference/operations reference/command-line",
-    "More": "troubleshooting glossary contributing/architecture contributing/new-adapter contributing/new-store "
-    "contributing/versions contributing/release",
+    "guides/windows-and-macos guides/serverless guides/corporate-proxies",
+    "Operate": "guides/operations guides/dashboard guides/monitoring guides/outage guides/full-disk "
+    "guides/rejected-points guides/backups guides/upgrading troubleshooting",
+    "Why and how": "explanation/promises explanation/honest-limits explanation/how-it-works explanation/privacy "
+    "explanation/reliability explanation/performance explanation/decisions/index",
+    "Reference": "reference/settings reference/command-line reference/doctor reference/log reference/functions "
+    "reference/adapters reference/recorder reference/client reference/errors reference/outbox reference/testing "
+    "reference/operations reference/import-paths glossary",
+    "Contribute": "contributing/architecture contributing/new-adapter contributing/new-store contributing/versions "
+    "contributing/release",
 }
 FOLDERS: Final = {
     "Start here": ["start"],
     "How to": ["guides"],
     "Why and how": ["explanation"],
     "Reference": ["reference"],
-    "More": ["contributing"],
+    "Contribute": ["contributing"],
 }
 
 sys.path.insert(0, str(HERE))
@@ -84,10 +87,11 @@ def _navigation() -> str:
     """
     found = {path.relative_to(HERE).with_suffix("").as_posix() for path in HERE.rglob("*.md")}
     found -= {page for page in found if f"{page.rpartition('/')[0]}/index" in found - {page}}  # an index lists its own
+    unnamed = sorted(found.difference(*(names.split() for names in NAVIGATION.values())))
     parts = []
     for caption, names in NAVIGATION.items():
         first = [page for page in names.split() if page in found]
-        others = sorted(page for page in found.difference(first) if page.rpartition("/")[0] in FOLDERS[caption])
+        others = [page for page in unnamed if page.rpartition("/")[0] in FOLDERS.get(caption, ())]
         pages = "\n".join(first + others)
         parts.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n")
     return "\n".join(parts)
@@ -121,6 +125,7 @@ def _finish(_app: Sphinx, _page: str, _template: str, context: dict[str, str], _
             context["body"]
             .replace(") -- ", ") – ")
             .replace("</strong> -- ", "</strong> – ")
+            .replace("</strong></a> -- ", "</strong></a> – ")
             .replace("<pre>", '<pre tabindex="0">')
         )
         context["body"] = body.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')

@@ -32,7 +32,7 @@ class LicensingError(Exception):
 
 class ConfigurationError(LicensingError, ValueError):
     """
-    A setting or argument is unusable; the message names the field and the value (secrets masked).
+    A setting or argument is unusable; the message names the field and the value (secrets masked). Fix it.
     """
 
 
@@ -44,13 +44,13 @@ class OutboxError(LicensingError):
 
 class InvalidTokenError(LicensingError, ValueError):
     """
-    A deferral token is not one that `PendingUsage.defer()` made.
+    A deferral token is damaged, or not one that `PendingUsage.defer()` made: nothing is completed.
     """
 
 
 class TransportError(LicensingError):
     """
-    The licensing API gave no answer.
+    The licensing API gave no answer; the subclasses say whether it may have counted the point.
     """
 
 

@@ -40,8 +40,12 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
     """
     Return a dependency that refuses requests once *max_billable* points are billable in a period.
 
-    For `@app.post("/convert", dependencies=[Depends(usage_limit(1000, event="cloud-render"))])`. Otherwise the same as
-    `starlette.usage_limit`, but the refusal is an `HTTPException`, which the app's own handlers see.
+    For `@app.post("/convert", dependencies=[Depends(usage_limit(1000, event="cloud-render"))])`. The answer is 429 with
+    `Retry-After`, raised as an `HTTPException`, which the app's own handlers see; a refused request records no point.
+    It needs the private licence key. Without the licensing API's figure, every request passes.
+
+    Args:
+        max_billable: How many points may be billable in a period.
 
     Raises:
         ConfigurationError: An argument is unusable.

@@ -124,7 +124,11 @@ def usage_limit(max_billable: int, **options: Unpack[LimitOptions]) -> Callable[
     """
     Refuse requests to the decorated view, before it runs, once *max_billable* points are billable in a period.
 
-    Put it above `usage_point` and below the route's decorator. Otherwise the same as `starlette.usage_limit`.
+    Put it above `usage_point` and below the route's decorator. The answer is 429 with `Retry-After`; a refused request
+    records no point. It needs the private licence key. Without the licensing API's figure, every request passes.
+
+    Args:
+        max_billable: How many points may be billable in a period.
 
     Raises:
         ConfigurationError: An argument is unusable.

@@ -97,7 +97,12 @@ class UsageMiddleware:
         exchange = _Exchange(self.recorder, environ, start_response)
         environ[_KEY] = ref(exchange)  # which would wait for the garbage collector if it were held here
         self._match_rules(exchange, environ)
-        return exchange.follow(exchange.run(self.app, environ, exchange.start_response))
+        try:
+            body = exchange.run(self.app, environ, exchange.start_response)
+        except BaseException:
+            exchange.deliver_inline()  # there is no body whose end could do it
+            raise
+        return exchange.follow(body)
 
     def _attend(self) -> None:
         # Delivers what other processes have left. Not in the constructor, which a server may run before it forks; and

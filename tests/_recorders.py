@@ -37,6 +37,22 @@ def make_recorder(slow_outbox) -> Iterator[Make]:
     slow_outbox.refuses = False
 
 
+class NotingRecorder(UsageRecorder):
+    """
+    Notes when it starts and stops.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Settings(license_key=KEY, outbox="memory://", delivery="off"))
+        self.happened: list[str] = []
+
+    def start(self) -> None:
+        self.happened.append("recorder starts")
+
+    def stop(self, timeout: float | None = None) -> None:
+        self.happened.append("recorder stops")
+
+
 @pytest.fixture
 def patient(monkeypatch) -> None:
     monkeypatch.setattr(recorder_module, "COMMIT_WAIT", PATIENCE)

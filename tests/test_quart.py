@@ -17,16 +17,14 @@ from quart import Blueprint, Quart, abort, websocket
 from quart.views import MethodView, View
 
 from remotion_licensing_integrations import (
-    ConfigurationError,
-    Settings,
-    UsageRecorder,
     conversion,
     current_usage,
     usage_point,
 )
 from remotion_licensing_integrations.asgi import UsageMiddleware
 
-from ._asgi import ORIGIN, PATIENCE, QUIET, exchange, http_scope, read_until, request, serving
+from ._asgi import ORIGIN, PATIENCE, QUIET, exchange, http_scope, request
+from ._recorders import NotingRecorder
 
 HEADERS = {"Origin": ORIGIN}
 blueprint = Blueprint("videos", __name__, url_prefix="/videos")
@@ -96,8 +94,6 @@ def fail_threaded() -> str:
 async def stream(how: str) -> AsyncIterator[bytes]:
     async def produce() -> AsyncIterator[bytes]:
         yield b"first"
-        if how == "broken":
-            raise ValueError
         while how == "endless":
             await asyncio.sleep(0)
             yield b"more"
@@ -128,12 +124,6 @@ async def background() -> str:
 
     quart.current_app.add_background_task(break_down)
     return "done"
-
-
-@blueprint.post("/deferred")
-@usage_point("cloud-render")
-async def deferred() -> tuple[str, int]:
-    return current_usage().defer(), 202
 
 
 @blueprint.post("/undecorated")
@@ -263,15 +253,6 @@ def test_upload(remotion_usage) -> None:
     assert (response.text, outcomes(remotion_usage)) == ("1000000", [True])
 
 
-def test_broken_stream(remotion_usage) -> None:
-    """
-    A stream that breaks off has failed, whatever its status was.
-    """
-    done = exchange(make_app(), path="/videos/stream/broken", scheme="http")
-
-    assert (done.status, done.ended, outcomes(remotion_usage)) == (200, False, [False])
-
-
 @pytest.mark.parametrize("report", [False, True])
 def test_client_leaves_stream(report: bool, remotion_usage) -> None:
     """
@@ -338,32 +319,6 @@ def test_background_error(remotion_usage) -> None:
     assert outcomes(remotion_usage) == [True]
 
 
-def test_deferred(remotion_usage) -> None:
-    """
-    A view that answers 202 leaves the outcome to its job.
-    """
-    response = request(make_app(), "POST", "/videos/deferred", headers=HEADERS)
-    deferred = list(remotion_usage.deferred)
-    UsageRecorder(Settings(**QUIET)).complete(response.text, succeeded=True)
-
-    assert (response.status_code, [point.host for point in deferred]) == (202, [ORIGIN])
-    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]
-
-
-def test_rule(remotion_usage) -> None:
-    """
-    A rule counts a view that cannot be decorated.
-    """
-    app = make_app(endpoints={"POST /videos/undecorated": "web-render", "POST /videos/fail/{how}": "cloud-render"})
-    request(app, "POST", "/videos/undecorated")
-    request(app, "POST", "/videos/fail/bug")
-
-    assert [(point.event, point.succeeded) for point in remotion_usage.points] == [
-        ("web-render", True),
-        ("cloud-render", False),
-    ]
-
-
 def test_websocket(remotion_usage) -> None:
     """
     A websocket passes.
@@ -400,22 +355,6 @@ def test_decorator_above_the_route(remotion_usage, caplog) -> None:
     assert "test_decorator_above_the_route" in record.message
 
 
-class NotingRecorder(UsageRecorder):
-    """
-    Notes when it starts and stops.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(Settings(**QUIET))
-        self.happened: list[str] = []
-
-    def start(self) -> None:
-        self.happened.append("recorder starts")
-
-    def stop(self, timeout: float | None = None) -> None:
-        self.happened.append("recorder stops")
-
-
 def test_lifespan() -> None:
     """
     The recorder lives longer than the app: it starts with the server, and stops after the app's own hooks.
@@ -436,34 +375,3 @@ def test_lifespan() -> None:
     asyncio.run(run())
 
     assert recorder.happened == ["app starts", "recorder starts", "app stops", "recorder stops"]
-
-
-@pytest.mark.parametrize("mistake", [{"licence_key": "k"}, {"delivery": "thread"}, {"endpoints": {"/x": "web-render"}}])
-def test_mistake_stops_the_server(mistake: dict[str, Any]) -> None:
-    """
-    A mistake in the arguments is the answer to the lifespan.
-    """
-    sent = []
-
-    async def receive() -> Any:
-        return {"type": "lifespan.startup"}
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    with pytest.raises((ConfigurationError, TypeError)):
-        asyncio.run(install(make_quart(), **mistake)({"type": "lifespan"}, receive, send))
-
-    assert sent == ["lifespan.startup.failed"]
-
-
-def test_real_server(remotion_usage) -> None:
-    """
-    Behind uvicorn a stream counts once, for the origin of its page.
-    """
-    with serving(make_app()) as server:
-        with server.client("POST", "/videos/stream/whole", headers={**HEADERS, "Connection": "close"}) as connection:
-            assert b"last" in read_until(connection, b"last")
-        server.wait()
-
-    assert [(point.host, point.succeeded) for point in remotion_usage.points] == [(ORIGIN, True)]

@@ -25,10 +25,11 @@ pytestmark = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 def test_page_works(path: Path, tmp_path: Path) -> None:
     """
-    A reader who follows the page sees the answer and the registered point that it shows.
+    A reader who follows the page sees what it says: the server's line, the answer and the registered point.
     """
     with Sandbox() as sandbox:
-        page = Page(path, tmp_path, {"8484": int(sandbox.url.rpartition(":")[2]), "8000": free_port()})
+        port = free_port()
+        page = Page(path, tmp_path, {"8484": int(sandbox.url.rpartition(":")[2]), "8000": port})
         install, serve, convert = page.shell
         page.run(INSTALL.fullmatch(install)[1])
         page.save()
@@ -39,6 +40,8 @@ def test_page_works(path: Path, tmp_path: Path) -> None:
             shown = f"{answer.rstrip()}\n{page.run(listing)}"
 
     assert same(shown) == same(page.shown[0])
+    [said] = re.findall(r"The server says `([^`]+)`", path.read_text())
+    assert said.replace("8000", str(port)) in (tmp_path / "log-8000").read_text()
 
 
 def test_page_is_short(path: Path) -> None:

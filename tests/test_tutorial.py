@@ -9,9 +9,10 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests._browser import chromium  # noqa: F401 - a fixture
 from tests._pages import Page, same
 from tests.processes.servers import eventually, free_port
+
+pytest_plugins = ["tests._browser"]
 
 PATH = Path(__file__).parent.parent / "docs" / "tutorial.md"
 

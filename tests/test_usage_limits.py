@@ -398,6 +398,25 @@ def test_a_later_figure_serves_an_earlier_request(recorder, clock):
     assert figures.renew(recorder, start, clock.now, after=asked) is renewed
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_requests_that_come_together_ask_the_api_once(recorder, clock, monkeypatch, is_away):
+    """
+    A request that came earlier than the one that asked the API does not ask it again, also when it is away.
+    """
+    asked, fetch = [], meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        asked.append(call)
+        return fetch(**{**call, "base_url": "http://127.0.0.1:9"} if is_away else call)
+
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    app = starlette_async(recorder, convert, {"max_billable": 9, "clock": clock})
+    app.convert()
+    clock.now -= timedelta(milliseconds=5)
+
+    assert (app.convert(), len(asked)) == (200, 1)
+
+
 def start_of_month(clock: Clock) -> datetime:
     return clock.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 

@@ -364,6 +364,19 @@ def test_delivered_inline_after_the_last_byte(app, monkeypatch):
     assert sent == [[event for event in answer.events if event != "closed"]]
 
 
+def test_failure_without_a_body_is_delivered_inline(monkeypatch):
+    """
+    What an app that raises before it returns a body has recorded is delivered before the server hears of the error.
+    """
+    recorder = UsageRecorder(Settings(**{**QUIET, "delivery": "inline"}), outbox=MemoryOutbox())
+    delivered: list[Any] = []
+    monkeypatch.setattr(recorder, "deliver_inline", lambda: delivered.extend(recorder.outbox.list()))
+    answer = exchange(UsageMiddleware(crash, recorder=recorder))
+
+    assert isinstance(answer.error, ValueError)
+    assert [stored.point.succeeded for stored in delivered] == [False]
+
+
 def test_bytes_as_a_body_are_delivered_inline_as_one_part():
     """
     What uWSGI sends whole is no body of numbers when its end is watched.

@@ -22,9 +22,9 @@ class Hooks(TypedDict, total=False):
     A hook must not wait: the next points wait for it. What it raises is logged once.
 
     Attributes:
-        on_registered: The API has taken a point.
-        on_rejected: The API has refused a point for good, for this reason.
-        on_paused: Delivery is paused for this reason.
+        on_registered: Called when the API has accepted a point, with the point and the API's answer.
+        on_rejected: Called when the API has refused a point for good, with the point and the reason.
+        on_paused: Called when a pause of delivery begins, with the reason.
     """
 
     on_registered: Callable[[UsagePoint, Registration], object]

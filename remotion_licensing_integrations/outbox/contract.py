@@ -65,7 +65,7 @@ class Outbox(ABC):
     @abstractmethod
     def claim(self, limit: int, *, lease: float, fingerprints: Collection[str] = ()) -> Sequence[ClaimedPoint]:
         """
-        Take up to *limit* due points for *lease* seconds, at most `MAX_DELAY`; longest due first, then oldest first.
+        Take up to *limit* due points for *lease* seconds, at most 7,200; longest due first, then oldest first.
 
         Points for a licence key without one of these *fingerprints* are left to the deliverers that have it; those
         without a fingerprint are for any key. A pending point is eligible when its due time has come, by the store's
@@ -98,7 +98,7 @@ class Outbox(ABC):
         """
         Count the points that the API has not taken yet and may bill: in production, and not failed.
 
-        They are pending, or have been deferred for less than `EXPECTED_FOR` seconds; and they are for a licence key
+        They are pending, or have been deferred for less than a day; and they are for a licence key
         with one of *fingerprints*, or for any. With *until*, an idempotency key, only those up to that point, in the
         order of the store, which is the same for all processes; none when the store does not have it.
         """
@@ -200,7 +200,8 @@ class Outbox(ABC):
         Days are in UTC. Of a pruned point only the day is known: it counts as if that day's beginning were its moment.
 
         Args:
-            *by: Some of `DIMENSIONS`; none: all points are one group.
+            *by: `"day"`, `"event"`, `"host"`, `"label"`, `"key_fingerprint"`, `"state"`, `"classification"` and
+                `"unanswered"`, or some of these; none: all points are one group.
             since: Only points that occurred then or later.
             until: Only points that occurred earlier.
             registered: Only registered points, and the moment at which they were registered instead of the one at
@@ -225,7 +226,7 @@ class Outbox(ABC):
         """
         Note that *deliverer*, a name that no other has, delivers nothing for *reason* and tries again in *seconds*.
 
-        A pause that is noted again keeps its beginning. One that is not renewed within `PAUSE_GRACE` seconds after its
+        A pause that is noted again keeps its beginning. One that is not renewed within 60 seconds after its
         end is void: its deliverer is gone. A deliverer that tries again therefore renews it for as long as that takes.
         """
 

@@ -28,10 +28,15 @@ class State(StrEnum):
     The state of a stored usage point.
     """
 
+    #: Its work goes on elsewhere; it has no outcome yet.
     DEFERRED = "deferred"
+    #: It has an outcome and is not registered yet.
     PENDING = "pending"
+    #: The licensing API has accepted it.
     REGISTERED = "registered"
+    #: The licensing API refuses it for good; a person can retry it.
     REJECTED = "rejected"
+    #: It was sent, and nobody knows whether the API has counted it; a person decides.
     HELD = "held"
 
 
@@ -204,7 +209,7 @@ class Expected:
 
     Attributes:
         by_event: How many there are of each event.
-        pending: Those of them whose outcome is known: the API may take one at any moment.
+        pending: How many of these have a known outcome, by event: the API may take one at any moment.
         last_row: The store's own id of its latest point, for `Outbox.added_after`.
     """
 
@@ -221,8 +226,8 @@ class Pause:
     Attributes:
         deliverer: Name of the deliverer.
         reason: Why it is paused.
-        since: When the pause began.
-        until: When it tries again.
+        since: When the pause began; aware, in UTC.
+        until: When the deliverer tries again; aware, in UTC.
     """
 
     deliverer: str
@@ -234,9 +239,10 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One result of an examination.
+    One result of `Outbox.examine` or of `remotion-licensing doctor`.
 
     Attributes:
+        level: `"ok"`, `"warning"`, or `"error"`: something does not work.
         name: What it is, the same in every version; `docs/reference/doctor.md` lists them all.
         text: What it means here, and what to do.
     """

@@ -106,16 +106,17 @@ class UsagePoint:
     One conversion or render, to be counted once it has finished.
 
     Attributes:
-        event: One of `EVENTS`.
-        host: What `window.location.origin` is on the frontend, or `None` when unknown.
+        event: `"cloud-render"`, `"web-render"` or its deprecated alias `"webcodec-conversion"`.
+        host: What `window.location.origin` is on the frontend, at most 300 characters; `None` when unknown.
         succeeded: Whether the work succeeded; failures are not billed. `None` while the work goes on elsewhere: the
             point is deferred until another one with the same key brings the outcome.
         is_still: Whether a still image was rendered instead of a video.
         is_production: Whether the point may be billed.
-        idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters.
+        idempotency_key: Names this point on every attempt; 1 to 255 printable ASCII characters, by default a new UUID
+            of version 7.
         occurred_at: When the work finished, or was deferred; aware, in UTC.
         label: The app's own word for the point, such as its customer; 1 to 100 printable characters, never sent.
-        key_fingerprint: Which licence key the point is for, see `make_fingerprint`; `None` for any key. Never sent.
+        key_fingerprint: Which licence key the point is for, as 16 hexadecimal digits; `None` for any key. Never sent.
 
     Raises:
         ConfigurationError: A field has a value the licensing API could not take.
@@ -213,6 +214,11 @@ class Registration:
 class EventCount:
     """
     Usage points of one event, by classification.
+
+    Attributes:
+        billable: How many are billed.
+        development: How many are not billed, because their host is local or they are not in production.
+        failed: How many are not billed, because their work failed.
     """
 
     billable: int

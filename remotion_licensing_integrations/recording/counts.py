@@ -21,7 +21,8 @@ class ProcessCounts:
         waiting: Points of this process that are not committed yet.
         late: Points whose request stopped waiting before the commit.
         logged: Points that only the log has, for `remotion-licensing import`.
-        hosts: How this process chose the hosts of its points, by `origin.HostSource`.
+        hosts: Points of this process by the source of their host: `configured`, `origin`, `referer`, `own`, `unknown`
+            or `refused`.
         paused: Why this process pauses delivery, or `None`.
         refused: Whether neither the outbox nor the spill takes points, which are then in memory only.
         recorded: Points that were committed, by event and outcome: `succeeded`, `failed` or `deferred`.

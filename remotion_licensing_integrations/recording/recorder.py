@@ -40,15 +40,20 @@ class UsageRecorder(Remarks):
     Args:
         settings: Defaults to `Settings.from_env()`.
         outbox: Defaults to the one that `settings.outbox` names.
-        transport: Replaces the network in tests; see `remotion_licensing_integrations.testing`.
+        transport: Stands in for the network in tests: a transport of httpx2 when that is installed, else of httpx.
         on_commit: Called after each commit of points that another process delivers, from the thread that commits; it
             must neither wait nor raise.
         allows_host: Whether an origin may be a point's host, when `settings.allowed_hosts` is not set; defaults to any.
         warns_of_local_hosts: Whether to warn when the host of a point is the server's own, local address.
-        keeper: Keeps the points instead of threads that commit and deliver.
+        keeper: For tests and tools: keeps the points, instead of threads that commit and deliver.
         **hooks: `on_registered`, `on_rejected` and `on_paused`, see `Hooks`.
 
+    Raises:
+        ConfigurationError: A setting is unusable, or the driver of the outbox is not installed.
+
     Attributes:
+        settings: The settings.
+        outbox: Where the points are kept.
         spill: The file that keeps points while the outbox refuses; `None` for none.
         keeper_of_all: Keeps the points of every recorder of this process, in tests.
         allows_host: Whether an origin may be a point's host; `None` when any may.

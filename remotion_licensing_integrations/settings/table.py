@@ -51,7 +51,7 @@ def _setting(default: _T, means: str, value: takes.Type, *, variable: str | None
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Settings:
     """
-    The settings of recording, storage and delivery; each field says what it means.
+    The settings of recording, storage and delivery; `docs/reference/settings.md` has the table of what each means.
 
     Raises:
         ConfigurationError: A value is unusable; the message names field and value.

@@ -130,7 +130,7 @@ class Meter:
         Raises:
             Exception: It is unknown, or the outbox has refused lately.
         """
-        if self._refusal is not None and self._refusal[0] <= now < self._refusal[1]:
+        if self._refusal is not None and self._refusal[0] < now < self._refusal[1]:
             raise self._refusal[2]
         figure = self._current(start, now)
         if figure is None:
@@ -159,16 +159,17 @@ class Meter:
 
     def note_refusal(self, error: OutboxError, asked_at: datetime, now: datetime) -> None:
         """
-        Note that the outbox, asked at *asked_at*, has refused by *now*: it is left alone for `RETRY_AFTER`.
+        Note that the outbox, asked at *asked_at*, has refused by *now*: requests leave it alone for `RETRY_AFTER`.
 
         Fault: a database server is frozen, and each request would wait for it
         (tests/test_usage_limits.py::test_requests_do_not_wait_for_an_outbox_that_has_refused).
         """
-        self._refusal = asked_at, now + RETRY_AFTER, error
+        self._refusal = asked_at - RETRY_AFTER, now + RETRY_AFTER, error
 
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
-        return figure if figure is not None and timedelta() <= now - figure.fetched_at <= MAX_AGE else None
+        # Of requests that wait together, the first to ask may have come last.
+        return figure if figure is not None and abs(now - figure.fetched_at) <= MAX_AGE else None
 
     def _refresh(self, recorder: UsageRecorder, start: datetime, now: datetime) -> None:
         try:
@@ -178,7 +179,7 @@ class Meter:
             self._fetching.release()
 
     def _fetch(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
-        if self._trouble is not None and timedelta() <= now - self._trouble[0] < RETRY_AFTER:
+        if self._trouble is not None and abs(now - self._trouble[0]) < RETRY_AFTER:
             raise self._trouble[1]
         settings, key = recorder.settings, recorder.keys.private
         if key is None:

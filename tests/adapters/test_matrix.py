@@ -39,7 +39,7 @@ SERVERS: dict[str, Sequence[str]] = {
 WSGI = [("wsgi", "wsgi_app:app"), ("flask", "flask_app:app"), ("django", "django_app:wsgi")]
 ASGI = [
     *(("asgi", "asgi_app:app"), ("starlette", "starlette_app:app"), ("fastapi", "fastapi_app:app")),
-    ("django", "django_app:asgi"),
+    *(("django", "django_app:asgi"), ("litestar", "litestar_app:app"), ("quart", "quart_app:app")),
 ]
 ROWS = [
     *((app, server) for app in WSGI for server in SERVERS if server.startswith(("gunicorn", "waitress"))),

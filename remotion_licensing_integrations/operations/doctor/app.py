@@ -55,8 +55,8 @@ def examine_app(app: FoundApp) -> Iterable[Finding]:
             yield Finding(
                 "warning",
                 "accepted_without_defer",
-                f"{_name(endpoint)} answers 202, but its code does not call `current_usage().defer()`: its point would "
-                "be recorded before the work has ended. See docs/guides/jobs.md.",
+                f"{_name(endpoint)} answers 202, but its code does not call `current_usage().defer()`: no point is "
+                "recorded. See docs/guides/jobs.md.",
             )
 
 

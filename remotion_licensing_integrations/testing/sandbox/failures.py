@@ -35,16 +35,7 @@ _WORDS: Final = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """
-    What happens to a request instead of the normal answer.
-
-    Attributes:
-        mode: `"500"`, `"429"`, `"400"` and `"422"` (this point is refused), `"refused"` (so it is, by `success: false`
-            with status 200), `"reset"` (TCP reset after the request was read), `"hang"` (never answers), `"key"` (401
-            for every key), `"html"` (a web page with status 200), or `None`: the normal answer.
-        latency_ms: Milliseconds that every answer is held back.
-        retry_after: Seconds in the `Retry-After` header of a 429, or `None`: no such header.
-        first: How many requests this lasts for, then the sandbox recovers; `None`: until changed.
-        count_first: Whether the point is counted before the failure, so that only the answer is lost.
+    What happens to a request instead of the normal answer; the fields are the arguments of `Sandbox.set_failure`.
 
     Raises:
         ConfigurationError: A value is out of range, or does not go with `mode`.

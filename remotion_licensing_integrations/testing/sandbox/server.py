@@ -121,7 +121,15 @@ class Sandbox:
         count_first: bool = False,
     ) -> None:
         """
-        Fail as `Failure` describes, from the next request on; without arguments: answer normally again.
+        Fail in this way from the next request on; without arguments: answer normally again.
+
+        Args:
+            mode: `"500"`, `"429"`, `"400"`, `"422"`, `"refused"` (`success: false` with status 200), `"reset"` (after
+                the request was read), `"hang"`, `"key"` (401), `"html"` (with status 200); `None`: the normal answer.
+            latency_ms: Milliseconds that every answer is held back.
+            retry_after: Seconds in the `Retry-After` header of a 429, or `None`: no such header.
+            first: How many requests this lasts for, then the sandbox recovers; `None`: until changed.
+            count_first: Whether the point is counted before the failure, so that only the answer is lost.
 
         Raises:
             ConfigurationError: A value is out of range, or does not go with *mode*.
