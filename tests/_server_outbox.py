@@ -79,14 +79,14 @@ def need_skip_locked(url: str) -> None:
 
 
 @contextmanager
-def new_databases(entry: dict[str, Any], number: int = 1) -> Iterator[list[str]]:
+def new_databases(entry: dict[str, Any], number: int = 1, *, options: str = "") -> Iterator[list[str]]:
     """
-    Have so many new databases beside that of *entry*, and their URLs, while the context lasts.
+    Have so many new databases with *options* beside that of *entry*, and their URLs, while the context lasts.
     """
     names = [f"remotion_new_{next(_numbers)}" for _ in range(number)]
     with connected(to_url(entry)) as execute_there:
         for name in names:
-            execute_there(f"CREATE DATABASE {name}")
+            execute_there(f"CREATE DATABASE {name} {options}")
         yield [to_url(entry, name) for name in names]
         for name in names:
             execute_there(f"DROP DATABASE {name}")

@@ -7,8 +7,10 @@ Usage limits in real Starlette and FastAPI apps, against the sandbox.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +39,7 @@ from remotion_licensing_integrations.testing import Sandbox
 from remotion_licensing_integrations.usage import CURRENT, Settlement, UsageLimit, limits, meter
 
 from ._asgi import aexchange
-from ._outboxes import new_point
+from ._outboxes import SlowOutbox, new_point
 
 KEY = "rm_pub_limits"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -303,6 +305,23 @@ def test_a_point_registered_meanwhile_counts_once(recorder, clock, monkeypatch):
     assert app.statuses(4) == [200, 200, 429, 429]
 
 
+def test_a_point_added_and_registered_meanwhile_counts_once(recorder, clock, monkeypatch):
+    """
+    A point that is recorded and registered while the API is asked keeps no other request out.
+    """
+    fetch = meter.get_usage
+
+    def get_usage(**call: Any) -> Any:
+        recorder.record(new_point("meanwhile"))
+        recorder.deliver()
+        return fetch(**call)
+
+    monkeypatch.setattr(meter, "get_usage", get_usage)
+    app = starlette_async(recorder, convert, {"max_billable": 3, "clock": clock})
+
+    assert app.statuses(3) == [200, 200, 429]
+
+
 def test_points_that_wait_for_long_are_asked_about_once(recorder, clock, monkeypatch):
     """
     When pending points stay pending, requests beyond the limit are refused without asking the API for each.
@@ -453,12 +472,14 @@ def test_far_from_the_limit_nothing_is_counted_for_a_second(recorder, clock):
     The outbox is asked once a second, as long as sixteen processes could not pass the limit together.
     """
     app = starlette_async(recorder, convert, {"max_billable": 1_000, "clock": clock})
-    app.statuses(20)
-    assert recorder.outbox.asked == 1
+    app.convert()
+    asked = recorder.outbox.asked
+    app.statuses(19)
+    assert recorder.outbox.asked == asked
     clock.now += timedelta(seconds=1)
     app.convert()
 
-    assert recorder.outbox.asked == 2
+    assert recorder.outbox.asked == asked + 1
 
 
 @pytest.mark.parametrize("away", ["api", "key", "expected", "added_after"])
@@ -481,6 +502,51 @@ def test_without_a_figure_every_request_passes(sandbox, clock, away, caplog):
     assert actions(caplog) == ["limit_open"]
     assert counts(recorder) == {"pending": 3}
     recorder.stop()
+
+
+def test_a_request_does_not_wait_for_a_name_server(clock, monkeypatch, caplog):
+    """
+    While the look-up of the API's name hangs, requests pass: nothing but a thread waits for it.
+    """
+    ended, answers = threading.Event(), []
+
+    def look_up(*_: Any, **__: Any) -> Any:
+        answers.append(ended.wait(10))
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(meter, "TIMEOUT", 0.01)
+    settings = Settings(license_key=KEY, private_license_key="rm_sec_limits", base_url="http://licensing.test")
+    recorder = UsageRecorder(replace(settings, delivery="external"), outbox=Store())
+    app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
+
+    assert (app.statuses(2), answers) == ([200, 200], [])
+    assert "no answer within 0.01 s" in caplog.text
+    ended.set()
+    recorder.stop()
+
+
+def test_requests_do_not_wait_for_an_outbox_that_has_refused(recorder, clock, monkeypatch):
+    """
+    An outbox that has refused after a long time is asked again after ten seconds, not by each request.
+    """
+    added_after, asked = recorder.outbox.added_after, []
+
+    def refuse_late(*arguments: Any, **options: Any) -> Any:
+        asked.append(clock.now)
+        if len(asked) == 1:
+            clock.now += timedelta(seconds=15)
+            msg = "no answer for 15 s"
+            raise OutboxError(msg)
+        return added_after(*arguments, **options)
+
+    monkeypatch.setattr(recorder.outbox, "added_after", refuse_late)
+    app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
+
+    assert (app.statuses(3), len(asked)) == ([200] * 3, 1)
+    clock.now += timedelta(seconds=10)
+    assert app.convert() == 429
+    assert len(asked) > 1
 
 
 def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox, caplog):
@@ -561,6 +627,22 @@ def test_two_limits(recorder, clock):
 
     assert app.statuses(3) == [200, 200, 429]
     assert counts(recorder) == {"pending": 2}
+
+
+def test_a_limit_holds_while_points_are_spilled(sandbox, clock, tmp_path):
+    """
+    While the outbox takes no points but can be read, what it has is counted, and the limit holds.
+    """
+    outbox = SlowOutbox()
+    settings = Settings(license_key=KEY, private_license_key="rm_sec_limits", base_url=sandbox.url, delivery="external")
+    recorder = UsageRecorder(replace(settings, spill=f"sqlite:///{tmp_path}/spill.sqlite3"), outbox=outbox)
+    app = starlette_async(recorder, convert, {"max_billable": 2, "clock": clock})
+    assert app.statuses(3) == [200, 200, 429]
+    outbox.refuses = True
+    clock.now += timedelta(seconds=1)
+
+    assert app.statuses(2) == [429, 429]
+    recorder.stop()
 
 
 def test_a_callable_may_let_a_request_pass(recorder, clock):

@@ -58,8 +58,11 @@ def _has_own_origin(request: Request) -> bool:
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    # Without the scheme, which only the proxy knows.
-    origin = urlsplit(request.headers.get("origin", "")).netloc
+    try:
+        # Without the scheme, which only the proxy knows.
+        origin = urlsplit(request.headers.get("origin", "")).netloc
+    except ValueError:
+        return False
     return bool(origin) and origin == request.headers.get("host")
 
 

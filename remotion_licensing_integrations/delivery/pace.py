@@ -49,7 +49,7 @@ class Pace:
         self.reason: str | None = None
         #: When a pause is probed, by the monotonic clock.
         self.until: float = 0.0
-        #: Whether the API's last answer was that it refuses the licence key.
+        #: Whether the API's last answer, before a pause, was that it refuses the licence key.
         self.is_key_refused: bool = False
         #: How many points may be under way.
         self.window: int = 1

@@ -71,7 +71,10 @@ class Judge:
         """
         if result is None:
             return claimed.release()
-        self._pace.is_key_refused = isinstance(result, KeyRefusedError)
+        if not self._pace.seconds:
+            # Not for a point that was sent before a pause: it would hide why that pause began
+            # (tests/delivery/test_keys.py::test_late_result_hides_no_refused_key).
+            self._pace.is_key_refused = isinstance(result, KeyRefusedError)
         if isinstance(result, Registration):
             self._pace.succeed()
             return claimed.register(result)

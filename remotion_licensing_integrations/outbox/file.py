@@ -248,7 +248,7 @@ class File(ScannedFile):
         if self._damage is not None and file_at(self.path) == self._damage[0]:
             _, damage, aside = self._damage
             set_aside(self._file, aside, damage)
-            self._unrestored = aside  # until it is: a full disk may come in between
+            self._unrestored = aside  # until it is: a full disk or a lock may come in between
         self._damage = None
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.

@@ -102,10 +102,10 @@ class Writer:
         """
         When the outbox is silent, have a new thread spill what it was asked to store, and go on with what comes.
 
-        The old thread ends when the outbox answers. While the outbox is away already, there is nothing better to do.
+        The old thread ends when the outbox answers. While the spill refuses, too, there is nothing better to do.
         """
         with self._duty:
-            if self._spill is None or self._spill.is_away or time.monotonic() - self._asked_at < SILENCE:
+            if self._spill is None or time.monotonic() - self._asked_at < SILENCE:
                 return
             thread = self._make_thread()
             with suppress(RuntimeError):  # the system allows no more threads
@@ -214,10 +214,13 @@ class Writer:
     def _store(self, items: Sequence[_Item]) -> bool:
         entries = [entry for entry, *_ in items]
         points = [entry for entry in entries if isinstance(entry, UsagePoint)]
-        if self._spill is not None and self._spill.is_away and (not points or self._spilled(items, points)):
+        is_away = self._spill is not None and self._spill.is_away
+        if is_away and (not points or self._spilled(items, points)):
             return bool(points)  # a deferral is forgotten when the outbox is back
         try:
-            self._ask(entries)
+            # A move may find the outbox silent, too, and note so, before `relieve` comes
+            # (tests/recording/test_spill.py::test_silent_to_both_threads).
+            self._ask(entries, at=math.inf if is_away else time.monotonic())
         except Exception as error:  # noqa: BLE001 - the entries must survive all that a store may do
             return self._is_on_duty and self._evade(items, points, error)
         if points:
@@ -228,8 +231,8 @@ class Writer:
                 self._spill.forget(points)
         return True
 
-    def _ask(self, entries: Sequence[Entry]) -> None:
-        self._asked_at = time.monotonic()
+    def _ask(self, entries: Sequence[Entry], *, at: float) -> None:
+        self._asked_at = at
         try:
             store_entries(self._outbox, entries)
         finally:

@@ -10,14 +10,17 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from .._support.lookups import Lookup
 from ..api import COUNTED_AS, by_event, get_usage
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, NoAnswerError, OutboxError
 from ..outbox import Expected
 from ..points import EVENTS, Usage
 from ..recording import UsageRecorder
+from ..settings import Settings
 
 MAX_AGE: Final = timedelta(seconds=60)  # of the API's figure
 REFRESH_AFTER: Final = timedelta(seconds=30)  # so that no request of a busy app waits for the API
@@ -36,6 +39,8 @@ class Figure:
 
     usage: Usage
     expected: Expected
+    #: Points that came while the API was asked, which may have counted them.
+    meanwhile: Mapping[str, int]
     fetched_at: datetime
     #: How often the API had been asked, this time included.
     number: int
@@ -78,9 +83,11 @@ class Figure:
 
     def doubtful(self, event: str | None) -> int:
         """
-        Return how many points of *event* may count twice: they were registered while the API was asked.
+        Return how many points of *event* may count twice: they may have been registered while the API was asked.
         """
-        return 0 if self.is_settled else count_events(self.expected.pending, event)
+        if self.is_settled:
+            return 0
+        return count_events(self.expected.pending, event) + count_events(self.meanwhile, event)
 
     def _total(self, event: str | None) -> int:
         waiting = (count_events(counts, event) for counts in (self.expected.by_event, self._added))
@@ -109,6 +116,7 @@ class Meter:
         self.asked: int = 0
         self._figures: dict[datetime, Figure] = {}
         self._trouble: tuple[datetime, Exception] | None = None
+        self._refusal: tuple[datetime, datetime, OutboxError] | None = None
         self._fetching = threading.Lock()
 
     def figure(self, recorder: UsageRecorder, start: datetime, now: datetime) -> Figure:
@@ -116,8 +124,10 @@ class Meter:
         Return the figure of the period that began at *start*, at most `MAX_AGE` old.
 
         Raises:
-            Exception: It is unknown.
+            Exception: It is unknown, or the outbox has refused lately.
         """
+        if self._refusal is not None and self._refusal[0] < now < self._refusal[1]:
+            raise self._refusal[2]
         figure = self._current(start, now)
         if figure is None:
             with self._fetching:
@@ -143,6 +153,15 @@ class Meter:
             figure = self._figures.get(start)
             return figure if figure and figure.number > after else self._fetch(recorder, start, now)
 
+    def note_refusal(self, error: OutboxError, asked_at: datetime, now: datetime) -> None:
+        """
+        Note that the outbox, asked at *asked_at*, has refused by *now*: requests leave it alone for `RETRY_AFTER`.
+
+        Fault: a database server is frozen, and each request would wait for it
+        (tests/test_usage_limits.py::test_requests_do_not_wait_for_an_outbox_that_has_refused).
+        """
+        self._refusal = asked_at - RETRY_AFTER, now + RETRY_AFTER, error
+
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
         # Of requests that wait together, the first to ask may have come last.
@@ -166,19 +185,27 @@ class Meter:
         try:
             # Before the API's answer: a point that is registered in between counts twice, but is not lost.
             expected = recorder.outbox.expected(recorder.keys.fingerprints)
-            usage = get_usage(
-                license_key=key,
-                since=start,
-                base_url=settings.base_url,
-                timeout=min(TIMEOUT, settings.timeout),
-            )
+            usage = _ask_api(key, start, settings)
+            meanwhile = recorder.outbox.added_after(expected.last_row, recorder.keys.fingerprints)
         except Exception as error:
             self._trouble = now, error
             raise
         self._trouble = None
         current = {begin: figure for begin, figure in self._figures.items() if now - figure.fetched_at <= MAX_AGE}
-        self._figures = {**current, start: (figure := Figure(usage, expected, now, self.asked))}
+        self._figures = {**current, start: (figure := Figure(usage, expected, meanwhile, now, self.asked))}
         return figure
+
+
+def _ask_api(key: str, start: datetime, settings: Settings) -> Usage:
+    # In a thread, because nothing ends the look-up of a name, which takes many seconds when name servers are away
+    # (tests/test_usage_limits.py::test_a_request_does_not_wait_for_a_name_server).
+    timeout = min(TIMEOUT, settings.timeout)
+    ask = partial(get_usage, license_key=key, since=start, base_url=settings.base_url, timeout=timeout)
+    try:
+        return Lookup(ask, fresh_for=0, kept_for=0).ask().result(timeout)
+    except TimeoutError:
+        msg = f"{settings.base_url}: no answer within {timeout:g} s"
+        raise NoAnswerError(msg) from None
 
 
 _meters: Final[WeakKeyDictionary[UsageRecorder, Meter]] = WeakKeyDictionary()

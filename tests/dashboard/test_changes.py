@@ -149,6 +149,7 @@ def test_the_way_back_leads_to_the_page(post, back):
     [
         {},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://evil.example"},
         {"origin": "http://app.test.evil.example"},
         {"origin": "http://app.test:8000"},

@@ -17,7 +17,7 @@ from remotion_licensing_integrations.points import make_fingerprint
 from remotion_licensing_integrations.recording import threads as threads_module
 from remotion_licensing_integrations.settings import READ_EVERY, LicenseKeys, Settings
 from remotion_licensing_integrations.settings import keys as keys_module
-from tests._delivery import OK, PATIENCE, Api, answer
+from tests._delivery import NO_ANSWER, OK, PATIENCE, Api, answer
 from tests._outboxes import new_point
 from tests._recorders import actions
 from tests.outbox._values import point
@@ -116,6 +116,31 @@ def test_new_key_ends_no_other_pause(rig, file) -> None:
     it.clock.now += READ_EVERY
 
     assert (it.deliver(), len(it.api.bodies)) == (0, 1)
+
+
+def test_late_result_hides_no_refused_key(rig, file, monkeypatch) -> None:
+    """
+    A new key ends the pause also when a point that was sent with the old one gets no answer after that.
+    """
+    both, paused = threading.Barrier(2), threading.Event()
+
+    def refuse(body: dict[str, Any]) -> Any:
+        both.wait(PATIENCE)
+        return BAD_KEY(body)
+
+    def fail_later(body: dict[str, Any]) -> Any:
+        both.wait(PATIENCE)
+        assert paused.wait(PATIENCE)
+        return NO_ANSWER(body)
+
+    it = rig(OK, refuse, fail_later, OK, points=3, concurrency=2, license_key=None, license_key_file=str(file))
+    monkeypatch.setattr(it.outbox, "pause", lambda *_: paused.set())
+    it.deliver()
+    file.write_text(NEW)
+    it.clock.now += READ_EVERY
+
+    assert it.deliver() > 0
+    assert sent(it.api)[:4] == [OLD, OLD, OLD, NEW]
 
 
 def test_same_key_ends_no_pause(rig, file) -> None:

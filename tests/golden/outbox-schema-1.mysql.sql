@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS remotion_pause (
     since DOUBLE PRECISION NOT NULL,
     until DOUBLE PRECISION NOT NULL
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL PRIMARY KEY) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('registered', 'cloud-render', 'https://myapp.com', 1, 0, 1, 1700000000.0, 'registered', 1700000000.0, 1, NULL, NULL, NULL, 1, 'billable', NULL, '');
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('development', 'cloud-render', 'https://myapp.com', 1, 0, 0, 1700000000.0, 'registered', 1700000000.0, 1, NULL, NULL, NULL, 0, 'development', NULL, '');
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('rejected', 'cloud-render', 'https://myapp.com', 1, 0, 1, 1700000000.0, 'rejected', 1700000000.0, 1, NULL, NULL, 'no such event', NULL, NULL, NULL, '');

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS remotion_pause (
 CREATE INDEX IF NOT EXISTS remotion_usage_point_due ON remotion_usage_point (key_fingerprint, due, id) WHERE state = 'pending';
 ALTER TABLE remotion_usage_point
 SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
-CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL PRIMARY KEY);
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('registered', 'cloud-render', 'https://myapp.com', TRUE, FALSE, TRUE, 1700000000.0, 'registered', 1700000000.0, 1, NULL, NULL, NULL, TRUE, 'billable', NULL, '');
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('development', 'cloud-render', 'https://myapp.com', TRUE, FALSE, FALSE, 1700000000.0, 'registered', 1700000000.0, 1, NULL, NULL, NULL, FALSE, 'development', NULL, '');
 INSERT INTO remotion_usage_point (idempotency_key, event, host, succeeded, is_still, is_production, occurred_at, state, due, attempts, token, unanswered_since, last_error, billable, classification, label, key_fingerprint) VALUES ('rejected', 'cloud-render', 'https://myapp.com', TRUE, FALSE, TRUE, 1700000000.0, 'rejected', 1700000000.0, 1, NULL, NULL, 'no such event', NULL, NULL, NULL, '');

@@ -304,6 +304,36 @@ def test_damaged_file_on_a_full_disk(path, outbox, monkeypatch, owner, name):
     assert len(claim(outbox, 3000)) > 1000
 
 
+def test_damaged_file_while_another_process_writes(path, outbox, monkeypatch):
+    """
+    Row 24: points that a full disk keeps out of the new file are copied, also while another process writes to it.
+    """
+    filled(path)
+    spoil_page(path)
+    copy, tries = damage.transact, []
+
+    def disturb(*args):
+        tries.append("full" if not tries else "locked" if other.in_transaction else "free")
+        if tries[-1] == "full":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        try:
+            return copy(*args)
+        finally:
+            other.rollback()
+
+    monkeypatch.setattr(damage, "transact", disturb)
+    with pytest.raises(OutboxError, match="full"):
+        claim(outbox, 3000)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        claimed = claim(outbox, 3000)
+
+    assert tries == ["full", "locked", "free"]
+    assert len(claimed) > 1000
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_damaged_file_that_another_program_has_open(path, outbox, monkeypatch, suffix):
     """

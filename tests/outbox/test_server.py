@@ -16,7 +16,7 @@ from remotion_licensing_integrations.points.point import Registration
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.settings import Settings as AppSettings
 from remotion_licensing_integrations.testing import Sandbox
-from tests._server_outbox import emptied, execute, need_skip_locked, to_url
+from tests._server_outbox import emptied, empty, execute, need_skip_locked, new_databases, to_url
 from tests.outbox import _programs
 from tests.outbox._values import BATCH_CALLS, DAY, claim, keys, point, points
 
@@ -297,6 +297,31 @@ def test_old_server(mariadb, monkeypatch, version, message):
     monkeypatch.setattr("pymysql.connections.Connection.get_server_info", lambda _: version)
     with closing(open_outbox(to_url(mariadb))) as outbox, pytest.raises(OutboxError, match=message):
         outbox.open()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_database_that_cannot_hold_every_text(postgresql, encoding):
+    """
+    A database in another encoding than UTF-8 is refused before anything is made: one label could block all points.
+    """
+    options = f"ENCODING '{encoding}' TEMPLATE template0"
+    with new_databases(postgresql, options=options) as [url], closing(open_outbox(url)) as outbox:
+        with pytest.raises(OutboxError, match=f"the database has the encoding {encoding}, and UTF8 is needed"):
+            outbox.open()
+        assert not outbox.exists()
+        outbox.close()
+
+
+def test_encoding_of_the_environment(postgresql, monkeypatch):
+    """
+    A `PGCLIENTENCODING` that is meant for another program changes no text.
+    """
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    with closing(open_outbox(to_url(postgresql))) as outbox:
+        empty(outbox)
+        outbox.add([point(label="日本")])
+
+        assert [claimed.point.label for claimed in claim(outbox, 1)] == ["日本"]
 
 
 def test_password_is_hidden_in_errors(postgresql):

@@ -106,6 +106,20 @@ def test_table_in_mariadb(mariadb):
         assert execute(outbox, f"{made} AND table_schema = DATABASE()") == [("InnoDB", "utf8mb4_bin")]
 
 
+def test_server_that_wants_primary_keys(mariadb):
+    """
+    The tables are made on a server that takes none without a primary key, as hosted ones are often set up.
+    """
+    with connected(to_url(mariadb)) as run_there, new_databases(mariadb) as [url], closing(open_outbox(url)) as outbox:
+        run_there("SET GLOBAL innodb_force_primary_key = ON")
+        try:
+            outbox.open()
+        finally:
+            run_there("SET GLOBAL innodb_force_primary_key = OFF")
+
+        assert outbox.exists()
+
+
 def test_first_open_by_many(entry):
     """
     Eight processes that open a new outbox at the same moment all succeed.

@@ -16,6 +16,7 @@ from remotion_licensing_integrations.errors import ConfigurationError, OutboxErr
 from remotion_licensing_integrations.outbox import SQLiteOutbox, State
 from remotion_licensing_integrations.points import UsagePoint, new_idempotency_key
 from remotion_licensing_integrations.recording import spill as spill_module
+from remotion_licensing_integrations.recording import writer as writer_module
 from remotion_licensing_integrations.recording.entries import Forget
 from remotion_licensing_integrations.recording.recorder import UsageRecorder
 from remotion_licensing_integrations.recording.spill import Spill
@@ -86,6 +87,25 @@ def test_silent(spilling, slow_outbox, file, how) -> None:
 
     assert record(spilling(), how)
     assert keys(file) == ["0"]
+
+
+@pytest.mark.usefixtures("retry_never")
+def test_silent_to_both_threads(spilling, slow_outbox, file, monkeypatch) -> None:
+    """
+    A point is spilled also when the outbox, asked to store it, is silent then to the move of another process's points.
+    """
+    monkeypatch.setattr(spill_module, "LOOK_AFTER", 0.01)
+    monkeypatch.setattr(writer_module, "SILENCE", 1_000.0)
+    slow_outbox.gate.clear()
+    recorder = spilling()
+    assert not recorder.record(new_point(), wait=0.0)
+    slow_outbox.wait_entered()
+    file.add([new_point("other")])
+    slow_outbox.wait_entered()
+    monkeypatch.setattr(writer_module, "SILENCE", 0.0)
+
+    assert recorder.record(new_point("1"), wait=PATIENCE / 2)
+    assert keys(file) == ["0", "1", "other"]
 
 
 @pytest.mark.usefixtures("patient", "retry_never")

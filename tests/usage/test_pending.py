@@ -319,6 +319,25 @@ def test_first_entry_wins() -> None:
     assert usage.event == "cloud-render"
 
 
+def test_decorated_function_within_an_endpoint() -> None:
+    """
+    An endpoint that has called another decorated function still outlives a client that leaves, and counts by its end.
+    """
+    part, left = usage_point("cloud-render")(lambda: None), []
+
+    def convert() -> None:
+        part()
+        left.append(usage.abandon())
+        part()
+        left.append(usage.settled)
+
+    with in_request() as usage:
+        usage_point("cloud-render")(convert)()
+
+    assert left == [True, False]
+    assert usage.recorded
+
+
 def test_without_middleware(caplog) -> None:
     """
     A decorated endpoint that runs without the middleware logs one error, which says what to add.

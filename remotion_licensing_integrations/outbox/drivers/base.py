@@ -60,7 +60,7 @@ class Driver(ABC):
     @abstractmethod
     def check(self, connection: Any) -> None:
         """
-        Raise an `OutboxError` when the server is too old.
+        Raise an `OutboxError` when the server is too old, or its database cannot hold every text.
         """
 
     @abstractmethod

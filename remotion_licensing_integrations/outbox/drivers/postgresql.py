@@ -16,6 +16,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready, Wait
 
+from ...errors import OutboxError
 from ..connection import Database, Session
 from .base import MAX_MIGRATION, MAX_SILENCE, Driver, refused_url, split_url
 
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 _LOCK: Final = 0x524D_4C55  # "RMLU"
 _LOCK_WAIT: Final = 5  # seconds
 _CANCELLING: Final = 1.0  # seconds
+_ENCODING: Final = "UTF8"  # PostgreSQL's name for it
 _OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 2,
     "keepalives_idle": 30,
@@ -33,6 +35,9 @@ _OPTIONS: Final[dict[str, Any]] = {
     # Behind a proxy the next statement may run in another session, which has other prepared statements.
     "prepare_threshold": None,
     "fallback_application_name": "remotion-licensing",
+    # Not what the environment has for other programs: by SQL_ASCII each text would be read as bytes, and be no point
+    # (tests/outbox/test_server.py::test_encoding_of_the_environment).
+    "client_encoding": _ENCODING,
 }
 # Points must be durable, and other transactions must not make a claim fail, so the database's defaults do not apply.
 # Set only where they differ: behind a proxy we may share the session.
@@ -87,7 +92,13 @@ class PsycopgDriver(Driver):
         return connection.closed
 
     def check(self, connection: BoundedConnection) -> None:
-        pass  # psycopg supports none that is too old
+        # psycopg supports no server that is too old. A label or an answer of the API that the database cannot hold
+        # would keep all points of its batch from being stored, again and again
+        # (tests/outbox/test_server.py::test_database_that_cannot_hold_every_text).
+        encoding = connection.info.parameter_status("server_encoding") or _ENCODING
+        if encoding != _ENCODING:
+            msg = f"outbox: the database has the encoding {encoding}, and {_ENCODING} is needed"
+            raise OutboxError(msg)
 
     @contextmanager
     def alone(self, connection: BoundedConnection, session: Session) -> Generator[None]:

@@ -71,8 +71,9 @@ _PAUSES: Final = f"""
     ) {{options}}
 """
 
-# The number of each migration that the tables have seen; a file has its `user_version`.
-_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL) {options}"
+# The number of each migration that the tables have seen; a file has its `user_version`. Some servers take no table
+# without a primary key (tests/outbox/test_server_tables.py::test_server_that_wants_primary_keys).
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS remotion_usage_schema (version INTEGER NOT NULL PRIMARY KEY) {options}"
 
 _COMMON: Final = (_POINTS, _TOTALS, _PAUSES)
 
