@@ -1,12 +1,15 @@
 """
 Sets a damaged SQLite file aside, and copies its readable points into a new file.
 
-The fault: bit rot, a disk that lied, a file cut short (tests/outbox/test_file_faults.py::test_damaged_file).
+The fault: bit rot, a disk that lied, a file cut short (tests/outbox/test_file_faults.py::test_damaged_file). A process
+that is killed meanwhile leaves the rest to the next one (…::test_killed_while_a_damaged_file_is_replaced): until its
+points are copied, a damaged file is named `.corrupt`, and afterwards `.corrupt-<time>`.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -40,13 +43,15 @@ def refuse_stranger(file: Path) -> None:
             raise OutboxError(msg)
 
 
-def set_aside(file: Path, aside: Path, damage: str) -> None:
+def set_aside(file: Path, damage: str) -> None:
     """
-    Rename the damaged *file* and those beside it to *aside*.
+    Rename the damaged *file* and those beside it, for `restore`.
     """
-    for suffix in (*SIDECARS, ""):
-        with suppress(FileNotFoundError):
-            Path(f"{file}{suffix}").replace(f"{aside}{suffix}")
+    aside = _aside(file)
+    if aside.exists():
+        # What has not been restored stays there: the new file, damaged in its turn, has no points before that.
+        aside = _for_good(aside)
+    _move(file, aside)
     logger.critical(
         "The outbox file %s is damaged (%s). It was set aside as %s.",
         file,
@@ -56,14 +61,25 @@ def set_aside(file: Path, aside: Path, damage: str) -> None:
     )
 
 
-def restore(aside: Path, connection: sqlite3.Connection) -> None:
+def put_back(file: Path) -> None:
     """
-    Copy the readable usage points and daily totals of the file *aside* over *connection*, in one transaction.
+    Undo what is left of a `set_aside` that a kill has broken off: *file* needs its WAL.
+    """
+    aside = _aside(file)
+    if not aside.exists():
+        _move(aside, file)
+
+
+def restore(file: Path, connection: sqlite3.Connection) -> None:
+    """
+    Copy the readable usage points and daily totals of what was set aside over *connection*, in one transaction.
 
     Raises:
         sqlite3.Error: The disk is full, or another process writes to the new file; nothing was copied.
     """
-    copied = "No usage points"
+    aside, copied = _aside(file), "No usage points"
+    if not aside.exists():
+        return
     try:
         with closing(sqlite3.connect(aside, isolation_level=None)) as damaged:
             damaged.text_factory = to_text
@@ -71,16 +87,32 @@ def restore(aside: Path, connection: sqlite3.Connection) -> None:
             count = transact(connection, lambda _: _copy(damaged, connection))
             copied = f"{count} usage points"
     except sqlite3.Error as error:
-        # What passes must not end the copy. Another process writes to the new file when a full disk has broken off an
-        # earlier copy (tests/outbox/test_file_faults.py::test_damaged_file_while_another_process_writes).
+        # What passes must not end the copy.
         if error_code(error) == sqlite3.SQLITE_FULL or is_busy(error):
             raise
+    kept = _for_good(aside)
+    _move(aside, kept)
     logger.critical(
         "%s could be copied from %s to the new outbox file.",
         copied,
-        aside,
+        kept,
         extra={"action": "outbox_restored"},
     )
+
+
+def _aside(file: Path) -> Path:
+    return Path(f"{file}.corrupt")
+
+
+def _for_good(aside: Path) -> Path:
+    return Path(f"{aside}-{time.time_ns()}")
+
+
+def _move(file: Path, to: Path) -> None:
+    # The file last: as long as it is there, it is not done.
+    for suffix in (*SIDECARS, ""):
+        with suppress(FileNotFoundError):
+            Path(f"{file}{suffix}").replace(f"{to}{suffix}")
 
 
 def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:

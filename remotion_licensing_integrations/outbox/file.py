@@ -32,7 +32,7 @@ from .._support.forks import ForkLock
 from .._support.log import logger
 from ..errors import ConfigurationError, OutboxError
 from .connection import Row, Session, T, Values
-from .damage import SIDECARS, refuse_stranger, restore, set_aside
+from .damage import SIDECARS, put_back, refuse_stranger, restore, set_aside
 from .locks import is_passing, lock_file
 from .place import examine_place, prepare_place
 from .scanning import ScannedFile
@@ -121,8 +121,7 @@ class File(ScannedFile):
         self._connection: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
         self._opened_files: tuple[object, object] = (None, None)
-        self._damage: tuple[object, str, Path] | None = None
-        self._unrestored: Path | None = None
+        self._damage: tuple[object, str] | None = None
         self._checkpoint_at = WAL_LIMIT
         _files[id(self)] = self
 
@@ -175,10 +174,8 @@ class File(ScannedFile):
                     repaired = True
                     with _sqlite_lock:
                         self.close()
-                        # Every try to rename it has this path: another would part the file from its WAL.
-                        aside = Path(f"{self._file}.corrupt-{time.time_ns()}")
                         # Not the error: what it refers to would keep the file open, and on Windows in its place.
-                        self._damage = self._opened_files[0], str(error), aside
+                        self._damage = self._opened_files[0], str(error)
                 elif not is_busy(error) or time.monotonic() > give_up:
                     raise self._refusal(error) from error
             # Outside the lock, so that a fork and other threads need not wait for another process.
@@ -244,11 +241,10 @@ class File(ScannedFile):
             return self._opened_alone()
 
     def _opened_alone(self) -> sqlite3.Connection:
+        put_back(self._file)
         # Another process may have set it aside already.
         if self._damage is not None and file_at(self.path) == self._damage[0]:
-            _, damage, aside = self._damage
-            set_aside(self._file, aside, damage)
-            self._unrestored = aside  # until it is: a full disk or a lock may come in between
+            set_aside(self._file, self._damage[1])
         self._damage = None
         if not self._file.exists():
             # Leftovers of a deleted file. Another process may still use them; it must not use the new file.
@@ -258,9 +254,7 @@ class File(ScannedFile):
         connection = connect(self._file)
         try:
             migrate(connection, self.path, takes_newer=self._takes_newer)
-            if self._unrestored is not None:
-                restore(self._unrestored, connection)
-                self._unrestored = None
+            restore(self._file, connection)
         except BaseException:
             connection.close()
             raise

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from remotion_licensing_integrations.errors import OutboxError
-from remotion_licensing_integrations.outbox import SQLiteOutbox, open_outbox
+from remotion_licensing_integrations.outbox import SQLiteOutbox, damage, open_outbox
 from remotion_licensing_integrations.points.point import Registration
 from tests.outbox._values import REGISTRATION, point
 
@@ -304,6 +304,26 @@ def leave_wal(path, number):
         outbox.add([point(f"key-{index}")])
     say(Path(f"{path}-wal").stat().st_size)
     os._exit(0)
+
+
+def replace_damaged(path, steps):
+    """
+    Find a damaged file, and be killed before so many steps of its replacement are done.
+    """
+    left = int(steps)
+
+    def counted(work):
+        def step(*arguments):
+            nonlocal left
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+            return work(*arguments)
+
+        return step
+
+    Path.replace, damage.transact = counted(Path.replace), counted(damage.transact)
+    SQLiteOutbox(path).claim(3000, lease=60)
 
 
 def hold_lock(path):

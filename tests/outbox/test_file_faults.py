@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from remotion_licensing_integrations.errors import OutboxError
 from remotion_licensing_integrations.outbox import SQLiteOutbox, damage, status
 from remotion_licensing_integrations.outbox import file as module
-from tests._systems import needs_forks, needs_open_files_replaced
+from tests._systems import needs_forks, needs_open_files_replaced, needs_signals
 from tests.outbox import _programs
 from tests.outbox._values import REGISTRATION, claim, keys, point, points
 
@@ -289,11 +290,9 @@ def test_damaged_file_on_a_full_disk(path, outbox, monkeypatch, owner, name):
     work, is_full = getattr(owner, name), []
 
     def refuse(*args, **options):
-        if list(path.parent.glob("*.corrupt-*")) and len(is_full) < 2:
+        if list(path.parent.glob("*.corrupt*")) and len(is_full) < 2:
             is_full.append(True)
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
+            refuse_as_full()
         return work(*args, **options)
 
     monkeypatch.setattr(owner, name, refuse)
@@ -302,6 +301,28 @@ def test_damaged_file_on_a_full_disk(path, outbox, monkeypatch, owner, name):
             claim(outbox, 3000)
 
     assert len(claim(outbox, 3000)) > 1000
+
+
+def test_file_damaged_in_its_turn(path, outbox, monkeypatch):
+    """
+    Row 24: when the new file is damaged before it has the points, they are still copied from the first one.
+    """
+    filled(path)
+    spoil_page(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(damage, "transact", refuse_as_full)
+        with pytest.raises(OutboxError, match="full"):
+            claim(outbox, 3000)
+    path.write_text("no database\n" * 1000)
+
+    assert len(claim(outbox, 3000)) > 1000
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 2
+
+
+def refuse_as_full(*_):
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
 
 
 def test_damaged_file_while_another_process_writes(path, outbox, monkeypatch):
@@ -315,9 +336,7 @@ def test_damaged_file_while_another_process_writes(path, outbox, monkeypatch):
     def disturb(*args):
         tries.append("full" if not tries else "locked" if other.in_transaction else "free")
         if tries[-1] == "full":
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
+            refuse_as_full()
         try:
             return copy(*args)
         finally:
@@ -332,6 +351,29 @@ def test_damaged_file_while_another_process_writes(path, outbox, monkeypatch):
 
     assert tries == ["full", "locked", "free"]
     assert len(claimed) > 1000
+
+
+@needs_signals
+def test_killed_while_a_damaged_file_is_replaced(place):
+    """
+    Row 24: wherever a process is killed that replaces a damaged file, the next one has what can be read of it.
+    """
+    source = place / "source.sqlite3"
+    _programs.run("leave_wal", source, 1_500)  # some points are in the WAL only
+    spoil_page(source)
+    found, status = [], -signal.SIGKILL
+    while status:
+        path = place / f"{len(found)}.sqlite3"
+        for suffix in ("", "-wal", "-lock"):
+            shutil.copy(f"{source}{suffix}", f"{path}{suffix}")
+        with _programs.start("replace_damaged", path, len(found)) as process:
+            status = process.wait(_programs.DEADLINE)
+        assert status in {0, -signal.SIGKILL}
+        with closing(SQLiteOutbox(path)) as outbox:
+            found.append(len(stored(outbox)))
+
+    assert len(found) > 10
+    assert min(found) == max(found) > 1_400
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
