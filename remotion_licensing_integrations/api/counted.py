@@ -22,6 +22,7 @@ from .client import get_usage
 
 MAX_AGE: Final = 60.0  # seconds for which an answer, or its failure, stands
 PATIENCE: Final = 0.4  # seconds that a page waits for an answer
+_KEPT: Final = 4  # moments whose answers are kept beside those that are asked for
 
 #: The events that the API tells apart, and those that it counts as one of them.
 COUNTED_AS: Final = {
@@ -90,11 +91,12 @@ class UsageReader:
 
         Waits at most *patience* seconds; a later call has the answer that did not arrive in time. Never raises.
         """
-        # Of a reader that lives for months, the moments of former days go.
-        self._lookups = {moment: self._lookups.get(moment) or self._lookup(moment) for moment in moments}
-        lookups = [*self._lookups.values()]
-        wait([lookup.ask() for lookup in lookups], patience)
-        return [lookup.get(0) or LATE for lookup in lookups]
+        lookups = {moment: self._lookups.get(moment) or self._lookup(moment) for moment in moments}
+        # The last ones stay, because several pages ask, each for its own moments; those of former days go.
+        others = [each for each in self._lookups.items() if each[0] not in lookups]
+        self._lookups = dict([*others[-_KEPT:], *lookups.items()])
+        wait([lookup.ask() for lookup in lookups.values()], patience)
+        return [lookup.get(0) or LATE for lookup in lookups.values()]
 
     def _lookup(self, moment: datetime | None) -> Lookup[Counted]:
         ask = partial(self._fetch, moment)

@@ -95,6 +95,18 @@ def test_it_is_asked_once_a_minute(make_reader, sandbox):
     assert reader.read(None, patience=PATIENCE)[0].billable() == 0
 
 
+def test_pages_do_not_forget_each_others_answers(make_reader, sandbox):
+    """
+    A page that asks for another moment does not let the API be asked again for the first one.
+    """
+    reader = make_reader()
+    reader.read(None, patience=PATIENCE)
+    reader.read(datetime.now(UTC), patience=PATIENCE)
+    register(sandbox)
+
+    assert reader.read(None, patience=PATIENCE)[0].billable() == 0
+
+
 @pytest.mark.parametrize(
     ("failure", "changes", "reason"),
     [
