@@ -124,7 +124,7 @@ def test(session: nox.Session, versions: str, *arguments: str, **environment: st
     """
     Run pytest in as many processes as the tests may take.
     """
-    workers = ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "worksteal"]
+    workers = ["-n", os.environ.get("TEST_WORKERS", "3"), "--dist", "worksteal"]
     # Libraries that are not the newest call what others have come to deprecate.
     warnings = [] if versions == "newest" else ["-W", "ignore::DeprecationWarning"]
     session.run("pytest", "-q", *workers, *warnings, *arguments, env=environment)

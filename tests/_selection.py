@@ -27,7 +27,6 @@ SLOW = re.compile(
     r"|outbox/test_(?:upgrades|server\w*|file_faults)\.py|recording/test_recorder_life\.py"
     r"|operations/test_(?:reconcile|terminal)\.py|sandbox/test_server\.py|usage/test_queues\.py"
     r"|django/test_statements\.py|tests/test_(?:repository|start_pages|tutorial)\.py"
-    r"|test_spill\.py::test_stop$|::test_forgetting_that_is_given_up$"
 )
 SLOW_FIXTURES = {
     "chromium",

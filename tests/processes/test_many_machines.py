@@ -22,11 +22,11 @@ from tests.processes.servers import KEY, Server, eventually
 
 pytest_plugins = ["tests._postgresql"]
 
-POINTS = 3_000
+POINTS = 2_000
 APPS = 3
 DELIVERERS = 4
 CLIENTS = 8
-BETWEEN_KILLS = POINTS // 12  # points
+BETWEEN_KILLS = POINTS // 8  # points
 RESTARTS = (POINTS // 3, 2 * POINTS // 3)  # points after which the database server crashes and comes again
 
 #: Past 0.25 s a response does not wait for its commit, on purpose; these wait for a database that is started again.

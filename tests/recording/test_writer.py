@@ -396,6 +396,7 @@ def test_refused_forgetting(start, outbox, monkeypatch, caplog) -> None:
     assert actions(caplog) == ["outbox_refused", "outbox_recovered"]
 
 
+@pytest.mark.usefixtures("retry_never")
 def test_forgetting_that_is_given_up(outbox, monkeypatch, caplog) -> None:
     """
     A deferral that the store never forgets is named by the log, and is no lost point.
