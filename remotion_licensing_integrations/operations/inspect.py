@@ -16,8 +16,9 @@ from ..outbox import EXPECTED_FOR, Pause, State, StoredPoint
 from ..points import EVENTS, utc_now
 from ..recording import UsageRecorder
 from .arguments import duration, moment, origin, printable
+from .columns import Column
 from .command import argument, command
-from .output import Column, at, plural, progress, to_json, to_text, write, write_json, write_table
+from .output import at, plural, progress, to_json, to_text, write, write_json, write_table
 
 _MAX_OVERDUE: Final = 20  # points
 _MAX_LISTED: Final = 1_000_000  # points

@@ -15,27 +15,13 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final, NamedTuple, TextIO
+from typing import Final, TextIO
 
 from .._support.text import to_encodable, to_line
 from ..outbox import ignore
+from .columns import Column
 
 _GAP: Final = "  "
-
-
-class Column(NamedTuple):
-    """
-    A column of a table.
-
-    Attributes:
-        rank: 0 for a column that is always shown; of the others, those with the highest rank go first when the terminal
-            is too narrow.
-        is_cut: Whether cells may be cut before columns go.
-    """
-
-    title: str
-    rank: int = 0
-    is_cut: bool = False
 
 
 def write(*lines: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.console import Console
 from rich.progress import (
@@ -25,8 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from .output import Column
+from .columns import Column
 
 _GAP: Final = 2  # cells between columns
 _LEAST: Final = 10  # cells that a column which is cut needs to be of use
