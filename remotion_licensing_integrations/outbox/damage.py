@@ -111,8 +111,10 @@ def _for_good(aside: Path) -> Path:
 def _move(file: Path, to: Path) -> None:
     # The file last: as long as it is there, it is not done.
     for suffix in (*SIDECARS, ""):
-        with suppress(FileNotFoundError):
-            Path(f"{file}{suffix}").replace(f"{to}{suffix}")
+        source = Path(f"{file}{suffix}")
+        if source.exists():  # Windows might look at the other file first, which may be open
+            with suppress(FileNotFoundError):
+                source.replace(f"{to}{suffix}")
 
 
 def _copy(damaged: sqlite3.Connection, connection: sqlite3.Connection) -> int:

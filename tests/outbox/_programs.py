@@ -323,7 +323,10 @@ def replace_damaged(path, steps):
         return step
 
     Path.replace, damage.transact = counted(Path.replace), counted(damage.transact)
+    reader = sqlite3.connect(path)  # keeps the WAL
+    reader.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
     SQLiteOutbox(path).claim(3000, lease=60)
+    reader.close()
 
 
 def hold_lock(path):
