@@ -1,5 +1,5 @@
 """
-What every test gets: an environment without settings of ours, and a directory of its own.
+What every test gets: an environment without settings of ours, a directory of its own, and no thread of another test.
 """
 
 import os
