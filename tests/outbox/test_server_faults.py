@@ -287,7 +287,7 @@ def test_locked_table(outbox, admin, monkeypatch):
     for _ in range(3):
         with pytest.raises(OutboxError, match="no answer"):
             outbox.add([point("meanwhile")])
-    wait_until(lambda: sessions(admin) == 0)
+    wait_until(lambda: waiting_for_locks(admin) == 0)
     admin("ROLLBACK")
     outbox.add([point("after")])
 
