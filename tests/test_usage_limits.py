@@ -549,6 +549,22 @@ def test_requests_do_not_wait_for_an_outbox_that_has_refused(recorder, clock, mo
     assert len(asked) > 1
 
 
+@pytest.mark.parametrize("method", ["expected", "added_after"])
+def test_requests_do_not_prolong_a_refusal(recorder, clock, method):
+    """
+    Ten seconds after an outbox has refused the limit holds again, however many requests came meanwhile.
+    """
+    app = starlette_async(recorder, convert, {"max_billable": 0, "clock": clock})
+    recorder.outbox.refuses = method
+    assert app.convert() == 200
+    recorder.outbox.refuses = ""
+    clock.now += timedelta(seconds=6)
+    assert app.convert() == 200
+    clock.now += timedelta(seconds=5)
+
+    assert app.convert() == 429
+
+
 def test_a_failed_renewal_is_tried_again(recorder, clock, sandbox, caplog):
     """
     When the API is back, the limit holds again after ten seconds; the next outage is logged again.

@@ -160,7 +160,9 @@ class Meter:
         Fault: a database server is frozen, and each request would wait for it
         (tests/test_usage_limits.py::test_requests_do_not_wait_for_an_outbox_that_has_refused).
         """
-        self._refusal = asked_at - RETRY_AFTER, now + RETRY_AFTER, error
+        # Requests that are told of it meanwhile do not prolong it (…::test_requests_do_not_prolong_a_refusal).
+        if self._refusal is None or self._refusal[2] is not error:
+            self._refusal = asked_at - RETRY_AFTER, now + RETRY_AFTER, error
 
     def _current(self, start: datetime, now: datetime) -> Figure | None:
         figure = self._figures.get(start)
