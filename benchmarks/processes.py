@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
@@ -49,11 +49,12 @@ class Worker:
 
 
 @contextmanager
-def working(command: Sequence[str]) -> Generator[Worker]:
+def working(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Generator[Worker]:
     """
     A worker while the context lasts.
     """
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         try:
             yield Worker(process)
         finally:

@@ -205,11 +205,12 @@ def test_the_figures_are_those_of_the_outbox(client, outbox):
     """
     Those of the month and of today, by event and classification.
     """
-    first = NOW.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    add(outbox, "a", register(), occurred_at=NOW)
-    add(outbox, "b", register(), event="webcodec-conversion", occurred_at=NOW)
-    add(outbox, "c", register("development"), occurred_at=NOW)
-    add(outbox, "d", lambda claimed: claimed.reject(REFUSED), event="web-render", occurred_at=NOW)
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    add(outbox, "a", register(), occurred_at=now)
+    add(outbox, "b", register(), event="webcodec-conversion", occurred_at=now)
+    add(outbox, "c", register("development"), occurred_at=now)
+    add(outbox, "d", lambda claimed: claimed.reject(REFUSED), event="web-render", occurred_at=now)
     add(outbox, "e", occurred_at=first - timedelta(seconds=1))
 
     page = client.get("/usage/").text

@@ -22,11 +22,11 @@ from tests.processes.servers import KEY, Server, eventually
 
 pytest_plugins = ["tests._postgresql"]
 
-POINTS = 2_000
+POINTS = 1_200
 APPS = 3
-DELIVERERS = 4
+DELIVERERS = 3
 CLIENTS = 8
-BETWEEN_KILLS = POINTS // 8  # points
+BETWEEN_KILLS = POINTS // 6  # points
 RESTARTS = (POINTS // 3, 2 * POINTS // 3)  # points after which the database server crashes and comes again
 
 #: Past 0.25 s a response does not wait for its commit, on purpose; these wait for a database that is started again.
@@ -96,7 +96,7 @@ def disturb(watch, deliverers, server):
 
 def test_no_point_is_lost_or_sent_by_two(environment, postgresql_server, tmp_path):
     """
-    Three apps and four deliverers, killed one after another, and two crashes of the database: each point is registered.
+    Three apps and three deliverers, killed one after another, and two crashes of the database: each point is registered.
     """
     keys = set()
     lock = threading.Lock()

@@ -88,9 +88,9 @@ def watch(settings):
 
 def test_no_point_is_under_way_twice(deliver, keys, watch):
     """
-    Eight deliverers send each point once, and never one at the same time, also not those that are sent again.
+    Four deliverers send each point once, and never one at the same time, also not those that are sent again.
     """
-    for _ in range(8):
+    for _ in range(4):
         deliver()
 
     eventually(lambda: len(watch.registered) >= POINTS)
