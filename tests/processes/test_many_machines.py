@@ -96,7 +96,7 @@ def disturb(watch, deliverers, server):
 
 def test_no_point_is_lost_or_sent_by_two(environment, postgresql_server, tmp_path):
     """
-    Three apps and three deliverers, killed one after another, and two crashes of the database: each point is registered.
+    Three apps, three deliverers that are killed in turn, two crashes of the database: each point is registered once.
     """
     keys = set()
     lock = threading.Lock()
