@@ -5,6 +5,7 @@ The Django example, as its README runs it: gunicorn or uvicorn, a migrated file,
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,9 +53,8 @@ def make_environment(place: Path, licensing_url: str) -> dict[str, str]:
 @contextmanager
 def running_project(server: tuple[str, ...], environment: dict[str, str], place: Path) -> Iterator[str]:
     """
-    Migrate and serve the project; yield its address.
+    Serve the project; yield its address.
     """
-    subprocess.run([sys.executable, HERE / "manage.py", "migrate", "--verbosity=0"], env=environment, check=True)
     log = place / "server.log"
     with (
         log.open("w") as output,
@@ -82,14 +82,33 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(log.read_text())
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    The database file after the project's migrations.
+    """
+    place = tmp_path_factory.mktemp("migrated")
+    command = [sys.executable, HERE / "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(command, env=make_environment(place, "http://127.0.0.1:9"), check=True)
+    return place / "db.sqlite3"
+
+
+@pytest.fixture
+def place(tmp_path: Path, migrated: Path) -> Path:
+    """
+    The project's place, with a migrated database.
+    """
+    shutil.copy(migrated, tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(params=[GUNICORN, UVICORN], ids=["gunicorn", "uvicorn"])
-def client(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> Iterator[httpx2.Client]:
+def client(request: pytest.FixtureRequest, sandbox: Sandbox, place: Path) -> Iterator[httpx2.Client]:
     """
     What talks to the project as the scripts of a page at `ORIGIN` would.
     """
-    environment = make_environment(tmp_path, sandbox.url)
     with (
-        running_project(request.param, environment, tmp_path) as url,
+        running_project(request.param, make_environment(place, sandbox.url), place) as url,
         httpx2.Client(base_url=url, headers={"Origin": ORIGIN}, timeout=DEADLINE) as client,
     ):
         yield client
@@ -149,12 +168,12 @@ def test_a_call_without_a_file_is_no_conversion(client: httpx2.Client, sandbox: 
 
 
 @pytest.fixture
-def convert(chromium: Browser, sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def convert(chromium: Browser, sandbox: Sandbox, place: Path) -> Iterator[Callable[..., Page]]:
     """
     Fill in the form in a browser and send it.
     """
     with (
-        running_project(GUNICORN, make_environment(tmp_path, sandbox.url), tmp_path) as url,
+        running_project(GUNICORN, make_environment(place, sandbox.url), place) as url,
         chromium.new_context() as context,
     ):
         page = context.new_page()
