@@ -86,10 +86,30 @@ class UsageMiddleware:
         """
         Serve one connection.
         """
+        if scope["type"] != "http" or _SCOPE_KEY in scope or self.mistake is not None:
+            await self._pass_on(scope, receive, send)
+            return
+        # Not in a method of its own: every request, also one that does not count, would pay for a second coroutine.
+        exchange = _Exchange(self.recorder, scope, send)
+        scope[_SCOPE_KEY] = exchange
+        if self.rules.events:
+            self._match_rules(exchange, scope)
+        token = CURRENT.set(exchange)
+        gone = True
+        try:
+            await self.app(scope, receive, exchange.forward)
+        except BaseException as error:
+            gone = _says_gone(error)
+            raise
+        finally:
+            CURRENT.reset(token)
+            scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
+            if exchange.may_count or not exchange.settled:
+                await exchange.finish(gone=gone)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.mistake is not None:
             await self._report(self.mistake, scope, receive, send)
-        elif scope["type"] == "http" and _SCOPE_KEY not in scope:
-            await self._handle(scope, receive, send)
         elif scope["type"] == "http":
             self._match_rules(scope[_SCOPE_KEY], scope)
             await self.app(scope, receive, send)
@@ -107,23 +127,6 @@ class UsageMiddleware:
             self._is_mistake_logged = True
             logger.error("No usage point is recorded. UsageMiddleware: %s", mistake, extra={"action": "bad_settings"})
         await self.app(scope, receive, send)
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(self.recorder, scope, send)
-        scope[_SCOPE_KEY] = exchange
-        self._match_rules(exchange, scope)
-        token = CURRENT.set(exchange)
-        gone = True
-        try:
-            await self.app(scope, receive, exchange.forward)
-        except BaseException as error:
-            gone = _says_gone(error)
-            raise
-        finally:
-            CURRENT.reset(token)
-            scope.pop(_SCOPE_KEY, None)  # a scope that holds itself would wait for the garbage collector
-            if exchange.may_count or not exchange.settled:
-                await exchange.finish(gone=gone)
 
     def _lifespan_send(self, send: Send) -> Send:
         async def send_lifespan(message: Message) -> None:
