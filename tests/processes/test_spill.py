@@ -81,7 +81,9 @@ def call_until(stopped, server, calls, answers):
             answers.append(server.convert())
 
 
-@pytest.mark.parametrize("name", ["uvicorn-4", "gunicorn-4-preload"])
+@pytest.mark.parametrize(
+    ("name", "database"), [("uvicorn-4", "postgresql"), ("gunicorn-4-preload", "mariadb")], indirect=["database"]
+)
 def test_points_survive_crashes_of_the_database_and_of_workers(name, serve, sandbox, database, environment):
     """
     Twice the database crashes under load while worker after worker is killed; each answer that arrived has one
