@@ -28,6 +28,8 @@ class Conversion(models.Model):
     is_still = models.BooleanField()
     is_production = models.BooleanField()
     occurred_at = models.DateTimeField()
+    label = models.CharField(max_length=255, null=True)  # noqa: DJ001 - as of a usage point
+    key_fingerprint = models.CharField(max_length=40, null=True)  # noqa: DJ001 - as of a usage point
 
     class Meta:
         app_label = "benchmarks"
