@@ -28,6 +28,7 @@ MEASURES: Final = {
     "a request that does not count": ("requests_worker", [], "other 2000"),
     "a request that counts": ("requests_worker", [], "counted 100"),
     "one of 50 such requests at once": ("requests_worker", [], "together 50"),
+    "delivery of a point over one connection": ("delivery_worker", ["ours"], "{url} 1 500"),
     "delivery of a point over 8 connections": ("delivery_worker", ["ours"], "{url} 8 500"),
 }
 

@@ -24,9 +24,8 @@ else:  # the one that the package uses
     except ModuleNotFoundError:
         import httpx
 
-from remotion_licensing_integrations import Settings, UsagePoint
-from remotion_licensing_integrations.delivery import Deliverer
-from remotion_licensing_integrations.outbox import SQLiteOutbox
+from remotion_licensing_integrations import Settings, UsagePoint, UsageRecorder
+from remotion_licensing_integrations.outbox import open_outbox
 
 from .common import point
 
@@ -41,19 +40,19 @@ def ours(file: Path) -> Callable[[str, int], tuple[Deliver, Deliver]]:
     """
     From the outbox in *file*: what adds points, and what delivers them.
     """
-    outbox = SQLiteOutbox(file)
+    outbox = open_outbox(f"sqlite:///{file}")
 
     @cache
     def opened(url: str, connections: int) -> tuple[Deliver, Deliver]:
-        settings = Settings(license_key="rm_pub_bench", base_url=url, concurrency=connections)
-        deliverer = Deliverer(outbox, settings)
+        settings = Settings(license_key="rm_pub_bench", base_url=url, concurrency=connections, delivery="external")
+        recorder = UsageRecorder(settings, outbox=outbox)
 
         def add(points: list[UsagePoint]) -> int:
             for start in range(0, len(points), CHUNK):
                 outbox.add(points[start : start + CHUNK])
             return 0
 
-        return add, lambda _: deliverer.deliver()
+        return add, lambda _: recorder.deliver()
 
     return opened
 
