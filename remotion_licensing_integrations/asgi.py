@@ -154,8 +154,6 @@ class UsageMiddleware:
             )
 
     def _match_rules(self, exchange: Settlement, scope: Scope) -> None:
-        if not self.rules:
-            return
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
         options = self.rules.match(scope["method"], path, path.removeprefix(root))

@@ -106,7 +106,7 @@ class UsageMiddleware:
             threading.Thread(target=self.recorder.start, name="remotion-usage-start", daemon=True).start()
 
     def _match_rules(self, exchange: Settlement, environ: dict[str, Any]) -> None:
-        if not self.rules:
+        if not self.rules.events:
             return
         # PEP 3333: bytes, as characters of latin-1.
         path = _decode(environ.get("PATH_INFO", ""))

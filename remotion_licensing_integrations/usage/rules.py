@@ -31,9 +31,6 @@ class EndpointRules:
         self.events: dict[str, Event] = dict(rules)
         self._rules = [(*_parse(rule), UsageOptions(event)) for rule, event in rules.items()]
 
-    def __bool__(self) -> bool:
-        return bool(self._rules)
-
     def match(self, method: str, *paths: str) -> UsageOptions | None:
         """
         Return the options of the first rule for *method* and one of *paths*.

@@ -113,14 +113,6 @@ def test_match_any_path() -> None:
     assert EndpointRules(RULES).match("POST", "/api/convert/x", "/convert") is not None
 
 
-@pytest.mark.parametrize(("rules", "expected"), [({}, False), (RULES, True)])
-def test_bool(rules: Any, expected: bool) -> None:
-    """
-    Without rules there is nothing to match.
-    """
-    assert expected is bool(EndpointRules(rules))
-
-
 @pytest.mark.parametrize(
     "rule", ["", "/convert", "POST", "POST convert", "post /convert", "POST  /c", "POST /c ", None]
 )
