@@ -67,14 +67,15 @@ async def aexchange(
     *,
     body: Sequence[bytes] = (b"",),
     leave_after: int | None = None,
+    leave_at: float | None = None,
     broken_send: bool = False,
     **scope: Any,
 ) -> Exchange:
     """
     Send one request with a *body* in chunks to *app*, and return all that it did.
 
-    The client leaves after *leave_after* messages of the response; with *broken_send* the server then raises `OSError`
-    from send, as servers of ASGI 2.4 do.
+    The client leaves after *leave_after* messages of the response, or *leave_at* seconds after its request; with
+    *broken_send* the server then raises `OSError` from send, as servers of ASGI 2.4 do.
     """
     exchange = Exchange(http_scope(method, path, **scope))
     gone = asyncio.Event()
@@ -82,6 +83,8 @@ async def aexchange(
     left = len(body)
     if leave_after == 0:
         gone.set()
+    if leave_at is not None:
+        asyncio.get_running_loop().call_later(leave_at, gone.set)
 
     async def receive() -> dict[str, Any]:
         nonlocal left
