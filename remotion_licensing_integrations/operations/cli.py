@@ -150,6 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_arguments(
         _add_parser(commands.add_parser, "sandbox", "run a local licensing server for development and tests")
     )
+    for command in commands.choices.values():
+        # Behind the verb, too, where many write them first; without a default, which would hide what stands before it.
+        for option, name in (("--app", "app_name"), ("--outbox", "outbox")):
+            command.add_argument(option, dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 

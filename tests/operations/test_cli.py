@@ -93,12 +93,13 @@ def test_sandbox_runs(run) -> None:
 
 def test_outbox_option(run, outbox, file, monkeypatch) -> None:
     """
-    `--outbox` wins over the environment.
+    `--outbox` wins over the environment, before the verb and behind it.
     """
     monkeypatch.setenv("REMOTION_LICENSING_OUTBOX", "sqlite:///other.sqlite3")
     outbox.add([point("a")])
+    option = ["--outbox", f"sqlite:///{file}"]
 
-    assert " a " in run("--outbox", f"sqlite:///{file}", "list").out
+    assert [" a " in run(*words).out for words in ([*option, "list"], ["list", *option])] == [True, True]
 
 
 # How it fails
