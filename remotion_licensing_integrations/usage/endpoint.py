@@ -80,7 +80,7 @@ def adopt_misplaced(settlement: Settlement, endpoint: object) -> None:
     """
     Count *endpoint*, which a route found, although its decorator is above the route's; say so once.
     """
-    options = _options(endpoint, _MARKER)
+    options = marked_options(endpoint)
     if options is not None and settlement.event is None:
         settlement.recorder.warn_once(
             f"decorator_misplaced {endpoint!r}",

@@ -77,14 +77,21 @@ def test_waits_of_different_lengths(make_recorder, slow_outbox) -> None:
     recorder = make_recorder()
     slow_outbox.gate.clear()
 
-    async def record_together() -> tuple[bool, list[bool]]:
-        long = asyncio.gather(*(recorder.arecord(new_point(key), wait=600) for key in ("first", "second")))
-        short = await recorder.arecord(new_point("short"), wait=0.01)
-        assert not long.done()
-        slow_outbox.gate.set()
-        return short, await long
+    ended: list[str] = []
 
-    assert asyncio.run(record_together()) == (False, [True, True])
+    async def record(key: str, wait: float) -> bool:
+        committed = await recorder.arecord(new_point(key), wait=wait)
+        ended.append(key)
+        return committed
+
+    async def record_together() -> list[bool]:
+        longest = asyncio.create_task(record("longest", 600))
+        others = await asyncio.gather(record("shortest", 0.01), record("longer", 0.1))
+        slow_outbox.gate.set()
+        return [*others, await longest]
+
+    assert asyncio.run(record_together()) == [False, False, True]
+    assert ended == ["shortest", "longer", "longest"]
 
 
 def test_a_coroutine_that_is_closed(make_recorder, slow_outbox) -> None:
