@@ -205,10 +205,11 @@ def test_a_page_that_gets_no_news_says_so(chromium, url, status, text):
     context.close()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_hinders_people(open_page, outbox, scheme, width):
     """
-    Axe finds nothing serious, in light on a phone and in dark on a desk.
+    Axe finds nothing serious, in light and dark, on a phone and on a desk.
     """
     add_month(outbox)
     outbox.pause("host-1:4711", "HTTP 401: Invalid API key", 300)

@@ -153,14 +153,18 @@ def test_workers_replaced_after_some_requests_lose_nothing(serve, sandbox):
     With `--max-requests` each worker ends after a few requests, and every point is registered once.
     """
     with serve("gunicorn", base_url=sandbox.url, options=("--workers=2", "--max-requests=3")) as server:
-        answers = []
+        answers, broken = [], []
 
         def convert():
-            with suppress(ConnectionError):  # of a worker that has just ended
+            try:
                 answers.append(server.convert())
+            except ConnectionError as error:  # of a worker that has just ended; whether it has counted, nobody was told
+                broken.append(error)
             return len({answer["pid"] for answer in answers}) == 4
 
         eventually(convert)
-        keys = {answer["idempotency_key"] for answer in answers}
-        eventually(lambda: keys <= set(sandbox.idempotency_keys()))
-    assert len(sandbox.points()) == len(set(sandbox.idempotency_keys()))
+        answered = {answer["idempotency_key"] for answer in answers}
+        eventually(lambda: answered <= set(sandbox.idempotency_keys()))
+    sent = sandbox.idempotency_keys()
+    assert len(sent) == len(set(sent))
+    assert len(answers) <= len(sent) <= len(answers) + len(broken)
